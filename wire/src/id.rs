@@ -1,0 +1,173 @@
+//! File ids: where a file lives and when it was begun, in 26 characters.
+//!
+//! 128 bits in Crockford base32, most significant first: home region (8 bits), shard (17 bits,
+//! from tenant and owner), milliseconds since 2024-01-01 (41 bits, to the year 2093), randomness
+//! (62 bits). Any edge can send a request home without a lookup. Nothing else parses an id.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+/// Characters of an id.
+pub const ID_CHARS: usize = 26;
+
+const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+const EPOCH_UNIX_MS: u64 = 1_704_067_200_000;
+const SHARD_BITS: u32 = 17;
+const MS_BITS: u32 = 41;
+const RANDOM_BITS: u32 = 62;
+
+/// The id of a file and of the upload that makes it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct FileId(u128);
+
+/// The text is no id: not 26 characters of Crockford base32, or above 128 bits.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("an id has 26 characters of Crockford base32")]
+pub struct NotAnId;
+
+/// Where a file's metadata is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Home {
+    /// The region that stores the file.
+    pub region: u8,
+    /// The shard within the region, below 2^17.
+    pub shard: u32,
+}
+
+impl Home {
+    /// The home of what `owner` of `tenant` stores in `region`.
+    pub fn of(region: u8, tenant: &str, owner: &str) -> Self {
+        let mut hash = Sha256::new();
+        hash.update((tenant.len() as u64).to_be_bytes());
+        hash.update(tenant);
+        hash.update(owner);
+        let [a, b, c, ..] = <[u8; 32]>::from(hash.finalize());
+        let shard = u32::from_be_bytes([0, a, b, c]) >> (24 - SHARD_BITS);
+        Self { region, shard }
+    }
+}
+
+impl FileId {
+    /// A new id. `random` must come from a cryptographic source; its lower 62 bits are used.
+    pub fn new(home: Home, unix_ms: u64, random: u64) -> Self {
+        let ms = unix_ms.saturating_sub(EPOCH_UNIX_MS) & low_bits(MS_BITS);
+        let shard = u64::from(home.shard) & low_bits(SHARD_BITS);
+        let mut bits = u128::from(home.region);
+        bits = bits << SHARD_BITS | u128::from(shard);
+        bits = bits << MS_BITS | u128::from(ms);
+        bits = bits << RANDOM_BITS | u128::from(random & low_bits(RANDOM_BITS));
+        Self(bits)
+    }
+
+    /// Where the file lives.
+    pub fn home(self) -> Home {
+        let region = (self.0 >> (SHARD_BITS + MS_BITS + RANDOM_BITS)) as u8;
+        let shard = (self.0 >> (MS_BITS + RANDOM_BITS)) as u64 & low_bits(SHARD_BITS);
+        Home { region, shard: shard as u32 }
+    }
+
+    /// When the upload was begun, in milliseconds since 1970.
+    pub fn unix_ms(self) -> u64 {
+        ((self.0 >> RANDOM_BITS) as u64 & low_bits(MS_BITS)) + EPOCH_UNIX_MS
+    }
+}
+
+impl fmt::Display for FileId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = [0u8; ID_CHARS];
+        for (place, byte) in text.iter_mut().rev().enumerate() {
+            let digit = (self.0 >> (5 * place)) as usize & 31;
+            *byte = ALPHABET.get(digit).copied().unwrap_or(b'0');
+        }
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for FileId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for FileId {
+    type Err = NotAnId;
+
+    /// Reads an id in either case. What is printed is upper case.
+    fn from_str(text: &str) -> Result<Self, NotAnId> {
+        if text.len() != ID_CHARS {
+            return Err(NotAnId);
+        }
+        let mut bits = 0u128;
+        for byte in text.bytes() {
+            if bits >> 123 != 0 {
+                return Err(NotAnId);
+            }
+            bits = bits << 5 | u128::from(digit(byte).ok_or(NotAnId)?);
+        }
+        Ok(Self(bits))
+    }
+}
+
+impl TryFrom<String> for FileId {
+    type Error = NotAnId;
+    fn try_from(text: String) -> Result<Self, NotAnId> {
+        text.parse()
+    }
+}
+
+impl From<FileId> for String {
+    fn from(id: FileId) -> Self {
+        id.to_string()
+    }
+}
+
+const fn low_bits(count: u32) -> u64 {
+    (1 << count) - 1
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    let upper = byte.to_ascii_uppercase();
+    ALPHABET.iter().position(|symbol| *symbol == upper).map(|place| place as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_comes_back() {
+        let home = Home { region: 7, shard: 0x1_2345 };
+        let id = FileId::new(home, 1_790_000_000_123, u64::MAX);
+        assert_eq!(id.home(), home);
+        assert_eq!(id.unix_ms(), 1_790_000_000_123);
+        let text = id.to_string();
+        assert_eq!(text.len(), ID_CHARS);
+        assert_eq!(text.parse(), Ok(id));
+        assert_eq!(text.to_lowercase().parse(), Ok(id));
+    }
+
+    #[test]
+    fn the_form_is_stable() {
+        let id = FileId::new(Home { region: 1, shard: 2 }, EPOCH_UNIX_MS + 3, 4);
+        assert_eq!(id.to_string(), "01000G0000000C000000000004");
+    }
+
+    #[test]
+    fn what_is_no_id_is_refused() {
+        for text in ["", "0", "0G000G000000600000000000041", "U1000G0000000C000000000004"] {
+            assert_eq!(text.parse::<FileId>(), Err(NotAnId), "{text}");
+        }
+        // 2^128 does not fit.
+        assert_eq!("80000000000000000000000000".parse::<FileId>(), Err(NotAnId));
+        assert!("7ZZZZZZZZZZZZZZZZZZZZZZZZZ".parse::<FileId>().is_ok());
+    }
+
+    #[test]
+    fn tenant_and_owner_do_not_run_together() {
+        assert_ne!(Home::of(0, "ab", "c"), Home::of(0, "a", "bc"));
+    }
+}

@@ -1,0 +1,177 @@
+//! Problem documents (RFC 9457): one table of every error that a client can see.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value};
+
+/// The media type of a problem document.
+pub const PROBLEM_TYPE: &str = "application/problem+json";
+
+macro_rules! problems {
+    ($($(#[$doc:meta])* $name:ident $slug:literal $status:literal $title:literal;)*) => {
+        /// A kind of problem. Its type and status never change; clients may match on them.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum ProblemType { $($(#[$doc])* $name,)* }
+
+        impl ProblemType {
+            /// Every kind there is.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The last part of the problem's `type` URI.
+            pub const fn slug(self) -> &'static str {
+                match self { $(Self::$name => $slug,)* }
+            }
+
+            /// The HTTP status it is sent with.
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$name => $status,)* }
+            }
+
+            /// One sentence that is the same for every occurrence.
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$name => $title,)* }
+            }
+        }
+    };
+}
+
+problems! {
+    /// The request breaks a rule of HTTP.
+    MalformedRequest "malformed-request" 400 "The request is malformed";
+    /// A number, name or header value is not what it must be.
+    InvalidField "invalid-field" 400 "A value in the request is not valid";
+    /// A file's name can't be taken.
+    InvalidName "invalid-name" 400 "The file name is not valid";
+    /// A multipart form holds no file.
+    FormWithoutFile "form-without-file" 400 "The form holds no file";
+    /// The body ended before its announced length.
+    BodyTooShort "body-too-short" 400 "The body is shorter than announced";
+    /// The body is longer than announced.
+    BodyTooLong "body-too-long" 400 "The body is longer than announced";
+    /// There is no token where one is needed.
+    TokenMissing "token-missing" 401 "A token is needed";
+    /// The token can't be read.
+    TokenMalformed "token-malformed" 401 "The token is malformed";
+    /// The token's time is over, or has not begun.
+    TokenExpired "token-expired" 401 "The token is not valid at this time";
+    /// The token is not from an issuer, for an audience or by a key that is trusted here.
+    TokenUntrusted "token-untrusted" 401 "The token is not trusted here";
+    /// What reached the origin was not signed by one of its edges.
+    EdgeSignature "edge-signature" 401 "The request is not signed by a known edge";
+    /// The token does not carry the scope.
+    ScopeMissing "scope-missing" 403 "The token does not allow this";
+    /// A signed link's time is over.
+    LinkExpired "link-expired" 403 "The link has expired";
+    /// There is no such thing, or the caller may not know of it.
+    NotFound "not-found" 404 "There is nothing here";
+    /// The method is not for this resource.
+    MethodNotAllowed "method-not-allowed" 405 "The method is not allowed here";
+    /// The body did not arrive in time.
+    RequestTimeout "request-timeout" 408 "The request took too long to arrive";
+    /// The offset of an append is not the upload's.
+    OffsetMismatch "offset-mismatch" 409 "The offset does not match the upload's";
+    /// The resource changed underneath.
+    Conflict "conflict" 409 "The resource was changed by another request";
+    /// A length is needed.
+    LengthRequired "length-required" 411 "A length is needed";
+    /// The tus version is not spoken here.
+    TusVersion "tus-version" 412 "The tus version is not supported";
+    /// A condition of the request does not hold.
+    PreconditionFailed "precondition-failed" 412 "A condition of the request does not hold";
+    /// The upload is larger than is allowed.
+    TooLarge "too-large" 413 "The content is too large";
+    /// The target is too long.
+    TargetTooLong "target-too-long" 414 "The request target is too long";
+    /// The body's type is not what it must be.
+    UnsupportedType "unsupported-type" 415 "The content type is not supported";
+    /// The range lies outside the file.
+    RangeNotSatisfiable "range-not-satisfiable" 416 "The range cannot be satisfied";
+    /// The caller asks too often.
+    RateLimited "rate-limited" 429 "Too many requests";
+    /// The header section is too large.
+    HeadTooLarge "head-too-large" 431 "The header section is too large";
+    /// A fault of ours.
+    Internal "internal" 500 "Something went wrong here";
+    /// The method is not known at all.
+    NotImplemented "not-implemented" 501 "The method is not known";
+    /// The origin can't be reached, or answers nonsense.
+    OriginUnreachable "origin-unreachable" 502 "The origin cannot be reached";
+    /// Too much to do.
+    Overloaded "overloaded" 503 "The service is overloaded";
+    /// The origin did not answer in time.
+    OriginTimeout "origin-timeout" 504 "The origin did not answer in time";
+    /// The disk is full.
+    StorageFull "storage-full" 507 "There is no space left";
+}
+
+impl ProblemType {
+    /// The problem's `type` URI.
+    pub fn uri(self) -> String {
+        format!("urn:outport:problem:{}", self.slug())
+    }
+}
+
+/// One occurrence of a problem.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    /// What kind it is.
+    pub kind: ProblemType,
+    detail: Cow<'static, str>,
+    members: Map<String, Value>,
+}
+
+impl Problem {
+    /// A problem with a sentence for this occurrence: what was wrong, and what would be right.
+    pub fn new(kind: ProblemType, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind, detail: detail.into(), members: Map::new() }
+    }
+
+    /// Adds a member that a program can read, such as the right offset.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.members.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// The sentence for this occurrence.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The document, in JSON.
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut document = Map::new();
+        document.insert("type".into(), self.kind.uri().into());
+        document.insert("title".into(), self.kind.title().into());
+        document.insert("status".into(), self.kind.status().into());
+        document.insert("detail".into(), self.detail.as_ref().into());
+        document.extend(self.members.clone());
+        serde_json::to_vec(&document).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_is_stable() {
+        let problem =
+            Problem::new(ProblemType::OffsetMismatch, "send from byte 5").with("expected", 5);
+        assert_eq!(
+            String::from_utf8(problem.to_json()).unwrap(),
+            "{\"detail\":\"send from byte 5\",\"expected\":5,\"status\":409,\
+             \"title\":\"The offset does not match the upload's\",\
+             \"type\":\"urn:outport:problem:offset-mismatch\"}"
+        );
+    }
+
+    #[test]
+    fn slugs_are_unique() {
+        let mut slugs: Vec<_> = ProblemType::ALL.iter().map(|kind| kind.slug()).collect();
+        slugs.sort_unstable();
+        slugs.dedup();
+        assert_eq!(slugs.len(), ProblemType::ALL.len());
+    }
+}

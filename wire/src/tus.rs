@@ -1,0 +1,8 @@
+//! What both sides must agree on about tus 1.0 (<https://tus.io/protocols/resumable-upload>).
+
+/// The one protocol version spoken.
+pub const VERSION: &str = "1.0.0";
+/// The extensions that exist, as `Tus-Extension` lists them.
+pub const EXTENSIONS: &str = "creation,creation-with-upload,termination";
+/// The media type of a PATCH body.
+pub const PATCH_TYPE: &str = "application/offset+octet-stream";
