@@ -1,2 +1,73 @@
-//! See ARCHITECTURE.md.
-fn main() {}
+//! `cargo xtask`: one command each for setting up, building, serving, testing and measuring.
+//!
+//! Everything here is a plain call of a tool that a person could type; what this program adds is
+//! the order, the finding of what is missing, and not doing again what is done. Progress goes to
+//! standard error, so that standard output carries only what the command is asked for.
+
+mod apt;
+mod args;
+mod build;
+mod check;
+mod counts;
+mod directions;
+mod process;
+mod setup;
+mod stamp;
+mod wasm;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::args::Task;
+use crate::build::Product;
+use crate::process::say;
+use crate::setup::Part;
+use crate::workspace::Workspace;
+
+fn main() -> ExitCode {
+    match args::parse(std::env::args_os()).and_then(run) {
+        Ok(code) => code,
+        Err(error) => {
+            say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<ExitCode> {
+    if matches!(task, Task::Help) {
+        say(args::USAGE);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let workspace = Workspace::find()?;
+    match task {
+        Task::Help => {}
+        Task::Setup { parts } => setup::run(&workspace, &parts)?,
+        Task::Build => {
+            product(&workspace)?;
+        }
+        Task::Up { serve_args } => {
+            let program = product(&workspace)?.program;
+            return Err(process::Run::new(program).arg("serve").args(serve_args).exec());
+        }
+        Task::Outport { args } => {
+            let program = product(&workspace)?.program;
+            return Err(process::Run::new(program).args(args).exec());
+        }
+        Task::Bench { args } => {
+            setup::run(&workspace, &[Part::Bench])?;
+            let product = product(&workspace)?;
+            let bench = build::bench(&workspace, &product)?;
+            return Err(process::Run::new(bench).envs(product.env()).args(args).exec());
+        }
+        Task::Test { fast } => return check::run(&workspace, fast),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn product(workspace: &Workspace) -> Result<Product> {
+    setup::run(workspace, &[Part::Wasm, Part::Page])?;
+    build::product(workspace)
+}

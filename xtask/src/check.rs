@@ -1,0 +1,302 @@
+//! Every check of the project, cheapest first, and a count at the end.
+
+use std::io::{self, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use serde_json::Value;
+
+use crate::build::{self, Product, cargo_release};
+use crate::counts::Counts;
+use crate::directions;
+use crate::process::{Run, in_path, say, seconds};
+use crate::setup::{self, Part};
+use crate::workspace::Workspace;
+
+/// The package of scenarios over HTTP.
+const SCENARIOS: &str = "outport-tests";
+
+/// The packages that need neither wasm nor page nor the product, for `--fast`.
+const FAST_PACKAGES: &[&str] = &["outport-wire", "outport-edge-core", "outport-origin", "xtask"];
+
+/// Where cargo-deny fetches known vulnerabilities from, and how long it may take to answer.
+const ADVISORIES_HOST: &str = "github.com:443";
+const ADVISORIES_LIMIT: Duration = Duration::from_secs(3);
+
+/// What a check says of itself.
+enum Outcome {
+    Counted(Counts),
+    LeftOut(String),
+}
+
+/// A check: its name, whether it needs what `build` makes, and how it is run.
+struct Check {
+    name: &'static str,
+    needs_build: bool,
+    run: fn(&Workspace) -> Result<Outcome>,
+}
+
+const CHECKS: &[Check] = &[
+    Check { name: "formatting", needs_build: false, run: formatting },
+    Check { name: "dependency directions", needs_build: false, run: dependency_directions },
+    Check { name: "licences and sources", needs_build: false, run: licences },
+    Check { name: "advisories", needs_build: false, run: advisories },
+    Check { name: "build", needs_build: false, run: build },
+    Check { name: "clippy", needs_build: true, run: clippy },
+    Check { name: "unit and conformance tests", needs_build: true, run: unit_tests },
+    Check { name: "scenarios over HTTP", needs_build: true, run: scenarios },
+    Check { name: "page: types", needs_build: true, run: page_types },
+    Check { name: "page: unit tests", needs_build: true, run: page_unit_tests },
+    Check { name: "page: in a browser", needs_build: true, run: page_in_browser },
+];
+
+const FAST_CHECKS: &[Check] = &[
+    Check { name: "formatting", needs_build: false, run: formatting },
+    Check { name: "dependency directions", needs_build: false, run: dependency_directions },
+    Check { name: "clippy, fast packages", needs_build: false, run: fast_clippy },
+    Check { name: "unit tests, fast packages", needs_build: false, run: fast_unit_tests },
+];
+
+/// One line of the report.
+struct Line {
+    name: &'static str,
+    counts: Counts,
+    note: String,
+    took: Duration,
+}
+
+/// Runs the checks and reports; a failure exit code if anything failed.
+pub(crate) fn run(workspace: &Workspace, fast: bool) -> Result<ExitCode> {
+    let checks = if fast { FAST_CHECKS } else { CHECKS };
+    let mut lines = Vec::new();
+    let mut is_built = true;
+    for check in checks {
+        let line = if check.needs_build && !is_built {
+            let note = "not run: the build failed".to_owned();
+            Line { name: check.name, counts: Counts::FAILED, note, took: Duration::ZERO }
+        } else {
+            run_one(workspace, check)
+        };
+        is_built &= check.name != "build" || line.counts.failed == 0;
+        lines.push(line);
+    }
+    let report = report(&lines);
+    io::stdout().lock().write_all(report.as_bytes())?;
+    let has_failed = lines.iter().any(|line| line.counts.failed > 0);
+    Ok(if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn run_one(workspace: &Workspace, check: &Check) -> Line {
+    say(&format!("==> {}", check.name));
+    let start = Instant::now();
+    let (counts, note) = match (check.run)(workspace) {
+        Ok(Outcome::Counted(counts)) => (counts, String::new()),
+        Ok(Outcome::LeftOut(why)) => (Counts::SKIPPED, why),
+        Err(error) => {
+            say(&format!("{}: {error:#}", check.name));
+            (Counts::FAILED, error.to_string())
+        }
+    };
+    let took = start.elapsed();
+    say(&format!("<== {}: {}", check.name, seconds(took)));
+    Line { name: check.name, counts, note, took }
+}
+
+fn report(lines: &[Line]) -> String {
+    let mut total = Counts::default();
+    let mut text = String::from("\n");
+    for Line { name, counts, note, took } in lines {
+        total.add(*counts);
+        let Counts { passed, failed, skipped } = counts;
+        let took = seconds(*took);
+        let row = format!(
+            "{name:<28}{passed:>6} passed{failed:>6} failed{skipped:>6} skipped{took:>10}  {note}"
+        );
+        text.push_str(row.trim_end());
+        text.push('\n');
+    }
+    let Counts { passed, failed, skipped } = total;
+    text.push_str(&format!("\n{passed} passed, {failed} failed, {skipped} skipped\n"));
+    text
+}
+
+fn formatting(workspace: &Workspace) -> Result<Outcome> {
+    workspace.cargo().args(["fmt", "--check"]).done()?;
+    Ok(Outcome::Counted(Counts::PASSED))
+}
+
+fn dependency_directions(workspace: &Workspace) -> Result<Outcome> {
+    let violations = directions::violations(&directions::packages(&workspace.metadata)?);
+    if !violations.is_empty() {
+        bail!("{}", violations.join("; "));
+    }
+    Ok(Outcome::Counted(Counts::PASSED))
+}
+
+fn licences(workspace: &Workspace) -> Result<Outcome> {
+    cargo_deny(workspace, &["bans", "licenses", "sources"])
+}
+
+fn advisories(workspace: &Workspace) -> Result<Outcome> {
+    if !is_reachable(ADVISORIES_HOST) {
+        let why = format!("{ADVISORIES_HOST} can't be reached");
+        return Ok(Outcome::LeftOut(why));
+    }
+    cargo_deny(workspace, &["advisories"])
+}
+
+// Not installed by the set-up: compiling cargo-deny takes longer than all of the project.
+fn cargo_deny(workspace: &Workspace, checks: &[&str]) -> Result<Outcome> {
+    if in_path("cargo-deny").is_none() {
+        return Ok(Outcome::LeftOut(
+            "no cargo-deny; `cargo install cargo-deny` adds it".to_owned(),
+        ));
+    }
+    workspace.cargo().args(["deny", "check"]).args(checks).done()?;
+    Ok(Outcome::Counted(Counts::PASSED))
+}
+
+fn is_reachable(host: &str) -> bool {
+    let addresses = host.to_socket_addrs();
+    addresses.is_ok_and(|mut addresses| {
+        addresses.any(|address| TcpStream::connect_timeout(&address, ADVISORIES_LIMIT).is_ok())
+    })
+}
+
+fn build(workspace: &Workspace) -> Result<Outcome> {
+    setup::run(workspace, Part::FOR_TEST)?;
+    build::product(workspace)?;
+    Ok(Outcome::Counted(Counts::PASSED))
+}
+
+fn clippy(workspace: &Workspace) -> Result<Outcome> {
+    let product = Product::of(workspace);
+    let clippy = cargo_release(workspace, &product, "clippy");
+    clippy.args(["--all-targets", "--", "--deny", "warnings"]).done()?;
+    Ok(Outcome::Counted(Counts::PASSED))
+}
+
+fn fast_clippy(workspace: &Workspace) -> Result<Outcome> {
+    let clippy = workspace.cargo().args(["clippy", "--release"]).args(fast_packages());
+    clippy.args(["--all-targets", "--", "--deny", "warnings"]).done()?;
+    Ok(Outcome::Counted(Counts::PASSED))
+}
+
+fn fast_unit_tests(workspace: &Workspace) -> Result<Outcome> {
+    let test = workspace.cargo().args(["test", "--release", "--no-fail-fast"]);
+    counted(test.args(fast_packages()))
+}
+
+fn fast_packages() -> impl Iterator<Item = String> {
+    FAST_PACKAGES.iter().map(|name| format!("--package={name}"))
+}
+
+fn unit_tests(workspace: &Workspace) -> Result<Outcome> {
+    let suites = suites(&workspace.metadata, |package| package != SCENARIOS);
+    tests(workspace, ["--lib", "--bins"].map(str::to_owned).into_iter().chain(suites))
+}
+
+fn scenarios(workspace: &Workspace) -> Result<Outcome> {
+    tests(workspace, suites(&workspace.metadata, |package| package == SCENARIOS))
+}
+
+fn tests(workspace: &Workspace, targets: impl IntoIterator<Item = String>) -> Result<Outcome> {
+    let test = cargo_release(workspace, &Product::of(workspace), "test");
+    counted(test.arg("--no-fail-fast").args(targets))
+}
+
+// The targets below tests/ of the packages asked for.
+fn suites(metadata: &Value, is_wanted: impl Fn(&str) -> bool) -> Vec<String> {
+    let list = |value: &Value, name: &str| {
+        value.get(name).and_then(Value::as_array).cloned().unwrap_or_default()
+    };
+    let is_test = |target: &Value| list(target, "kind").iter().any(|kind| kind == "test");
+    let name = |value: &Value| value.get("name").and_then(Value::as_str).map(str::to_owned);
+    list(metadata, "packages")
+        .iter()
+        .filter(|package| name(package).is_some_and(|name| is_wanted(&name)))
+        .flat_map(|package| list(package, "targets"))
+        .filter(is_test)
+        .filter_map(|target| Some(format!("--test={}", name(&target)?)))
+        .collect()
+}
+
+fn page_types(workspace: &Workspace) -> Result<Outcome> {
+    workspace.npm().args(["run", "typecheck"]).done()?;
+    Ok(Outcome::Counted(Counts::PASSED))
+}
+
+fn page_unit_tests(workspace: &Workspace) -> Result<Outcome> {
+    counted(workspace.npm().arg("test"))
+}
+
+fn page_in_browser(workspace: &Workspace) -> Result<Outcome> {
+    let product = Product::of(workspace);
+    let mut test = workspace.npm().args(["run", "test:browser"]).envs(product.env());
+    if let Some(chromium) = setup::chromium() {
+        test = test.env("CHROMIUM", chromium);
+    }
+    counted(test)
+}
+
+fn counted(run: Run) -> Result<Outcome> {
+    let shown = run.to_string();
+    let mut counts = Counts::default();
+    let status = run.watched(|line| counts.read(line))?;
+    if counts == Counts::default() {
+        bail!("{shown} ran no test ({status})");
+    }
+    Ok(Outcome::Counted(judged(counts, status.success())))
+}
+
+// A runner that crashed, or did not compile, has failed whatever it counted before.
+fn judged(mut counts: Counts, has_succeeded: bool) -> Counts {
+    if !has_succeeded && counts.failed == 0 {
+        counts.add(Counts::FAILED);
+    }
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_runner_that_ends_badly_fails_whatever_it_counted() {
+        let two = Counts { passed: 2, failed: 0, skipped: 0 };
+        assert_eq!(judged(two, true), two);
+        assert_eq!(judged(two, false), Counts { passed: 2, failed: 1, skipped: 0 });
+        let known = Counts { passed: 2, failed: 3, skipped: 0 };
+        assert_eq!(judged(known, false), known);
+    }
+
+    #[test]
+    fn a_runner_without_tests_is_an_error() {
+        assert!(counted(Run::new("true")).is_err());
+    }
+
+    #[test]
+    fn the_report_ends_with_the_sum() {
+        let line = |name, counts| Line { name, counts, note: String::new(), took: Duration::ZERO };
+        let all = Counts { passed: 7, failed: 2, skipped: 1 };
+        let report =
+            report(&[line("a", all), line("b", Counts::PASSED), line("c", Counts::SKIPPED)]);
+        assert!(report.ends_with("\n\n8 passed, 2 failed, 2 skipped\n"), "{report}");
+        assert!(report.contains("7 passed     2 failed     1 skipped"), "{report}");
+    }
+
+    #[test]
+    fn suites_are_found_by_package() {
+        let target = |name: &str, kind: &str| json!({"name": name, "kind": [kind]});
+        let metadata = json!({"packages": [
+            {"name": "a", "targets": [target("a", "lib"), target("conformance", "test")]},
+            {"name": SCENARIOS, "targets": [target("delivery", "test")]},
+        ]});
+        assert_eq!(suites(&metadata, |name| name == SCENARIOS), ["--test=delivery"]);
+        assert_eq!(suites(&metadata, |name| name != SCENARIOS), ["--test=conformance"]);
+    }
+}

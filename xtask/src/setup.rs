@@ -1,0 +1,147 @@
+//! Finding what is missing on this machine, and installing it.
+
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail};
+
+use crate::process::{Run, in_path, say, timed};
+use crate::stamp::{Key, Stamp};
+use crate::workspace::Workspace;
+use crate::{apt, wasm};
+
+/// What the page's tools need at least.
+const NODE_MAJOR_MIN: u32 = 20;
+
+/// The names that a Chromium answers to.
+const CHROMIUMS: &[&str] =
+    &["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
+
+/// What the benchmarks run beside and with: a program, and the package that has it.
+const BENCH_TOOLS: &[(&str, &str)] = &[("nginx", "nginx-light"), ("wrk", "wrk")];
+
+/// Something that can be made ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// The target that the component is compiled for.
+    Wasm,
+    /// The node packages of the page.
+    Page,
+    /// A Chromium for the page's test.
+    Browser,
+    /// The peers and load generators of the benchmarks.
+    Bench,
+}
+
+impl Part {
+    /// What `cargo xtask test` needs.
+    pub(crate) const FOR_TEST: &[Self] = &[Self::Wasm, Self::Page, Self::Browser];
+}
+
+impl FromStr for Part {
+    type Err = anyhow::Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "wasm" => Ok(Self::Wasm),
+            "page" => Ok(Self::Page),
+            "browser" => Ok(Self::Browser),
+            "bench" => Ok(Self::Bench),
+            _ => bail!("no part {name}; the parts are wasm, page, browser and bench"),
+        }
+    }
+}
+
+/// Makes these parts ready. What is ready costs milliseconds.
+pub(crate) fn run(workspace: &Workspace, parts: &[Part]) -> Result<()> {
+    for part in parts {
+        match part {
+            Part::Wasm => wasm::make_ready(workspace, wasm::COMPONENT_TARGETS)?,
+            Part::Page => page(workspace)?,
+            Part::Browser => browser()?,
+            Part::Bench => bench()?,
+        }
+    }
+    Ok(())
+}
+
+/// The Chromium to test the page with.
+pub(crate) fn chromium() -> Option<std::path::PathBuf> {
+    CHROMIUMS.iter().find_map(|name| in_path(name))
+}
+
+fn page(workspace: &Workspace) -> Result<()> {
+    let web = workspace.web();
+    let node = node_version()?;
+    let lock = web.join("package-lock.json");
+    if !lock.is_file() {
+        bail!("{} is missing; `npm install` in web/ makes it", lock.display());
+    }
+    // Inside node_modules, so that it goes when they go.
+    let stamp_path = web.join("node_modules/.outport-stamp");
+    let stamp = Stamp::new(stamp_path, &Key::default().text(&node).file(&lock)?);
+    if stamp.holds() {
+        return Ok(());
+    }
+    timed("node packages: npm ci", || {
+        workspace
+            .npm()
+            .args(["ci", "--no-audit", "--no-fund"])
+            // The test uses the system's Chromium.
+            .env("PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD", "1")
+            .done()?;
+        stamp.set()
+    })
+}
+
+fn node_version() -> Result<String> {
+    let advice = || format!("the page needs Node {NODE_MAJOR_MIN} or newer with npm: nodejs.org");
+    let version = Run::new("node").arg("--version").text().with_context(advice)?;
+    if in_path("npm").is_none() || node_major(&version).is_none_or(|major| major < NODE_MAJOR_MIN) {
+        bail!("found Node {version}; {}", advice());
+    }
+    Ok(version)
+}
+
+// "v20.19.1"
+fn node_major(version: &str) -> Option<u32> {
+    version.strip_prefix('v')?.split('.').next()?.parse().ok()
+}
+
+fn browser() -> Result<()> {
+    if chromium().is_some() {
+        return Ok(());
+    }
+    timed("browser: apt-get install chromium", || apt::install(&["chromium"]))?;
+    match chromium() {
+        Some(path) => say(&format!("found {}", path.display())),
+        None => bail!("no Chromium in PATH, though its package is installed"),
+    }
+    Ok(())
+}
+
+fn bench() -> Result<()> {
+    let is_missing = |program: &str| in_path(program).is_none() && !in_sbin(program);
+    let missing = BENCH_TOOLS.iter().filter(|(program, _)| is_missing(program));
+    let packages: Vec<_> = missing.map(|(_, package)| *package).collect();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    timed("benchmark peers: apt-get install", || apt::install(&packages))
+}
+
+// Where Debian puts nginx; not in everybody's PATH.
+fn in_sbin(program: &str) -> bool {
+    std::path::Path::new("/usr/sbin").join(program).is_file()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn node_versions_are_read() {
+        assert_eq!(node_major("v20.19.1"), Some(20));
+        assert_eq!(node_major("20.19.1"), None);
+        assert_eq!(node_major("vx.1"), None);
+    }
+}
