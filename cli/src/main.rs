@@ -1,2 +1,64 @@
-//! See ARCHITECTURE.md.
-fn main() {}
+//! The `outport` program: a whole deployment in one file, and its clients.
+
+mod check;
+mod client;
+mod duration;
+mod failure;
+mod keys;
+mod output;
+mod settings;
+mod token;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use failure::Failure;
+
+/// Takes uploads and delivers files from the edge.
+#[derive(Parser)]
+#[command(version, after_help = failure::EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Put(client::put::Args),
+    Get(client::get::Args),
+    Ls(client::ls::Args),
+    Rm(client::rm::Args),
+    Share(client::share::Args),
+    Token(token::Args),
+    Check(check::Args),
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("outport: {failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Token(args) => token::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Put(args) => block_on(client::put::run(args)),
+        Command::Get(args) => block_on(client::get::run(args)),
+        Command::Ls(args) => block_on(client::ls::run(args)),
+        Command::Rm(args) => block_on(client::rm::run(args)),
+        Command::Share(args) => block_on(client::share::run(args)),
+    }
+}
+
+/// Runs a client's command; one thread is enough for it.
+fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|source| Failure::Io { what: "can't begin".into(), source })?;
+    runtime.block_on(command)
+}

@@ -1,0 +1,153 @@
+//! The configuration, `outport.toml`: read once at start, checked as a whole, then passed on.
+//!
+//! Reading never stops at the first mistake. What a file leaves out has the default written here.
+
+mod mistake;
+mod read;
+mod section;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+pub(crate) use mistake::{Mistake, Mistakes};
+
+/// The file read when none is named, if it exists.
+pub(crate) const DEFAULT_FILE: &str = "outport.toml";
+
+/// The largest configuration that is read.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+const GIB: u64 = 1024 * MIB;
+const TIB: u64 = 1024 * GIB;
+
+/// A checked configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Settings {
+    /// What the edge says its own address is: `scheme://host[:port]`. Absent, addresses in
+    /// answers are relative.
+    pub(crate) public_base_url: Option<String>,
+    /// The edge's cache.
+    pub(crate) cache: Cache,
+    /// The named limits, built-in ones included.
+    pub(crate) limits: BTreeMap<String, Limit>,
+    /// The largest upload.
+    pub(crate) upload_bytes_max: u64,
+    /// Whether pages on this machine get a token of the demo tenant; `None` leaves it to the
+    /// command.
+    pub(crate) demo: Option<bool>,
+    /// The web origins that may call from a browser.
+    pub(crate) cors_origins: Vec<String>,
+    /// Routes besides Outport's own, in the order of the file.
+    pub(crate) routes: Vec<Route>,
+}
+
+/// Bounds of the edge's cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cache {
+    /// Memory for cached responses.
+    pub(crate) memory_bytes: u64,
+    /// The largest response that is cached.
+    pub(crate) object_bytes_max: u64,
+}
+
+/// A rate and how much of it may be saved up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limit {
+    /// Requests per second in the long run.
+    pub(crate) per_second: u32,
+    /// Requests at once.
+    pub(crate) burst: u32,
+}
+
+/// One route of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    /// A pattern in matchit's syntax.
+    pub(crate) path: String,
+    /// `http://host[:port]` of an HTTP origin; absent, Outport's own.
+    pub(crate) proxy: Option<String>,
+    /// Who may use it.
+    pub(crate) auth: Auth,
+    /// Whether answers are cached.
+    pub(crate) cache: bool,
+    /// The name of the limit it spends; absent, none.
+    pub(crate) limit: Option<String>,
+}
+
+/// What a route asks of the caller's identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Auth {
+    /// Identity is not looked at.
+    None,
+    /// An identity is checked if there is one.
+    Optional,
+    /// There must be one.
+    Required,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            public_base_url: None,
+            cache: Cache { memory_bytes: 256 * MIB, object_bytes_max: 16 * MIB },
+            limits: built_in_limits(),
+            upload_bytes_max: TIB,
+            demo: None,
+            cors_origins: Vec::new(),
+            routes: Vec::new(),
+        }
+    }
+}
+
+fn built_in_limits() -> BTreeMap<String, Limit> {
+    BTreeMap::from([
+        ("read".to_owned(), Limit { per_second: 5_000, burst: 50_000 }),
+        ("write".to_owned(), Limit { per_second: 500, burst: 5_000 }),
+    ])
+}
+
+/// Why there are no settings.
+#[derive(Debug)]
+pub(crate) enum LoadError {
+    /// The file can't be read.
+    Unreadable {
+        /// The file as the user named it.
+        file: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The file was read, and is wrong.
+    Wrong(Mistakes),
+}
+
+/// Where the configuration is: the named file, else `outport.toml` here if there is one.
+pub(crate) fn locate(named: Option<&Path>) -> Option<PathBuf> {
+    let default = || Path::new(DEFAULT_FILE).is_file().then(|| PathBuf::from(DEFAULT_FILE));
+    named.map(Path::to_owned).or_else(default)
+}
+
+/// The settings of `file`, or the defaults where there is none.
+pub(crate) fn load(file: Option<&Path>) -> Result<Settings, LoadError> {
+    let Some(path) = file else { return Ok(Settings::default()) };
+    let file = path.display().to_string();
+    match read_text(path) {
+        Ok(text) => parse(&text).map_err(|mistakes| LoadError::Wrong(Mistakes { file, mistakes })),
+        Err(source) => Err(LoadError::Unreadable { file, source }),
+    }
+}
+
+/// The settings that `text` describes, or everything that is wrong with it.
+pub(crate) fn parse(text: &str) -> Result<Settings, Vec<Mistake>> {
+    read::settings(text)
+}
+
+fn read_text(path: &Path) -> std::io::Result<String> {
+    let bytes = std::fs::metadata(path)?.len();
+    if bytes > FILE_BYTES_MAX {
+        let message = format!("it is {bytes} bytes long, more than {FILE_BYTES_MAX}");
+        return Err(std::io::Error::other(message));
+    }
+    std::fs::read_to_string(path)
+}

@@ -1,0 +1,438 @@
+//! From the text of `outport.toml` to [`Settings`], section by section.
+
+use std::collections::BTreeMap;
+
+use matchit::InsertError;
+use reqwest::Url;
+use toml::de::DeTable;
+
+use super::mistake::{Mistake, Sink, line_of};
+use super::section::{Located, Section, most_similar};
+use super::{Auth, Cache, GIB, KIB, Limit, MIB, Route, Settings, TIB};
+
+/// The name that a route gives for "no limit".
+const NO_LIMIT: &str = "none";
+
+/// JavaScript clients count bytes in doubles, which are exact up to here.
+const UPLOAD_BYTES_MAX: u64 = 9_007_199_254_740_991;
+
+/// The fastest rate a limit can say; far above what one node serves.
+const PER_SECOND_MAX: u64 = 1_000_000;
+
+/// The largest burst a limit can say.
+const BURST_MAX: u64 = 100_000_000;
+
+/// First path segments that Outport answers itself, before any route of the file.
+const OWN_SEGMENTS: &[&str] =
+    &["assets", "files", "healthz", "purge", "readyz", "session", "uploads"];
+
+pub(super) fn settings(text: &str) -> Result<Settings, Vec<Mistake>> {
+    let sink = Sink::default();
+    let (table, syntax) = DeTable::parse_recoverable(text);
+    for error in syntax {
+        let at = error.span().map_or(0, |span| span.start);
+        let right = "it takes valid TOML: key = value lines below [section] lines";
+        sink.note(at, format!("this is no TOML: {}", error.message()), right);
+    }
+    let settings = root(text, Section::root(table.get_ref(), &sink));
+    let mistakes = sink.into_mistakes(text);
+    if mistakes.is_empty() { Ok(settings) } else { Err(mistakes) }
+}
+
+fn root(text: &str, mut root: Section<'_>) -> Settings {
+    let mut settings = Settings::default();
+    if let Some(section) = root.section("edge") {
+        settings.public_base_url = edge(section);
+    }
+    if let Some(section) = root.section("cache") {
+        settings.cache = cache(section, settings.cache);
+    }
+    if let Some(section) = root.section("limits") {
+        limits(section, &mut settings.limits);
+    }
+    if let Some(section) = root.section("uploads") {
+        settings.upload_bytes_max = uploads(section, settings.upload_bytes_max);
+    }
+    if let Some(mut section) = root.section("session") {
+        settings.demo = section.flag("demo");
+        section.finish();
+    }
+    if let Some(section) = root.section("cors") {
+        settings.cors_origins = cors(section);
+    }
+    settings.routes = routes(text, root.sections("routes"), &settings.limits);
+    root.finish();
+    settings
+}
+
+fn edge(mut section: Section<'_>) -> Option<String> {
+    let example = "it takes an address such as \"https://files.example.com\"";
+    let url = section.text("public_base_url").and_then(|url| web_origin(&section, &url, example));
+    section.finish();
+    url
+}
+
+fn cache(mut section: Section<'_>, defaults: Cache) -> Cache {
+    let memory = section.whole("memory_bytes", MIB..=64 * TIB, "bytes");
+    let object = section.whole("object_bytes_max", KIB..=64 * GIB, "bytes");
+    let memory_bytes = memory.as_ref().map_or(defaults.memory_bytes, |memory| memory.value);
+    if let Some(Located { value, at }) =
+        object.as_ref().filter(|object| object.value > memory_bytes)
+    {
+        let wrong = format!("object_bytes_max in [cache] is {value}, more than all of its memory");
+        section.note(*at, wrong, format!("at most memory_bytes, which is {memory_bytes}"));
+    }
+    section.finish();
+    let object_bytes_max = object.map_or(defaults.object_bytes_max, |object| object.value);
+    Cache { memory_bytes, object_bytes_max: object_bytes_max.min(memory_bytes) }
+}
+
+fn limits(section: Section<'_>, limits: &mut BTreeMap<String, Limit>) {
+    for (name, mut section) in section.named_sections() {
+        check_limit_name(&section, &name);
+        let per_second = section.whole("per_second", 1..=PER_SECOND_MAX, "requests");
+        let burst = section.whole("burst", 1..=BURST_MAX, "requests");
+        let known = limits.get(&name.value).copied();
+        let per_second = whole_u32(per_second).or(known.map(|limit| limit.per_second));
+        let burst = whole_u32(burst).or(known.map(|limit| limit.burst)).or(per_second);
+        match (per_second, burst) {
+            (Some(per_second), Some(burst)) => {
+                limits.insert(name.value, Limit { per_second, burst });
+            }
+            _ => section.note_missing("per_second", "100"),
+        }
+        section.finish();
+    }
+}
+
+fn check_limit_name(section: &Section<'_>, name: &Located<String>) {
+    let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if name.value == NO_LIMIT {
+        let right = "choose another name: a route says \"none\" when it has no limit";
+        section.note(name.at, "a limit can't be called \"none\"", right);
+    } else if !name.value.bytes().all(word) || name.value.is_empty() || name.value.len() > 64 {
+        let wrong = format!("a limit can't be called \"{}\"", name.value);
+        section.note(name.at, wrong, "a name has 1 to 64 of a-z, 0-9 and hyphens");
+    }
+}
+
+fn whole_u32(number: Option<Located<u64>>) -> Option<u32> {
+    number.and_then(|number| u32::try_from(number.value).ok())
+}
+
+fn uploads(mut section: Section<'_>, default: u64) -> u64 {
+    let size = section.whole("size_max_bytes", 1..=UPLOAD_BYTES_MAX, "bytes");
+    section.finish();
+    size.map_or(default, |size| size.value)
+}
+
+fn cors(mut section: Section<'_>) -> Vec<String> {
+    let example = "it takes origins such as \"https://app.example.com\", or \"*\" for all";
+    let listed = section.texts("origins").unwrap_or_default();
+    let checked = |origin: Located<String>| match origin.value.as_str() {
+        "*" => Some(origin.value),
+        _ => web_origin(&section, &origin, example),
+    };
+    let origins = listed.into_iter().filter_map(checked).collect();
+    section.finish();
+    origins
+}
+
+/// `scheme://host[:port]` and nothing else.
+fn web_origin(section: &Section<'_>, url: &Located<String>, right: &str) -> Option<String> {
+    let reject = |wrong: &str| {
+        section.note(url.at, format!("\"{}\" {wrong}", url.value), right);
+        None
+    };
+    let Ok(parsed) = Url::parse(&url.value) else { return reject("is no web address") };
+    if !matches!(parsed.scheme(), "http" | "https") {
+        return reject("begins with neither http:// nor https://");
+    }
+    if !parsed.username().is_empty() || parsed.password().is_some() {
+        return reject("has a user name in it");
+    }
+    if parsed.path() != "/" || parsed.query().is_some() || parsed.fragment().is_some() {
+        return reject("has more than scheme, host and port");
+    }
+    Some(parsed.origin().ascii_serialization())
+}
+
+fn routes(text: &str, sections: Vec<Section<'_>>, limits: &BTreeMap<String, Limit>) -> Vec<Route> {
+    let mut taken = Taken::default();
+    let mut read = |section| route(text, section, limits, &mut taken);
+    sections.into_iter().filter_map(&mut read).collect()
+}
+
+/// The paths of the routes read so far.
+#[derive(Default)]
+struct Taken {
+    router: matchit::Router<()>,
+    paths: Vec<Located<String>>,
+}
+
+fn route(
+    text: &str,
+    mut section: Section<'_>,
+    limits: &BTreeMap<String, Limit>,
+    taken: &mut Taken,
+) -> Option<Route> {
+    let path = section.text("path");
+    if path.is_none() {
+        section.note_missing("path", "\"/legacy/{*rest}\"");
+    }
+    let proxy = section.text("proxy").and_then(|url| proxy(&section, &url));
+    let auth = [("none", Auth::None), ("optional", Auth::Optional), ("required", Auth::Required)];
+    let auth = section.one_of("auth", &auth).unwrap_or(Auth::Required);
+    let cache = section.flag("cache").unwrap_or(false);
+    let limit = section.text("limit");
+    let limit = limit.map_or(Some("read".to_owned()), |name| limit_name(&section, name, limits));
+    let path = path.filter(|path| check_path(text, &section, path, taken));
+    section.finish();
+    Some(Route { path: path?.value, proxy, auth, cache, limit })
+}
+
+fn proxy(section: &Section<'_>, url: &Located<String>) -> Option<String> {
+    let right = "it takes the address of an HTTP server, such as \"http://127.0.0.1:8000\"";
+    let checked = web_origin(section, url, right)?;
+    if !checked.starts_with("http://") {
+        section.note(url.at, format!("\"{}\" is not plain HTTP", url.value), right);
+        return None;
+    }
+    Some(checked)
+}
+
+fn limit_name(
+    section: &Section<'_>,
+    name: Located<String>,
+    limits: &BTreeMap<String, Limit>,
+) -> Option<String> {
+    if name.value == NO_LIMIT {
+        return None;
+    }
+    if !limits.contains_key(&name.value) {
+        let known = limits.keys().map(String::as_str).chain([NO_LIMIT]);
+        let right = match most_similar(&name.value, known.clone()) {
+            Some(similar) => format!("did you mean \"{similar}\"?"),
+            None => format!("it takes one of {}", known.collect::<Vec<_>>().join(", ")),
+        };
+        section.note(name.at, format!("there is no limit \"{}\"", name.value), right);
+    }
+    Some(name.value)
+}
+
+fn check_path(
+    text: &str,
+    section: &Section<'_>,
+    path: &Located<String>,
+    taken: &mut Taken,
+) -> bool {
+    let problem = if path.value.starts_with('/') {
+        own_path(&path.value).or_else(|| insert(text, path, taken))
+    } else {
+        Some(("does not begin with a slash".to_owned(), format!("\"/{}\"", path.value)))
+    };
+    if let Some((wrong, right)) = &problem {
+        section.note(path.at, format!("the path \"{}\" {wrong}", path.value), right);
+    }
+    problem.is_none()
+}
+
+fn own_path(path: &str) -> Option<(String, String)> {
+    let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+    if path != "/" && !OWN_SEGMENTS.contains(&first) {
+        return None;
+    }
+    let right = format!("choose a path outside /, /{}", OWN_SEGMENTS.join(", /"));
+    Some(("would never be reached: Outport answers it itself".to_owned(), right))
+}
+
+fn insert(text: &str, path: &Located<String>, taken: &mut Taken) -> Option<(String, String)> {
+    let Err(error) = taken.router.insert(&path.value, ()) else {
+        taken.paths.push(path.clone());
+        return None;
+    };
+    let parameter = "a parameter is one whole segment in braces, such as /users/{name}";
+    let (wrong, right) = match error {
+        InsertError::Conflict { with } => {
+            let other = taken.paths.iter().find(|other| other.value == with);
+            let place = other.map(|other| format!(" in line {}", line_of(text, other.at)));
+            let wrong = format!("matches what \"{with}\"{} does", place.unwrap_or_default());
+            (wrong, "remove one of the two")
+        }
+        InsertError::InvalidParamSegment => {
+            ("has two parameters in one segment".to_owned(), parameter)
+        }
+        InsertError::InvalidCatchAll => {
+            let right = "{*rest} takes all that is left, so it stands last";
+            ("goes on after its catch-all".to_owned(), right)
+        }
+        InsertError::InvalidParam => {
+            ("has a parameter without a name or a closing brace".to_owned(), parameter)
+        }
+        other => (format!("is no pattern: {other}"), parameter),
+    };
+    Some((wrong, right.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The mistakes of `text`, one a line: place, what is wrong, what would be right.
+    fn mistakes(text: &str) -> Vec<String> {
+        let line =
+            |Mistake { line, column, wrong, right }| format!("{line}:{column} {wrong} | {right}");
+        settings(text).expect_err("it is wrong").into_iter().map(line).collect()
+    }
+
+    #[test]
+    fn nothing_is_the_defaults() {
+        assert_eq!(settings(""), Ok(Settings::default()));
+    }
+
+    #[test]
+    fn a_whole_file() {
+        let read = settings(
+            r#"
+            [edge]
+            public_base_url = "https://files.example.com/"
+            [cache]
+            memory_bytes = 1_073_741_824
+            object_bytes_max = 0x100000
+            [limits.read]
+            burst = 10
+            [limits.api]
+            per_second = 5
+            [uploads]
+            size_max_bytes = 100
+            [session]
+            demo = false
+            [cors]
+            origins = ["https://app.example.com:8443", "*"]
+            [[routes]]
+            path = "/legacy/{*rest}"
+            proxy = "http://127.0.0.1:8000"
+            auth = "none"
+            cache = true
+            limit = "none"
+            [[routes]]
+            path = "/api/{name}"
+            limit = "api"
+            "#,
+        )
+        .unwrap();
+        assert_eq!(read.public_base_url.as_deref(), Some("https://files.example.com"));
+        assert_eq!(read.cache, Cache { memory_bytes: GIB, object_bytes_max: MIB });
+        assert_eq!(read.limits["read"], Limit { per_second: 5_000, burst: 10 });
+        assert_eq!(read.limits["api"], Limit { per_second: 5, burst: 5 });
+        assert_eq!(read.limits["write"], Settings::default().limits["write"]);
+        assert_eq!((read.upload_bytes_max, read.demo), (100, Some(false)));
+        assert_eq!(read.cors_origins, ["https://app.example.com:8443", "*"]);
+        let [legacy, api] = &read.routes[..] else { panic!("{:?}", read.routes) };
+        assert_eq!((legacy.auth, legacy.cache, &legacy.limit), (Auth::None, true, &None));
+        assert_eq!(legacy.proxy.as_deref(), Some("http://127.0.0.1:8000"));
+        assert_eq!(
+            (api.auth, api.cache, api.limit.as_deref()),
+            (Auth::Required, false, Some("api"))
+        );
+    }
+
+    #[test]
+    fn every_mistake_at_once_in_the_order_of_the_file() {
+        let found = mistakes(
+            "[cahce]\nmemory_bytes = 1\n[uploads]\nsize_max_bytes = -5\nsize = 1\n[session]\ndemo = \"yes\"\n",
+        );
+        assert_eq!(
+            found,
+            [
+                "1:2 there is no section or key \"cahce\" | did you mean \"cache\"?",
+                "4:18 size_max_bytes in [uploads] is out of range: -5 | it takes a whole number of \
+                 bytes from 1 to 9007199254740991",
+                "5:1 [uploads] has no key \"size\" | did you mean \"size_max_bytes\"?",
+                "7:8 demo in [session] is the text \"yes\" | it takes true or false, without quotes",
+            ]
+        );
+    }
+
+    #[test]
+    fn broken_toml_still_shows_what_else_is_wrong() {
+        let found = mistakes("[cache\nmemory_bytes = 268435456\n[uploads]\nsize_max_bytes = 0\n");
+        assert!(found[0].starts_with("1:7 this is no TOML"), "{found:?}");
+        assert!(
+            found.iter().any(|mistake| mistake.starts_with("4:18 size_max_bytes")),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn a_cached_object_fits_into_the_cache() {
+        let found = mistakes("[cache]\nmemory_bytes = 1048576\nobject_bytes_max = 1048577\n");
+        assert_eq!(
+            found,
+            ["3:20 object_bytes_max in [cache] is 1048577, more than all of its memory | at most \
+              memory_bytes, which is 1048576"]
+        );
+    }
+
+    #[test]
+    fn limits() {
+        let found =
+            mistakes("[limits.none]\nper_second = 1\n[limits.Api]\nburst = 5\n[limits]\nx = 1\n");
+        assert_eq!(found[0].split(" | ").next(), Some("1:9 a limit can't be called \"none\""));
+        assert!(found[1].starts_with("3:1 [limits.Api] has no per_second"), "{found:?}");
+        assert!(found[2].starts_with("3:9 a limit can't be called \"Api\""), "{found:?}");
+        assert!(found[3].starts_with("6:5 [limits.x] is the number 1"), "{found:?}");
+    }
+
+    #[test]
+    fn web_addresses() {
+        for (url, wrong) in [
+            ("files.example.com", "is no web address"),
+            ("ftp://example.com", "begins with neither http:// nor https://"),
+            ("https://example.com/files", "has more than scheme, host and port"),
+            ("https://me@example.com", "has a user name in it"),
+        ] {
+            let found = mistakes(&format!("[edge]\npublic_base_url = \"{url}\""));
+            assert!(found[0].starts_with(&format!("2:19 \"{url}\" {wrong}")), "{found:?}");
+            let found = mistakes(&format!("[cors]\norigins = [\"*\", \"{url}\"]"));
+            assert!(found[0].starts_with(&format!("2:17 \"{url}\" {wrong}")), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn routes() {
+        let route = |lines: &str| mistakes(&format!("[[routes]]\n{lines}\n"));
+        for (lines, expected) in [
+            ("cache = true", "1:1 [[routes]] has no path"),
+            ("path = \"x\"", "2:8 the path \"x\" does not begin with a slash | \"/x\""),
+            ("path = \"/{a}{b}\"", "2:8 the path \"/{a}{b}\" has two parameters in one segment"),
+            ("path = \"/{*a}/b\"", "2:8 the path \"/{*a}/b\" goes on after its catch-all"),
+            ("path = \"/{a\"", "2:8 the path \"/{a\" has a parameter without a name or a closing"),
+            ("path = \"/files/x\"", "2:8 the path \"/files/x\" would never be reached"),
+            (
+                "path = \"/a\"\nlimit = \"raed\"",
+                "3:9 there is no limit \"raed\" | did you mean \"read\"?",
+            ),
+            (
+                "path = \"/a\"\nauth = \"yes\"",
+                "3:8 auth in [[routes]] can't be \"yes\" | it takes one of",
+            ),
+            ("path = \"/a\"\nproxy = \"https://b\"", "3:9 \"https://b\" is not plain HTTP"),
+        ] {
+            let found = route(lines);
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert!(found[0].starts_with(expected), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn two_routes_for_the_same_paths() {
+        let found = mistakes("[[routes]]\npath = \"/a/{b}\"\n[[routes]]\npath = \"/a/{c}\"\n");
+        assert_eq!(
+            found,
+            [
+                "4:8 the path \"/a/{c}\" matches what \"/a/{b}\" in line 2 does | remove one of the two"
+            ]
+        );
+    }
+}
