@@ -2,10 +2,9 @@
 //! toolchain.
 //!
 //! Debian 12's security archive carries a recent Rust for building browsers. It comes with the
-//! sources of the standard library and of all that it depends on, but without a linker for wasm
-//! and without a standard library for it. rustup's own toolchain has the linker; the library is
-//! compiled here, and WASI's C library comes from the next Debian. The result is linked into
-//! rustup as the toolchain `wasm`.
+//! source of the standard library, but without that library for wasm and without a linker for it.
+//! rustup's own toolchain has the linker; the library is compiled here, and WASI's C library comes
+//! from the next Debian. The result is linked into rustup as the toolchain `wasm`.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -195,8 +194,10 @@ fn compile_library(scratch: &Path, sysroot: &Path, target: &str) -> Result<()> {
     let manifest = "[package]\nname = \"empty\"\nedition = \"2024\"\n[workspace]\n";
     fs::write(scratch.join("Cargo.toml"), manifest)?;
     fs::write(scratch.join("src/lib.rs"), "#![no_std]\n")?;
+    // From the registry, at the versions of the library's own Cargo.lock: the copies that Debian
+    // ships lack the compiled parts of wit-bindgen, and WASI 0.2 needs those.
     Run::new(DEBIAN_CARGO)
-        .args(["build", "--release", "--offline", "--target", target])
+        .args(["build", "--release", "--target", target])
         .arg("-Zbuild-std=std,panic_abort,proc_macro,test")
         .args(["--target-dir", "target"])
         .folder(scratch)
