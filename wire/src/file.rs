@@ -5,7 +5,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use crate::UnixSeconds;
-use crate::identity::{Identity, Scope};
 
 /// The response header in which the origin hands an edge a file's record. Edges keep it to
 /// themselves.
@@ -74,18 +73,11 @@ impl FileRecord {
     pub fn is_expired(&self, now: UnixSeconds) -> bool {
         self.expires_s.is_some_and(|expires| expires <= now)
     }
-
-    /// Whether `identity` owns the file: its owner, or an admin of its tenant.
-    pub fn is_owned_by(&self, identity: &Identity) -> bool {
-        identity.tenant == self.tenant
-            && (identity.subject == self.owner || identity.scopes.allow(Scope::Admin))
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::Scopes;
 
     fn record() -> FileRecord {
         FileRecord {
@@ -101,17 +93,6 @@ mod tests {
     fn comes_back() {
         assert_eq!(FileRecord::decode(record().encode().as_bytes()), Ok(record()));
         assert_eq!(FileRecord::decode(b"e30"), Err(NotARecord));
-    }
-
-    #[test]
-    fn ownership_ends_at_the_tenant() {
-        let who = |tenant, subject, scopes| {
-            Identity::new(tenant, subject, Scopes::parse(scopes)).unwrap()
-        };
-        assert!(record().is_owned_by(&who("demo", "alice", "read")));
-        assert!(!record().is_owned_by(&who("demo", "bob", "read")));
-        assert!(record().is_owned_by(&who("demo", "bob", "admin")));
-        assert!(!record().is_owned_by(&who("other", "alice", "admin")));
     }
 
     #[test]

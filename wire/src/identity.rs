@@ -113,6 +113,12 @@ impl Identity {
         Ok(Self { tenant: tenant.to_owned(), subject: subject.to_owned(), scopes })
     }
 
+    /// Whether what `owner` of `tenant` stores is this caller's: the owner's, or an admin's of the
+    /// tenant.
+    pub fn owns(&self, tenant: &str, owner: &str) -> bool {
+        self.tenant == tenant && (self.subject == owner || self.scopes.allow(Scope::Admin))
+    }
+
     /// The value of [`IDENTITY_HEADER`]: printable ASCII, whatever the names.
     pub fn encode(&self) -> String {
         let mut text = String::with_capacity(self.tenant.len() + self.subject.len() + 24);
@@ -189,6 +195,17 @@ mod tests {
         for value in ["", "a;b", ";b;read", "a;;read", "a;b;read;c", "a%0;b;", "a%00;b;read"] {
             assert_eq!(Identity::decode(value), Err(NotAnIdentity), "{value}");
         }
+    }
+
+    #[test]
+    fn ownership_ends_at_the_tenant() {
+        let who = |tenant, subject, scopes| {
+            Identity::new(tenant, subject, Scopes::parse(scopes)).unwrap()
+        };
+        assert!(who("demo", "alice", "read").owns("demo", "alice"));
+        assert!(!who("demo", "bob", "read write share").owns("demo", "alice"));
+        assert!(who("demo", "bob", "admin").owns("demo", "alice"));
+        assert!(!who("other", "alice", "admin").owns("demo", "alice"));
     }
 
     #[test]

@@ -1,1 +1,38 @@
-//! See ARCHITECTURE.md.
+//! Every decision the edge makes, without I/O.
+//!
+//! One HTTP exchange is a value. [`Edge::begin`] is given the request head and the moment, and
+//! answers with a [`Step`](step::Step): a set of needs, or the response head with a body plan.
+//! Whoever drives the exchange fulfils the needs with whatever its platform has and resumes the
+//! exchange with the outcomes. Nothing here is async, has a clock or knows a platform, so a whole
+//! edge with its races and failures runs in a unit test.
+//!
+//! ```text
+//! head → guard → route → authenticate → authorize → limit → answer → finish → head + body plan
+//!               (needs: cached? value? allowance? signature? origin's answer?)  ⇄ driver
+//! ```
+//!
+//! Start reading at [`step`], the vocabulary; then [`exchange`], the order of the stages.
+
+mod answer;
+mod assets;
+mod cache_status;
+mod cached_file;
+pub mod config;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+mod cors;
+mod exchange;
+mod file;
+mod forward;
+mod guard;
+pub mod head;
+pub mod limit;
+#[cfg(any(test, feature = "conformance"))]
+pub mod memory;
+mod route;
+mod session;
+pub mod step;
+mod stored;
+mod token;
+
+pub use exchange::{Edge, Exchange};

@@ -1,0 +1,80 @@
+//! The last stage: what every reply has, whatever decided it.
+
+use outport_wire::problem::{PROBLEM_TYPE, Problem, ProblemType};
+use serde::{Deserialize, Serialize};
+
+use crate::cors;
+use crate::head::Fields;
+use crate::limit::Limit;
+use crate::step::{Body, Ended, Reply, Taken};
+
+/// What the end of an exchange must still know of its beginning.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Visit {
+    /// Whether the client's connection is encrypted.
+    pub(crate) secure: bool,
+    /// The `Access-Control-Allow-Origin` of the answer.
+    pub(crate) allowed_origin: Option<String>,
+    /// The limit spent, by its place among the configuration's.
+    pub(crate) limit: Option<u16>,
+    /// What came of it.
+    pub(crate) taken: Option<Taken>,
+}
+
+impl Visit {
+    /// The fields that every reply begins with.
+    pub(crate) fn fields(&self, limits: &[Limit]) -> Fields {
+        let mut fields = Fields::new();
+        fields.push("x-content-type-options", "nosniff");
+        if self.secure {
+            fields.push("strict-transport-security", "max-age=31536000");
+        }
+        cors::describe(self.allowed_origin.as_deref(), &mut fields);
+        let limit = self.limit.and_then(|place| limits.get(usize::from(place)));
+        if let (Some(limit), Some(taken)) = (limit, self.taken) {
+            limit.describe(taken, &mut fields);
+        }
+        fields
+    }
+
+    /// A problem document.
+    pub(crate) fn problem(&self, limits: &[Limit], problem: &Problem) -> Reply {
+        let mut fields = self.fields(limits);
+        fields.push("content-type", PROBLEM_TYPE);
+        fields.push("cache-control", "no-store");
+        if problem.kind.status() == 401 {
+            fields.push("www-authenticate", challenge(problem.kind));
+        }
+        reply(problem.kind.status(), fields, Body::Bytes(problem.to_json()))
+    }
+}
+
+/// The challenge of a 401 (RFC 6750, section 3).
+fn challenge(kind: ProblemType) -> &'static str {
+    match kind {
+        ProblemType::TokenMissing => "Bearer realm=\"outport\"",
+        ProblemType::TokenExpired => {
+            "Bearer realm=\"outport\", error=\"invalid_token\", error_description=\"not valid at this time\""
+        }
+        _ => "Bearer realm=\"outport\", error=\"invalid_token\"",
+    }
+}
+
+/// A reply that the edge decided by itself.
+pub(crate) fn reply(status: u16, fields: Fields, body: Body) -> Reply {
+    Reply {
+        status,
+        fields: fields.into_bytes(),
+        body,
+        forget: Vec::new(),
+        store: None,
+        ended: Ended::Edge,
+    }
+}
+
+/// A JSON document that the edge made by itself.
+pub(crate) fn json(mut fields: Fields, document: &serde_json::Value) -> Reply {
+    fields.push("content-type", "application/json");
+    fields.push("cache-control", "no-store");
+    reply(200, fields, Body::Bytes(document.to_string().into_bytes()))
+}

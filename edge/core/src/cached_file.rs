@@ -1,0 +1,477 @@
+//! The way of a file through the cache: looked up, filled, renewed, passed through.
+//!
+//! One stored response serves everybody who may have the file; who may is decided from its record
+//! at every request, after the lookup and before anything of it is said.
+
+use outport_wire::problem::{Problem, ProblemType};
+use serde::{Deserialize, Serialize};
+
+use crate::answer::{Visit, reply};
+use crate::cache_status::CacheStatus;
+use crate::config::Config;
+use crate::file::{self, Delivery, FileAsk};
+use crate::forward::own_to_origin;
+use crate::head::FieldLines;
+use crate::limit::Limit;
+use crate::step::{
+    Body, ByteRange, Ended, Fetch, FetchError, Looked, Moment, Need, Outcome, Reply, Store,
+    StoreBody, UpstreamHead,
+};
+use crate::stored::{Stored, StoredFile, file_key, read_record};
+
+/// An exchange about a file, between two steps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FileExchange {
+    ask: FileAsk,
+    /// The link was ours and is over: said only to who has no other right.
+    link_expired: bool,
+    stage: Stage,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Stage {
+    /// The cache is being asked.
+    Looking,
+    /// The origin is being asked for the head alone: no more may be wanted.
+    Checking,
+    /// The origin is being asked for all of it.
+    Filling,
+    /// The origin is being asked whether the stored record still holds.
+    Renewing { head: Vec<u8>, body: bool },
+    /// The origin is being asked for contents that are too large to store.
+    Passing { head: Vec<u8>, range: Option<ByteRange>, store: bool },
+}
+
+/// What an exchange about a file is decided from.
+pub(crate) struct Context<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) limits: &'a [Limit],
+    pub(crate) visit: &'a Visit,
+    pub(crate) moment: Moment,
+}
+
+/// What comes next.
+pub(crate) enum Next {
+    Need(FileExchange, Need),
+    Reply(Reply),
+}
+
+/// Where the body of a delivery comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Stored,
+    Upstream,
+    /// It is not here yet.
+    Nowhere,
+}
+
+impl FileExchange {
+    /// Begins by asking the cache.
+    pub(crate) fn begin(ask: FileAsk, link_expired: bool) -> (Self, Need) {
+        let need = Need::Lookup { key: file_key(ask.id) };
+        (Self { ask, link_expired, stage: Stage::Looking }, need)
+    }
+
+    /// Goes on with the outcome. `None` where the outcome is of another need.
+    pub(crate) fn resume(mut self, outcome: Outcome, context: &Context<'_>) -> Option<Next> {
+        let stage = std::mem::replace(&mut self.stage, Stage::Looking);
+        Some(match (stage, outcome) {
+            (Stage::Looking, Outcome::Looked(looked)) => self.looked(looked, context),
+            (Stage::Checking, Outcome::Fetched(answer)) => match self.file_of(&answer, context) {
+                Err(reply) => Next::Reply(reply),
+                Ok(answer) => self.checked(answer, context),
+            },
+            (Stage::Filling, Outcome::Fetched(answer)) => match self.file_of(&answer, context) {
+                Err(reply) => Next::Reply(reply),
+                Ok(answer) => {
+                    let stored = answer.length().is_some_and(|length| self.stores(length, context));
+                    let status = CacheStatus::Miss { status: 200, stored };
+                    self.filled(answer, status, context)
+                }
+            },
+            (Stage::Renewing { head, body }, Outcome::Fetched(answer)) => {
+                self.renewed(&head, body, answer, context)
+            }
+            (Stage::Passing { head, range, store }, Outcome::Fetched(answer)) => {
+                Next::Reply(self.passed(&head, range, store, answer, context))
+            }
+            _ => return None,
+        })
+    }
+
+    fn looked(self, looked: Looked, context: &Context<'_>) -> Next {
+        let Looked::Found { head, body, lead, collapsed } = looked else {
+            return self.fetch_all(context);
+        };
+        let now_ms = context.moment.unix_ms;
+        let source = if body { Source::Stored } else { Source::Nowhere };
+        match Stored::decode(&head) {
+            Some(Stored::File(file)) => {
+                let left_ms = file.freshness.left_ms(now_ms);
+                let fresh = left_ms > 0;
+                let usable = !lead && file.freshness.while_revalidating(now_ms);
+                if !fresh && !usable && !file.freshness.rests(now_ms) {
+                    let etag = file.etag.to_owned();
+                    let fetch = self.fetch("GET", &[("if-none-match", &etag)], context);
+                    return self.need(Stage::Renewing { head, body }, fetch);
+                }
+                let ttl_s = left_ms.div_euclid(1000);
+                let status =
+                    if collapsed { CacheStatus::Collapsed } else { CacheStatus::Hit { ttl_s } };
+                self.deliver(&file, &head, source, status, context)
+            }
+            Some(refusal) if refusal.refusal_counts(now_ms) => {
+                Next::Reply(self.refused(&refusal, Ended::Cache, context))
+            }
+            Some(_) | None => self.fetch_all(context),
+        }
+    }
+
+    /// Nothing usable is stored. The head alone is fetched where more may not be wanted.
+    fn fetch_all(self, context: &Context<'_>) -> Next {
+        if self.ask.head_only || self.ask.wants_range() {
+            let fetch = self.fetch("HEAD", &[], context);
+            return self.need(Stage::Checking, fetch);
+        }
+        let fetch = self.fetch("GET", &[], context);
+        self.need(Stage::Filling, fetch)
+    }
+
+    fn checked(self, answer: Answered<'_>, context: &Context<'_>) -> Next {
+        let now_ms = context.moment.unix_ms;
+        let Some(file) = answer.file(now_ms) else { return self.nonsense(context) };
+        if !self.ask.head_only && self.stores(file.length, context) {
+            let fetch = self.fetch("GET", &[], context);
+            return self.need(Stage::Filling, fetch);
+        }
+        let head = Stored::File(file.clone()).encode();
+        let status = CacheStatus::Miss { status: 200, stored: false };
+        match self.deliver(&file, &head, Source::Nowhere, status, context) {
+            Next::Need(mut exchange, need) => {
+                if let Stage::Passing { store, .. } = &mut exchange.stage {
+                    *store = true;
+                }
+                Next::Need(exchange, need)
+            }
+            Next::Reply(reply) => Next::Reply(ended(reply, Ended::Origin)),
+        }
+    }
+
+    fn filled(self, answer: Answered<'_>, status: CacheStatus, context: &Context<'_>) -> Next {
+        let Some(file) = answer.file(context.moment.unix_ms) else { return self.nonsense(context) };
+        let stored = Stored::File(file.clone());
+        let head = stored.encode();
+        let (source, body) = if self.stores(file.length, context) {
+            (Source::Stored, StoreBody::Upstream(file.length))
+        } else {
+            (Source::Upstream, StoreBody::None)
+        };
+        let store = self.store(&stored, body);
+        match self.deliver(&file, &head, source, status, context) {
+            Next::Reply(reply) => {
+                Next::Reply(Reply { store: Some(store), ended: Ended::Origin, ..reply })
+            }
+            need => need,
+        }
+    }
+
+    fn renewed(
+        self,
+        head: &[u8],
+        body: bool,
+        answer: Result<UpstreamHead, FetchError>,
+        context: &Context<'_>,
+    ) -> Next {
+        let now_ms = context.moment.unix_ms;
+        let Some(Stored::File(file)) = Stored::decode(head) else { return self.nonsense(context) };
+        let failure = match &answer {
+            Ok(answer) if answer.status == 304 => {
+                let fields = FieldLines::new(&answer.fields);
+                let Some(record) = read_record(fields) else { return self.nonsense(context) };
+                let file = file.renewed(fields, &record, now_ms);
+                let status = CacheStatus::Stale { status: 304 };
+                return self.kept(&file, body, status, context);
+            }
+            Ok(answer) if answer.status < 500 => None,
+            Ok(_) => Some(FetchError::Unreachable),
+            Err(failure) => Some(*failure),
+        };
+        match failure {
+            Some(failure) if file.freshness.if_error(now_ms) => {
+                let mut file = file.clone();
+                file.freshness.failed_ms = Some(now_ms);
+                self.kept(&file, body, CacheStatus::StaleOnError(failure), context)
+            }
+            _ => match self.file_of(&answer, context) {
+                Err(reply) => Next::Reply(reply),
+                Ok(answer) => self.filled(answer, CacheStatus::Stale { status: 200 }, context),
+            },
+        }
+    }
+
+    /// Delivers stored contents under a newer record.
+    fn kept(
+        self,
+        file: &StoredFile<'_>,
+        body: bool,
+        status: CacheStatus,
+        context: &Context<'_>,
+    ) -> Next {
+        let stored = Stored::File(file.clone());
+        let head = stored.encode();
+        let source = if body { Source::Stored } else { Source::Nowhere };
+        let store = self.store(&stored, StoreBody::Keep);
+        match self.deliver(file, &head, source, status, context) {
+            Next::Reply(reply) => {
+                Next::Reply(Reply { store: Some(store), ended: Ended::Origin, ..reply })
+            }
+            Next::Need(mut exchange, need) => {
+                if let Stage::Passing { store, .. } = &mut exchange.stage {
+                    *store = true;
+                }
+                Next::Need(exchange, need)
+            }
+        }
+    }
+
+    fn passed(
+        self,
+        head: &[u8],
+        range: Option<ByteRange>,
+        store: bool,
+        answer: Result<UpstreamHead, FetchError>,
+        context: &Context<'_>,
+    ) -> Reply {
+        let expected = if range.is_some() { 206 } else { 200 };
+        if let Ok(answer) = &answer
+            && answer.status != expected
+            && answer.status != 404
+        {
+            return self.failure(FetchError::Unreachable, Some(answer.status), context);
+        }
+        if let Err(reply) = self.file_of(&answer, context) {
+            return reply;
+        }
+        let Some(Stored::File(file)) = Stored::decode(head) else {
+            return self.failure(FetchError::Unreachable, None, context);
+        };
+        let delivery = range.map_or(Delivery::Whole, Delivery::Part);
+        let mut sent = self.sent(&file, delivery, Body::Upstream, CacheStatus::Partial, context);
+        let stored = Stored::File(file);
+        sent.store = store.then(|| self.store(&stored, StoreBody::None));
+        ended(sent, Ended::Origin)
+    }
+
+    /// Answers from a file that is known, if the caller may have it.
+    fn deliver(
+        self,
+        file: &StoredFile<'_>,
+        head: &[u8],
+        source: Source,
+        status: CacheStatus,
+        context: &Context<'_>,
+    ) -> Next {
+        let open = file.is_open_to(self.ask.identity.as_ref(), self.ask.by_link);
+        if file.is_expired(context.moment.unix_s()) || !open {
+            return Next::Reply(ended(self.denied(context), Ended::Cache));
+        }
+        let delivery = Delivery::decide(&self.ask, file);
+        let range = match delivery {
+            Delivery::Whole => None,
+            Delivery::Part(range) => Some(range),
+            Delivery::NotModified
+            | Delivery::PreconditionFailed
+            | Delivery::RangeNotSatisfiable => {
+                return Next::Reply(self.sent(file, delivery, Body::Empty, status, context));
+            }
+        };
+        let body = match source {
+            _ if self.ask.head_only || file.length == 0 => Body::Empty,
+            Source::Stored => Body::Stored(range),
+            Source::Upstream => Body::Upstream,
+            Source::Nowhere => {
+                let wanted = range.map(|ByteRange { first, last }| format!("bytes={first}-{last}"));
+                let fetch = match &wanted {
+                    Some(wanted) => self.fetch("GET", &[("range", wanted)], context),
+                    None => self.fetch("GET", &[], context),
+                };
+                let stage = Stage::Passing { head: head.to_vec(), range, store: false };
+                return self.need(stage, fetch);
+            }
+        };
+        Next::Reply(self.sent(file, delivery, body, status, context))
+    }
+
+    /// The reply for a delivery that was decided.
+    fn sent(
+        &self,
+        file: &StoredFile<'_>,
+        delivery: Delivery,
+        body: Body,
+        status: CacheStatus,
+        context: &Context<'_>,
+    ) -> Reply {
+        let mut fields = context.visit.fields(context.limits);
+        let (code, problem) = match delivery {
+            Delivery::Whole => (200, None),
+            Delivery::Part(_) => (206, None),
+            Delivery::NotModified => (304, None),
+            Delivery::PreconditionFailed => (412, Some(ProblemType::PreconditionFailed)),
+            Delivery::RangeNotSatisfiable => (416, Some(ProblemType::RangeNotSatisfiable)),
+        };
+        let mut sent = match problem {
+            None => {
+                file::describe(&self.ask, file, delivery, context.moment.unix_ms, &mut fields);
+                fields.push("cache-status", status.value());
+                reply(code, fields, body)
+            }
+            Some(kind) => {
+                let detail =
+                    format!("The file has {} bytes and the tag {}.", file.length, file.etag);
+                let problem = Problem::new(kind, detail).with("size", file.length);
+                let mut sent = context.visit.problem(context.limits, &problem);
+                if kind == ProblemType::RangeNotSatisfiable {
+                    let range = format!("content-range: bytes */{}\r\n", file.length);
+                    sent.fields.extend_from_slice(range.as_bytes());
+                }
+                sent
+            }
+        };
+        sent.ended = Ended::Cache;
+        sent
+    }
+
+    /// The origin's answer, where it tells of a file; else the reply to give and to remember.
+    fn file_of<'a>(
+        &self,
+        answer: &'a Result<UpstreamHead, FetchError>,
+        context: &Context<'_>,
+    ) -> Result<Answered<'a>, Reply> {
+        let since_ms = context.moment.unix_ms;
+        match answer {
+            Ok(answer) if matches!(answer.status, 200 | 206) => Ok(Answered::new(&answer.fields)),
+            Ok(answer) if matches!(answer.status, 404 | 410) => {
+                let missing = Stored::Missing { since_ms };
+                let reply = self.refused(&missing, Ended::Origin, context);
+                Err(Reply { store: Some(self.store(&missing, StoreBody::None)), ..reply })
+            }
+            Ok(answer) => Err(self.failure(FetchError::Unreachable, Some(answer.status), context)),
+            Err(failure) => Err(self.failure(*failure, None, context)),
+        }
+    }
+
+    /// Nothing came of asking the origin. That is remembered for a moment, so that all who wait
+    /// for the same are answered at once.
+    fn failure(&self, failure: FetchError, answered: Option<u16>, context: &Context<'_>) -> Reply {
+        let problem = upstream_problem(failure, answered);
+        let failed =
+            Stored::Failed { since_ms: context.moment.unix_ms, status: problem.kind.status() };
+        let reply = context.visit.problem(context.limits, &problem);
+        let store = Some(self.store(&failed, StoreBody::None));
+        Reply { store, ended: Ended::Origin, ..reply }
+    }
+
+    fn nonsense(&self, context: &Context<'_>) -> Next {
+        Next::Reply(self.failure(FetchError::Unreachable, Some(200), context))
+    }
+
+    fn refused(&self, stored: &Stored<'_>, at: Ended, context: &Context<'_>) -> Reply {
+        let refused = match stored {
+            Stored::Failed { status: 504, .. } => {
+                let problem = upstream_problem(FetchError::Timeout, None);
+                context.visit.problem(context.limits, &problem)
+            }
+            Stored::Failed { .. } => {
+                let problem = upstream_problem(FetchError::Unreachable, None);
+                context.visit.problem(context.limits, &problem)
+            }
+            Stored::Missing { .. } | Stored::File(_) => self.denied(context),
+        };
+        ended(refused, at)
+    }
+
+    /// The same answer whether there is no such file or it is not the caller's.
+    fn denied(&self, context: &Context<'_>) -> Reply {
+        let problem = if self.link_expired {
+            Problem::new(ProblemType::LinkExpired, "Ask whoever sent the link for a new one.")
+        } else {
+            Problem::new(ProblemType::NotFound, "There is no such file, or it is not yours to see.")
+        };
+        context.visit.problem(context.limits, &problem)
+    }
+
+    fn stores(&self, length: u64, context: &Context<'_>) -> bool {
+        length <= context.config.stored_bytes_max
+    }
+
+    fn store(&self, stored: &Stored<'_>, body: StoreBody) -> Store {
+        Store {
+            key: file_key(self.ask.id),
+            head: stored.encode(),
+            body,
+            fresh_ms: stored.fresh_ms(),
+        }
+    }
+
+    fn fetch(&self, method: &str, extra: &[(&str, &str)], context: &Context<'_>) -> Fetch {
+        let path = format!("/files/{}", self.ask.id);
+        let Config { edge_key, upstream_timeout_ms, .. } = context.config;
+        own_to_origin(method, &path, extra, edge_key, context.moment, *upstream_timeout_ms)
+    }
+
+    fn need(mut self, stage: Stage, fetch: Fetch) -> Next {
+        self.stage = stage;
+        Next::Need(self, Need::Fetch(fetch))
+    }
+}
+
+/// An answer of the origin that tells of a file.
+struct Answered<'a> {
+    fields: FieldLines<'a>,
+    record: Option<outport_wire::file::FileRecord>,
+}
+
+impl<'a> Answered<'a> {
+    fn new(fields: &'a [u8]) -> Self {
+        let fields = FieldLines::new(fields);
+        Self { fields, record: read_record(fields) }
+    }
+
+    fn length(&self) -> Option<u64> {
+        self.fields.get("content-length")?.parse().ok()
+    }
+
+    fn file(&self, now_ms: u64) -> Option<StoredFile<'_>> {
+        StoredFile::read(self.fields, self.record.as_ref()?, now_ms)
+    }
+}
+
+fn ended(reply: Reply, ended: Ended) -> Reply {
+    Reply { ended, ..reply }
+}
+
+/// What a client is told when an upstream gave no usable answer.
+pub(crate) fn upstream_problem(failure: FetchError, answered: Option<u16>) -> Problem {
+    match (failure, answered) {
+        (FetchError::Timeout, _) => {
+            Problem::new(ProblemType::OriginTimeout, "Try again; the origin may be busy.")
+        }
+        (FetchError::RequestBroken, _) => Problem::new(
+            ProblemType::BodyTooShort,
+            "The request body ended early. Ask for the upload's offset and go on from there.",
+        ),
+        (FetchError::Unreachable, Some(401)) => Problem::new(
+            ProblemType::OriginUnreachable,
+            "The origin does not accept this edge's signature: give both the same keys, and \
+             compare their clocks.",
+        ),
+        (FetchError::Unreachable, Some(status)) => Problem::new(
+            ProblemType::OriginUnreachable,
+            format!("The origin's answer, {status}, could not be used."),
+        ),
+        (FetchError::Unreachable, None) => Problem::new(
+            ProblemType::OriginUnreachable,
+            "Nothing was lost that was acknowledged. Try again.",
+        ),
+    }
+}

@@ -1,0 +1,146 @@
+//! What an edge is told about the deployment it serves.
+//!
+//! Made from `outport.toml` once, checked, and handed to the core as a value; it crosses into a
+//! component as JSON.
+
+use std::collections::BTreeMap;
+
+use outport_wire::secret::{Key, Secret};
+use serde::{Deserialize, Serialize};
+
+use crate::step::Allowance;
+
+/// Everything the core needs to know.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Whose tokens are trusted. At most [`ISSUERS_MAX`].
+    pub issuers: Vec<Issuer>,
+    /// The key of new signed links comes first; older ones are still good.
+    pub link_keys: Vec<Secret>,
+    /// Signs what is sent to the origin.
+    pub edge_key: Key,
+    /// Handed to whoever opens the page on this machine; for demonstration only.
+    #[serde(default)]
+    pub guest: Option<Guest>,
+    /// The routes of `outport.toml`, in its order.
+    #[serde(default)]
+    pub routes: Vec<Route>,
+    /// The named limits. [`READ_LIMIT`] and [`WRITE_LIMIT`] apply to Outport's own routes.
+    pub limits: BTreeMap<String, Allowance>,
+    /// The page, by path below the root.
+    #[serde(default)]
+    pub assets: BTreeMap<String, Asset>,
+    /// Origins of pages that may use the API from a browser; `*` for all.
+    #[serde(default)]
+    pub cors_origins: Vec<String>,
+    /// Put before every `Location`, if the edge is to say absolute ones: scheme and authority.
+    #[serde(default)]
+    pub public_base_url: Option<String>,
+    /// The largest upload, in bytes.
+    pub upload_bytes_max: u64,
+    /// The largest body that is stored in the cache, in bytes.
+    pub stored_bytes_max: u64,
+    /// How long an upstream may take to begin an answer, in milliseconds.
+    pub upstream_timeout_ms: u64,
+}
+
+/// The limit spent by GET, HEAD and OPTIONS.
+pub const READ_LIMIT: &str = "read";
+/// The limit spent by everything else.
+pub const WRITE_LIMIT: &str = "write";
+/// The name under which a route spends nothing.
+pub const NO_LIMIT: &str = "none";
+/// The most issuers that are looked through for a token's.
+pub const ISSUERS_MAX: usize = 16;
+
+/// An issuer of tokens.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Issuer {
+    /// The `iss` of its tokens.
+    pub name: String,
+    /// An `aud` that its tokens must have.
+    pub audience: String,
+    /// The `kid` of its tokens.
+    pub key_id: String,
+    /// Its Ed25519 public key, base64url without padding.
+    pub public_key: String,
+}
+
+/// What a visitor of the page is given in a demonstration.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Guest {
+    /// A bearer token.
+    pub token: String,
+    /// The token's tenant.
+    pub tenant: String,
+    /// The token's subject.
+    pub subject: String,
+    /// When the token ceases to be good, in seconds since 1970.
+    pub expires_s: u64,
+}
+
+/// A route of `outport.toml`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// In matchit's syntax.
+    pub path: String,
+    /// The HTTP origin it goes to: scheme, authority and an optional path that is put before the
+    /// request's. Absent: Outport's own origin.
+    #[serde(default)]
+    pub proxy: Option<String>,
+    /// Who may use it.
+    #[serde(default)]
+    pub auth: Auth,
+    /// Whether answers may be stored.
+    #[serde(default)]
+    pub cache: bool,
+    /// The limit it spends: a named one, or [`NO_LIMIT`]; absent: `read` or `write` by method.
+    #[serde(default)]
+    pub limit: Option<String>,
+}
+
+/// Who may use a route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Auth {
+    /// Everybody; a token is not looked at and passes on.
+    None,
+    /// Everybody; a token must be good if there is one.
+    Optional,
+    /// Who has a good token.
+    #[default]
+    Required,
+}
+
+/// A small file of the page, kept as a value in the key-value store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asset {
+    /// The `Content-Type`.
+    pub content_type: String,
+    /// The strong entity tag of the uncoded file, with its quotes.
+    pub etag: String,
+    /// Whether its name changes with its contents, so that it may be kept for ever.
+    pub immutable: bool,
+    /// The key of the uncoded file's value.
+    pub key: String,
+    /// The codings in which it is there too, best first: the name of the coding, and the key.
+    #[serde(default)]
+    pub codings: Vec<(String, String)>,
+}
+
+impl Config {
+    /// Reads a configuration that crossed as JSON.
+    pub fn from_json(json: &[u8]) -> Result<Self, String> {
+        serde_json::from_slice(json).map_err(|error| error.to_string())
+    }
+
+    /// The configuration as JSON.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}

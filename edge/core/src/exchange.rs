@@ -1,0 +1,522 @@
+//! The order of the stages: one exchange from its head to its reply.
+
+use std::net::IpAddr;
+
+use outport_wire::identity::Identity;
+use outport_wire::link::{Link, LinkRefusal};
+use outport_wire::problem::{Problem, ProblemType};
+use outport_wire::tus;
+use serde::{Deserialize, Serialize};
+
+use crate::answer::{Visit, json, reply};
+use crate::assets::{self, AssetAsk};
+use crate::cache_status::CacheStatus;
+use crate::cached_file::{Context, FileExchange, Next, upstream_problem};
+use crate::config::{Config, ISSUERS_MAX};
+use crate::cors;
+use crate::file::FileAsk;
+use crate::forward;
+use crate::guard::{Guarded, guard};
+use crate::head::FieldLines;
+use crate::limit::Limit;
+use crate::route::{Access, Routes, Target};
+use crate::session;
+use crate::step::{
+    Abilities, Body, Ended, Fetch, FetchError, Moment, Need, Outcome, Reply, Request, Step,
+    UpstreamHead,
+};
+use crate::stored::file_key;
+use crate::token::{self, Grant, Unverified, VerifiedTokens};
+
+/// The edge of one deployment: its configuration, and what can be computed again from it and from
+/// the tokens seen.
+pub struct Edge {
+    config: Config,
+    abilities: Abilities,
+    routes: Routes,
+    limits: Vec<Limit>,
+    tokens: VerifiedTokens,
+}
+
+/// An exchange between two steps: a value that crosses a WebAssembly boundary as bytes, so that
+/// any instance can go on with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exchange {
+    visit: Visit,
+    stage: Stage,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Stage {
+    /// The driver checks a token's signature; then it all begins again.
+    Verifying { head: Vec<u8>, peer: IpAddr, grant: Grant },
+    /// A value of the page is read.
+    Asset(AssetAsk),
+    /// A file is delivered.
+    File(FileExchange),
+    /// A unit is taken from an allowance, before an upstream is asked.
+    Taking(Fetch, Forwarded),
+    /// An upstream is asked.
+    Forwarding(Forwarded),
+}
+
+/// What to do with an upstream's answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Forwarded {
+    /// It is Outport's own origin's. A change may have made what is stored at `forget` wrong.
+    Origin { safe: bool, forget: Option<String> },
+    /// It is a proxied route's.
+    Route { safe: bool },
+}
+
+impl Exchange {
+    /// The exchange as bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        postcard::to_stdvec(self).unwrap_or_default()
+    }
+
+    /// Reads an exchange. `None` where the bytes are none of this version's.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        postcard::from_bytes(bytes).ok()
+    }
+}
+
+/// Who asks, as far as it is known.
+enum Caller {
+    Nobody,
+    Known(Identity),
+    /// The driver must check a signature first.
+    Claimed(Grant, Need),
+}
+
+impl Edge {
+    /// An edge of this deployment. The error says what is wrong with the configuration.
+    pub fn new(config: Config, abilities: Abilities) -> Result<Self, String> {
+        if config.issuers.len() > ISSUERS_MAX {
+            return Err(format!("there may be {ISSUERS_MAX} issuers"));
+        }
+        if let Some(issuer) =
+            config.issuers.iter().find(|issuer| token::decode_key(&issuer.public_key).is_none())
+        {
+            return Err(format!("the public key of issuer {} can't be read", issuer.name));
+        }
+        let limits: Vec<Limit> = config
+            .limits
+            .iter()
+            .map(|(name, allowance)| Limit { name: name.clone(), allowance: *allowance })
+            .collect();
+        let routes = Routes::new(&config)?;
+        for limit in config.routes.iter().filter_map(|route| route.limit.as_deref()) {
+            if limit != crate::config::NO_LIMIT && !config.limits.contains_key(limit) {
+                return Err(format!("there is no limit named {limit}"));
+            }
+        }
+        Ok(Self { config, abilities, routes, limits, tokens: VerifiedTokens::default() })
+    }
+
+    /// Begins an exchange with its head.
+    pub fn begin(&mut self, request: &Request<'_>, moment: Moment) -> Step {
+        self.begin_as(request, moment, None)
+    }
+
+    /// Goes on with an exchange, given one outcome for each need of its last step.
+    pub fn resume(&mut self, exchange: Exchange, outcomes: Vec<Outcome>, moment: Moment) -> Step {
+        let Exchange { mut visit, stage } = exchange;
+        let mut outcomes = outcomes.into_iter();
+        if let Stage::Verifying { head, peer, grant } = stage {
+            let verified = outcomes.next() == Some(Outcome::Verified(true));
+            return self.verified(&head, peer, visit.secure, grant, verified, moment);
+        }
+        if visit.limit.is_some() && visit.taken.is_none() {
+            let Some(Outcome::Taken(taken)) = outcomes.next() else { return self.confused(&visit) };
+            visit.taken = Some(taken);
+            if !taken.allowed {
+                return Step::Reply(visit.problem(&self.limits, &too_many(taken.retry_us)));
+            }
+        }
+        self.go_on(visit, stage, outcomes.next(), moment)
+    }
+
+    fn go_on(&self, visit: Visit, stage: Stage, outcome: Option<Outcome>, moment: Moment) -> Step {
+        match (stage, outcome) {
+            (Stage::Taking(fetch, forwarded), None) => {
+                let exchange = Exchange { visit, stage: Stage::Forwarding(forwarded) };
+                Step::Needs(exchange, vec![Need::Fetch(fetch)])
+            }
+            (Stage::Asset(asked), Some(Outcome::Value(length))) => {
+                Step::Reply(assets::answer(&asked, length, &visit, &self.limits, &self.config))
+            }
+            (Stage::File(file), Some(outcome)) => {
+                let context =
+                    Context { config: &self.config, limits: &self.limits, visit: &visit, moment };
+                match file.resume(outcome, &context) {
+                    None => self.confused(&visit),
+                    Some(Next::Reply(reply)) => Step::Reply(reply),
+                    Some(Next::Need(file, need)) => {
+                        Step::Needs(Exchange { visit, stage: Stage::File(file) }, vec![need])
+                    }
+                }
+            }
+            (Stage::Forwarding(forwarded), Some(Outcome::Fetched(answer))) => {
+                Step::Reply(self.forwarded(&visit, forwarded, answer))
+            }
+            _ => self.confused(&visit),
+        }
+    }
+
+    /// Runs the stages up to the first need. `caller` is known when a signature was just checked.
+    fn begin_as(
+        &mut self,
+        request: &Request<'_>,
+        moment: Moment,
+        caller: Option<Identity>,
+    ) -> Step {
+        let mut visit = Visit { secure: request.secure, ..Visit::default() };
+        match self.stages(request, moment, caller, &mut visit) {
+            Ok(step) => step,
+            Err(problem) => Step::Reply(visit.problem(&self.limits, &problem)),
+        }
+    }
+
+    fn stages(
+        &mut self,
+        request: &Request<'_>,
+        moment: Moment,
+        caller: Option<Identity>,
+        visit: &mut Visit,
+    ) -> Result<Step, Problem> {
+        let guarded = guard(request.head)?;
+        let target = self.routes.find(&guarded, &self.config);
+        visit.allowed_origin = cors::allowed_origin(&guarded, &target, &self.config.cors_origins);
+        if !target.takes(guarded.method) {
+            return self.method_refused(&target, visit);
+        }
+        let access = target.access(&guarded, &self.config);
+        let caller = match caller {
+            Some(identity) => Caller::Known(identity),
+            None => self.authenticate(&guarded, access, moment)?,
+        };
+        let identity = match caller {
+            Caller::Nobody => None,
+            Caller::Known(identity) => Some(identity),
+            Caller::Claimed(grant, need) => {
+                let (head, peer) = (request.head.to_vec(), request.peer);
+                let stage = Stage::Verifying { head, peer, grant };
+                let exchange = Exchange { visit: visit.clone(), stage };
+                return Ok(Step::Needs(exchange, vec![need]));
+            }
+        };
+        authorize(access, identity.as_ref())?;
+        let take = self.limit(&guarded, &target, identity.as_ref(), request.peer, visit);
+        self.answer(&guarded, target, identity, take, request, visit.clone(), moment)
+    }
+
+    fn method_refused(&self, target: &Target, visit: &Visit) -> Result<Step, Problem> {
+        let allowed = target.methods().unwrap_or_default();
+        let detail = format!("This resource takes {allowed}.");
+        let problem = Problem::new(ProblemType::MethodNotAllowed, detail);
+        let mut refused = visit.problem(&self.limits, &problem);
+        refused.fields.extend_from_slice(format!("allow: {allowed}\r\n").as_bytes());
+        Ok(Step::Reply(refused))
+    }
+
+    /// Finds out who asks (RFC 6750, section 2.1).
+    fn authenticate(
+        &mut self,
+        request: &Guarded<'_>,
+        access: Access,
+        moment: Moment,
+    ) -> Result<Caller, Problem> {
+        if access == Access::Open {
+            return Ok(Caller::Nobody);
+        }
+        let Some(authorization) = request.fields.get("authorization") else {
+            return Ok(Caller::Nobody);
+        };
+        let token = match authorization.split_once(' ') {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+            _ => {
+                let detail = "`Authorization` must be `Bearer` and a token.";
+                return Err(Problem::new(ProblemType::TokenMalformed, detail));
+            }
+        };
+        let now_s = moment.unix_s();
+        if let Some(grant) = self.tokens.get(token) {
+            grant.check(now_s).map_err(token::Refusal::problem)?;
+            return Ok(Caller::Known(grant.identity.clone()));
+        }
+        let unverified = Unverified::read(token, &self.config.issuers, now_s)
+            .map_err(token::Refusal::problem)?;
+        if self.abilities.signatures {
+            let (key, message, signature) =
+                unverified.signature().map_err(token::Refusal::problem)?;
+            let need = Need::Verify { key, message: message.as_bytes().to_vec(), signature };
+            return Ok(Caller::Claimed(unverified.into_grant(), need));
+        }
+        unverified.verify(now_s).map_err(token::Refusal::problem)?;
+        let grant = unverified.into_grant();
+        let identity = grant.identity.clone();
+        self.tokens.insert(token, grant);
+        Ok(Caller::Known(identity))
+    }
+
+    /// A driver has checked a signature.
+    fn verified(
+        &mut self,
+        head: &[u8],
+        peer: IpAddr,
+        secure: bool,
+        grant: Grant,
+        verified: bool,
+        moment: Moment,
+    ) -> Step {
+        let request = Request { head, peer, secure };
+        if !verified {
+            let visit = Visit { secure, ..Visit::default() };
+            return Step::Reply(visit.problem(&self.limits, &token::NOT_BY_KEY.problem()));
+        }
+        let identity = grant.identity.clone();
+        let token = guard(head).ok().and_then(|guarded| {
+            Some(guarded.fields.get("authorization")?.split_once(' ')?.1.trim().to_owned())
+        });
+        if let Some(token) = token {
+            self.tokens.insert(&token, grant);
+        }
+        self.begin_as(&request, moment, Some(identity))
+    }
+
+    /// Which allowance is taken from, by whom.
+    fn limit(
+        &self,
+        request: &Guarded<'_>,
+        target: &Target,
+        identity: Option<&Identity>,
+        peer: IpAddr,
+        visit: &mut Visit,
+    ) -> Option<Need> {
+        let name = target.limit(request, &self.config)?;
+        let place = self.limits.iter().position(|limit| limit.name == name)?;
+        visit.limit = u16::try_from(place).ok();
+        Some(self.limits.get(place)?.need(identity, peer))
+    }
+
+    #[allow(clippy::too_many_arguments)] // They are what the stages before have found out.
+    fn answer(
+        &self,
+        guarded: &Guarded<'_>,
+        target: Target,
+        identity: Option<Identity>,
+        take: Option<Need>,
+        request: &Request<'_>,
+        visit: Visit,
+        moment: Moment,
+    ) -> Result<Step, Problem> {
+        let config = &self.config;
+        let fields = || visit.fields(&self.limits);
+        let (stage, need) = match target {
+            Target::Health => {
+                return Ok(Step::Reply(json(fields(), &serde_json::json!({ "status": "ok" }))));
+            }
+            Target::KeySet => return Ok(Step::Reply(json(fields(), &session::key_set(config)))),
+            Target::Session => {
+                return Ok(Step::Reply(json(fields(), &session::start(guarded, config)?)));
+            }
+            Target::Nothing => {
+                let detail = "No such path is served here.";
+                return Err(Problem::new(ProblemType::NotFound, detail));
+            }
+            Target::Asset(name) => match assets::ask(guarded, name, &visit, &self.limits, config) {
+                Some(assets::Asked::Value(asked, need)) => (Stage::Asset(asked), Some(need)),
+                Some(assets::Asked::NotModified(fields)) => {
+                    return Ok(Step::Reply(reply(304, fields, Body::Empty)));
+                }
+                None => return Err(Problem::new(ProblemType::NotFound, "No such asset.")),
+            },
+            Target::Uploads
+            | Target::Upload(_)
+            | Target::Files
+            | Target::File(_)
+            | Target::Links(_)
+                if guarded.method == "OPTIONS" =>
+            {
+                return Ok(Step::Reply(self.options(guarded, &target, &visit)));
+            }
+            Target::File(id) if guarded.is_read() => {
+                let mut ask = FileAsk::read(guarded, id, identity);
+                let link_expired = self.read_link(guarded, &mut ask, moment);
+                let (file, need) = FileExchange::begin(ask, link_expired);
+                (Stage::File(file), Some(need))
+            }
+            Target::Route(place)
+                if config
+                    .routes
+                    .get(usize::from(place))
+                    .is_some_and(|route| route.proxy.is_some()) =>
+            {
+                let timeout_ms = config.upstream_timeout_ms;
+                let fetch =
+                    forward::to_route(guarded, place, request.peer, request.secure, timeout_ms);
+                let forwarded = Forwarded::Route { safe: guarded.is_read() };
+                return Ok(self.forward(fetch, forwarded, take, visit));
+            }
+            Target::Uploads
+            | Target::Upload(_)
+            | Target::Files
+            | Target::File(_)
+            | Target::Links(_)
+            | Target::Route(_) => {
+                let timeout_ms = config.upstream_timeout_ms;
+                let fetch = forward::to_origin(
+                    guarded,
+                    identity.as_ref(),
+                    &config.edge_key,
+                    moment,
+                    timeout_ms,
+                );
+                let forwarded =
+                    Forwarded::Origin { safe: guarded.is_read(), forget: changed(&target) };
+                return Ok(self.forward(fetch, forwarded, take, visit));
+            }
+        };
+        let needs = take.into_iter().chain(need).collect();
+        Ok(Step::Needs(Exchange { visit, stage }, needs))
+    }
+
+    /// Takes from the allowance first, where there is one to take from.
+    fn forward(
+        &self,
+        fetch: Fetch,
+        forwarded: Forwarded,
+        take: Option<Need>,
+        visit: Visit,
+    ) -> Step {
+        match take {
+            Some(take) => {
+                let stage = Stage::Taking(fetch, forwarded);
+                Step::Needs(Exchange { visit, stage }, vec![take])
+            }
+            None => {
+                let stage = Stage::Forwarding(forwarded);
+                Step::Needs(Exchange { visit, stage }, vec![Need::Fetch(fetch)])
+            }
+        }
+    }
+
+    /// Reads a signed link, if the request came by one. Returns whether it was one of ours whose
+    /// time is over.
+    fn read_link(&self, request: &Guarded<'_>, ask: &mut FileAsk, moment: Moment) -> bool {
+        let query = request.query.unwrap_or_default();
+        let link = Link::read(ask.id, query, &self.config.link_keys, moment.unix_s());
+        match link {
+            Some(Ok(link)) => {
+                ask.by_link = true;
+                ask.download |= link.download;
+                false
+            }
+            Some(Err(LinkRefusal::Expired)) => true,
+            Some(Err(LinkRefusal::Invalid)) | None => false,
+        }
+    }
+
+    /// OPTIONS: what tus clients and browsers ask before anything else.
+    fn options(&self, request: &Guarded<'_>, target: &Target, visit: &Visit) -> Reply {
+        let mut fields = visit.fields(&self.limits);
+        if visit.allowed_origin.is_some() && cors::is_preflight(request) {
+            cors::describe_preflight(&mut fields);
+        }
+        fields.push("allow", target.methods().unwrap_or_default());
+        if matches!(target, Target::Uploads | Target::Upload(_)) {
+            fields.push("tus-resumable", tus::VERSION);
+            fields.push("tus-version", tus::VERSION);
+            fields.push("tus-extension", tus::EXTENSIONS);
+            fields.push_number("tus-max-size", self.config.upload_bytes_max);
+        }
+        reply(204, fields, Body::Empty)
+    }
+
+    /// An upstream has answered, or has not.
+    fn forwarded(
+        &self,
+        visit: &Visit,
+        forwarded: Forwarded,
+        answer: Result<UpstreamHead, FetchError>,
+    ) -> Reply {
+        let own = matches!(forwarded, Forwarded::Origin { .. });
+        let answer = match answer {
+            Ok(answer) if own && answer.status == 401 => Err((FetchError::Unreachable, Some(401))),
+            Ok(answer) => Ok(answer),
+            Err(failure) => Err((failure, None)),
+        };
+        let mut sent = match &answer {
+            Ok(answer) => self.passed_on(visit, &forwarded, answer),
+            Err((failure, status)) => {
+                visit.problem(&self.limits, &upstream_problem(*failure, *status))
+            }
+        };
+        sent.ended = Ended::Origin;
+        if let Forwarded::Origin { safe: false, forget: Some(key) } = forwarded {
+            // Where there was no answer, the change may have happened all the same.
+            let refused = answer.is_ok_and(|answer| (400..500).contains(&answer.status));
+            sent.forget = if refused { Vec::new() } else { vec![key] };
+        }
+        sent
+    }
+
+    fn passed_on(&self, visit: &Visit, forwarded: &Forwarded, answer: &UpstreamHead) -> Reply {
+        let lines = FieldLines::new(&answer.fields);
+        let status = answer.status;
+        let (safe, mut fields) = match forwarded {
+            Forwarded::Origin { safe, .. } => {
+                let mut fields = visit.fields(&self.limits);
+                let base = self.config.public_base_url.as_deref();
+                forward::from_origin(lines, base, &mut fields);
+                (*safe, fields)
+            }
+            Forwarded::Route { safe } => {
+                let mut fields = crate::head::Fields::new();
+                forward::from_route(lines, &mut fields);
+                (*safe, fields)
+            }
+        };
+        let cache =
+            if safe { CacheStatus::Bypass { status } } else { CacheStatus::Method { status } };
+        fields.push("cache-status", cache.value());
+        reply(status, fields, Body::Upstream)
+    }
+
+    /// The driver broke the contract: it resumed with outcomes of other needs.
+    fn confused(&self, visit: &Visit) -> Step {
+        let detail = "The edge's driver answered another question than was asked.";
+        Step::Reply(visit.problem(&self.limits, &Problem::new(ProblemType::Internal, detail)))
+    }
+}
+
+/// Whether the caller may do what is asked, as far as the token alone decides.
+fn authorize(access: Access, identity: Option<&Identity>) -> Result<(), Problem> {
+    let Access::Token(scope) = access else { return Ok(()) };
+    let Some(identity) = identity else {
+        let detail = "Send `Authorization: Bearer` and a token.";
+        return Err(Problem::new(ProblemType::TokenMissing, detail));
+    };
+    match scope {
+        Some(scope) if !identity.scopes.allow(scope) => {
+            let detail = format!("The token lacks the scope `{}`.", scope.name());
+            Err(Problem::new(ProblemType::ScopeMissing, detail))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The stored response that a change of this resource makes wrong.
+fn changed(target: &Target) -> Option<String> {
+    match target {
+        Target::Upload(id) | Target::File(id) => Some(file_key(*id)),
+        _ => None,
+    }
+}
+
+fn too_many(retry_us: u64) -> Problem {
+    let wait_s = retry_us.div_ceil(1_000_000).max(1);
+    let detail = format!("Wait {wait_s} s, or ask less often.");
+    Problem::new(ProblemType::RateLimited, detail).with("retry_after_s", wait_s)
+}

@@ -1,0 +1,429 @@
+//! Delivery of a file: who gets it, which part of it, under which type and name.
+//!
+//! Conditions and ranges are those of RFC 9110, sections 13 and 14.
+
+use std::fmt::Write as _;
+
+use outport_wire::file::Visibility;
+use outport_wire::id::FileId;
+use outport_wire::identity::Identity;
+use serde::{Deserialize, Serialize};
+
+use crate::guard::Guarded;
+use crate::head::Fields;
+use crate::step::ByteRange;
+use crate::stored::StoredFile;
+
+/// How long others may keep a public file without asking again, in seconds.
+const PUBLIC_MAX_AGE_S: u64 = 300;
+/// Nothing in a file runs, and nothing it shows is fetched from elsewhere.
+const FILE_POLICY: &str = "default-src 'none'; img-src 'self' data:; media-src 'self'; style-src 'unsafe-inline'; sandbox";
+/// A browser's own PDF viewer does not start in a sandboxed document.
+const PDF_POLICY: &str = "default-src 'none'; object-src 'self'; style-src 'unsafe-inline'";
+
+/// What a request wants of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FileAsk {
+    pub(crate) id: FileId,
+    /// A HEAD request.
+    pub(crate) head_only: bool,
+    pub(crate) identity: Option<Identity>,
+    /// It came with a signed link that is good.
+    pub(crate) by_link: bool,
+    /// To be saved, not shown.
+    pub(crate) download: bool,
+    if_match: Option<String>,
+    if_unmodified_since: Option<String>,
+    if_none_match: Option<String>,
+    if_modified_since: Option<String>,
+    if_range: Option<String>,
+    range: Option<String>,
+}
+
+impl FileAsk {
+    /// Reads what is asked for.
+    pub(crate) fn read(request: &Guarded<'_>, id: FileId, identity: Option<Identity>) -> Self {
+        let field = |name| request.fields.get(name).map(str::to_owned);
+        Self {
+            id,
+            head_only: request.method == "HEAD",
+            identity,
+            by_link: false,
+            download: request.has_query("download"),
+            if_match: field("if-match"),
+            if_unmodified_since: field("if-unmodified-since"),
+            if_none_match: field("if-none-match"),
+            if_modified_since: field("if-modified-since"),
+            if_range: field("if-range"),
+            // Ranges are defined for GET alone (RFC 9110, section 14.2).
+            range: if request.method == "GET" { field("range") } else { None },
+        }
+    }
+
+    /// Whether only a part may be wanted.
+    pub(crate) fn wants_range(&self) -> bool {
+        self.range.is_some()
+    }
+}
+
+/// What is delivered of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    /// 200, all of it.
+    Whole,
+    /// 206, this part.
+    Part(ByteRange),
+    /// 304.
+    NotModified,
+    /// 412.
+    PreconditionFailed,
+    /// 416.
+    RangeNotSatisfiable,
+}
+
+impl Delivery {
+    /// Decides by the request's conditions, in the order of RFC 9110, section 13.2.2.
+    pub(crate) fn decide(ask: &FileAsk, file: &StoredFile<'_>) -> Self {
+        if let Some(tags) = &ask.if_match {
+            if !matches_strongly(tags, file.etag) {
+                return Self::PreconditionFailed;
+            }
+        } else if later(file.last_modified, ask.if_unmodified_since.as_deref()) == Some(true) {
+            return Self::PreconditionFailed;
+        }
+        if let Some(tags) = &ask.if_none_match {
+            if matches_weakly(tags, file.etag) {
+                return Self::NotModified;
+            }
+        } else if later(file.last_modified, ask.if_modified_since.as_deref()) == Some(false) {
+            return Self::NotModified;
+        }
+        let Some(range) = &ask.range else { return Self::Whole };
+        let current =
+            |validator: &String| validator == file.etag || validator == file.last_modified;
+        if !ask.if_range.as_ref().is_none_or(current) {
+            return Self::Whole;
+        }
+        match Asked::parse(range, file.length) {
+            Asked::Range(range) => Self::Part(range),
+            Asked::Nothing => Self::RangeNotSatisfiable,
+            Asked::Ignored => Self::Whole,
+        }
+    }
+}
+
+/// What a `Range` field asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Asked {
+    Range(ByteRange),
+    /// Nothing that exists.
+    Nothing,
+    /// It is malformed, of another unit, or several ranges at once: the field is passed over, as
+    /// RFC 9110, section 14.2 allows.
+    Ignored,
+}
+
+impl Asked {
+    fn parse(field: &str, length: u64) -> Self {
+        let Some(("bytes", set)) = field.split_once('=') else { return Self::Ignored };
+        let Some((first, last)) = set.trim().split_once('-') else { return Self::Ignored };
+        let number = |digits: &str| {
+            let all_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+            // A number too large to hold lies beyond every file.
+            all_digits.then(|| digits.parse().unwrap_or(u64::MAX))
+        };
+        match (number(first), number(last)) {
+            (Some(first), Some(last)) if first > last => Self::Ignored,
+            (Some(first), last) if last.is_some() || set.ends_with('-') => {
+                Self::within(first, last.unwrap_or(u64::MAX), length)
+            }
+            (None, Some(suffix)) if first.is_empty() => {
+                if suffix == 0 {
+                    return Self::Nothing;
+                }
+                Self::within(length.saturating_sub(suffix), u64::MAX, length)
+            }
+            _ => Self::Ignored,
+        }
+    }
+
+    fn within(first: u64, last: u64, length: u64) -> Self {
+        if first >= length {
+            return Self::Nothing;
+        }
+        Self::Range(ByteRange { first, last: last.min(length - 1) })
+    }
+}
+
+/// The fields that describe what is delivered, but for `Cache-Status`.
+pub(crate) fn describe(
+    ask: &FileAsk,
+    file: &StoredFile<'_>,
+    delivery: Delivery,
+    now_ms: u64,
+    fields: &mut Fields,
+) {
+    fields.push("etag", file.etag);
+    fields.push("last-modified", file.last_modified);
+    fields.push("cache-control", cache_control(file, now_ms / 1000));
+    fields.push_number("age", now_ms.saturating_sub(file.freshness.since_ms) / 1000);
+    fields.push("accept-ranges", "bytes");
+    let length = match delivery {
+        Delivery::Whole => file.length,
+        Delivery::Part(range) => {
+            let (ByteRange { first, last }, length) = (range, file.length);
+            fields.push("content-range", format!("bytes {first}-{last}/{length}"));
+            range.length()
+        }
+        Delivery::NotModified | Delivery::PreconditionFailed | Delivery::RangeNotSatisfiable => {
+            return;
+        }
+    };
+    fields.push_number("content-length", length);
+    let kind = Kind::of(file.content_type);
+    fields.push("content-type", kind.sent_type(file.content_type));
+    fields.push("content-disposition", disposition(file.name, ask.download || !kind.is_shown()));
+    fields.push("content-security-policy", kind.policy());
+    fields.push("cross-origin-resource-policy", "cross-origin");
+    // A signed link must not leak to where a document's own links lead.
+    fields.push("referrer-policy", "no-referrer");
+}
+
+fn cache_control(file: &StoredFile<'_>, now_s: u64) -> String {
+    if file.visibility != Visibility::Public {
+        return "private, no-cache".to_owned();
+    }
+    let left = file.expires_s.map_or(u64::MAX, |expires| expires.saturating_sub(now_s));
+    format!("public, max-age={}, immutable", PUBLIC_MAX_AGE_S.min(left))
+}
+
+/// What a browser would do with a type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Shows it, and nothing in it can act: pictures, sound, film, plain text.
+    Inert,
+    /// Shows it in a viewer of its own.
+    Pdf,
+    /// Takes it as code or style when a page of the same origin names it.
+    Includable,
+    /// Anything else, documents with scripts among it: to be saved, never shown.
+    Other,
+}
+
+impl Kind {
+    fn of(content_type: &str) -> Self {
+        let essence =
+            content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let (family, subtype) = essence.split_once('/').unwrap_or_default();
+        match (family, subtype) {
+            (
+                "image",
+                "png" | "jpeg" | "gif" | "webp" | "avif" | "bmp" | "x-icon" | "vnd.microsoft.icon",
+            )
+            | ("audio" | "video", _)
+            | ("text", "plain") => Self::Inert,
+            ("application", "pdf") => Self::Pdf,
+            ("text", "css") => Self::Includable,
+            (_, subtype) if subtype.contains("javascript") || subtype.contains("ecmascript") => {
+                Self::Includable
+            }
+            ("text", "jscript" | "livescript") => Self::Includable,
+            _ => Self::Other,
+        }
+    }
+
+    fn is_shown(self) -> bool {
+        matches!(self, Self::Inert | Self::Pdf | Self::Includable)
+    }
+
+    /// The `Content-Type` to send. With `nosniff`, text is neither run nor applied as style.
+    fn sent_type(self, stated: &str) -> &str {
+        match self {
+            Self::Includable => "text/plain; charset=utf-8",
+            Self::Inert | Self::Pdf | Self::Other => stated,
+        }
+    }
+
+    fn policy(self) -> &'static str {
+        if self == Self::Pdf { PDF_POLICY } else { FILE_POLICY }
+    }
+}
+
+/// `Content-Disposition` (RFC 6266), with the name in both its forms.
+fn disposition(name: &str, save: bool) -> String {
+    let mut value = String::from(if save { "attachment" } else { "inline" });
+    if name.is_empty() {
+        return value;
+    }
+    let plain: String = name
+        .chars()
+        .map(|char| if char.is_ascii_graphic() || char == ' ' { char } else { '_' })
+        .map(|char| if matches!(char, '"' | '\\' | '%') { '_' } else { char })
+        .collect();
+    let _ = write!(value, "; filename=\"{plain}\""); // Writing to a String never fails.
+    if plain != name {
+        value.push_str("; filename*=UTF-8''");
+        for byte in name.bytes() {
+            // attr-char of RFC 8187, section 3.2.1.
+            if byte.is_ascii_alphanumeric() || b"!#$&+-.^_`|~".contains(&byte) {
+                value.push(char::from(byte));
+            } else {
+                let _ = write!(value, "%{byte:02X}");
+            }
+        }
+    }
+    value
+}
+
+/// `If-None-Match`: the weak comparison (RFC 9110, section 8.8.3.2).
+pub(crate) fn matches_weakly(tags: &str, etag: &str) -> bool {
+    tags.trim() == "*" || tags.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag)
+}
+
+/// `If-Match`: the strong comparison.
+fn matches_strongly(tags: &str, etag: &str) -> bool {
+    tags.trim() == "*" || tags.split(',').any(|tag| tag.trim() == etag)
+}
+
+/// Whether the file was changed after the date in a condition. `None` where either is no date:
+/// such a condition is passed over (RFC 9110, sections 13.1.3 and 13.1.4).
+fn later(last_modified: &str, date: Option<&str>) -> Option<bool> {
+    let changed = httpdate::parse_http_date(last_modified).ok()?;
+    let date = httpdate::parse_http_date(date?).ok()?;
+    Some(changed > date)
+}
+
+#[cfg(test)]
+mod tests {
+    use outport_wire::file::Visibility;
+
+    use super::*;
+    use crate::guard::guard;
+    use crate::stored::Freshness;
+
+    const DATE: &str = "Tue, 24 Nov 2026 06:49:10 GMT";
+    const EARLIER: &str = "Mon, 23 Nov 2026 06:49:10 GMT";
+
+    fn file() -> StoredFile<'static> {
+        StoredFile {
+            content_type: "text/plain",
+            etag: "\"abc\"",
+            last_modified: DATE,
+            length: 100,
+            tenant: "demo",
+            owner: "alice",
+            name: "a.txt",
+            visibility: Visibility::Private,
+            expires_s: None,
+            freshness: Freshness {
+                since_ms: 0,
+                lifetime_ms: 0,
+                while_revalidate_ms: 0,
+                if_error_ms: 0,
+                failed_ms: None,
+            },
+        }
+    }
+
+    fn decide(fields: &str) -> Delivery {
+        let head = format!("GET /files/x HTTP/1.1\r\n{fields}");
+        let request = guard(head.as_bytes()).unwrap();
+        let id = "01000G0000000C000000000004".parse().unwrap();
+        Delivery::decide(&FileAsk::read(&request, id, None), &file())
+    }
+
+    fn part(first: u64, last: u64) -> Delivery {
+        Delivery::Part(ByteRange { first, last })
+    }
+
+    #[test]
+    fn ranges() {
+        for (range, delivery) in [
+            ("bytes=0-9", part(0, 9)),
+            ("bytes=90-", part(90, 99)),
+            ("bytes=90-1000", part(90, 99)),
+            ("bytes=-10", part(90, 99)),
+            ("bytes=-1000", part(0, 99)),
+            ("bytes=0-99999999999999999999999", part(0, 99)),
+            ("bytes=100-", Delivery::RangeNotSatisfiable),
+            ("bytes=99999999999999999999999-", Delivery::RangeNotSatisfiable),
+            ("bytes=-0", Delivery::RangeNotSatisfiable),
+            ("bytes=9-0", Delivery::Whole),
+            ("bytes=a-b", Delivery::Whole),
+            ("bytes=-", Delivery::Whole),
+            ("bytes=0-1,5-6", Delivery::Whole),
+            ("bytes=+1-2", Delivery::Whole),
+            ("lines=0-9", Delivery::Whole),
+            ("0-9", Delivery::Whole),
+        ] {
+            assert_eq!(decide(&format!("range: {range}\r\n")), delivery, "{range}");
+        }
+    }
+
+    #[test]
+    fn ranges_of_what_was_seen_before() {
+        let decide =
+            |if_range: &str| decide(&format!("range: bytes=0-9\r\nif-range: {if_range}\r\n"));
+        assert_eq!(decide("\"abc\""), part(0, 9));
+        assert_eq!(decide(DATE), part(0, 9));
+        assert_eq!(decide("\"other\""), Delivery::Whole);
+        assert_eq!(decide("W/\"abc\""), Delivery::Whole);
+        assert_eq!(decide(EARLIER), Delivery::Whole);
+    }
+
+    #[test]
+    fn conditions() {
+        for (fields, delivery) in [
+            ("if-none-match: \"abc\"\r\n", Delivery::NotModified),
+            ("if-none-match: \"x\", W/\"abc\"\r\n", Delivery::NotModified),
+            ("if-none-match: *\r\n", Delivery::NotModified),
+            ("if-none-match: \"x\"\r\n", Delivery::Whole),
+            ("if-match: \"x\"\r\n", Delivery::PreconditionFailed),
+            ("if-match: W/\"abc\"\r\n", Delivery::PreconditionFailed),
+            ("if-match: \"abc\"\r\n", Delivery::Whole),
+        ] {
+            assert_eq!(decide(fields), delivery, "{fields}");
+        }
+        let since = |name: &str, date: &str| decide(&format!("{name}: {date}\r\n"));
+        assert_eq!(since("if-modified-since", DATE), Delivery::NotModified);
+        assert_eq!(since("if-modified-since", EARLIER), Delivery::Whole);
+        assert_eq!(since("if-modified-since", "yesterday"), Delivery::Whole);
+        assert_eq!(since("if-unmodified-since", EARLIER), Delivery::PreconditionFailed);
+        assert_eq!(since("if-unmodified-since", DATE), Delivery::Whole);
+        // A tag says more than a date (RFC 9110, section 13.1.3).
+        let both = format!("if-none-match: \"x\"\r\nif-modified-since: {DATE}\r\n");
+        assert_eq!(decide(&both), Delivery::Whole);
+    }
+
+    #[test]
+    fn nothing_uploaded_runs_in_our_name() {
+        for content_type in ["text/html", "image/svg+xml", "application/xhtml+xml", "text/xml", ""]
+        {
+            assert!(!Kind::of(content_type).is_shown(), "{content_type}");
+        }
+        for content_type in ["text/javascript", "Application/JavaScript; a=b", "text/css"] {
+            let kind = Kind::of(content_type);
+            assert_eq!(kind.sent_type(content_type), "text/plain; charset=utf-8");
+        }
+        assert!(Kind::of("image/png").is_shown() && Kind::of("application/pdf").is_shown());
+        assert!(Kind::Inert.policy().contains("sandbox"));
+    }
+
+    #[test]
+    fn names() {
+        assert_eq!(disposition("a b.txt", false), "inline; filename=\"a b.txt\"");
+        assert_eq!(
+            disposition("grüße\".html", true),
+            "attachment; filename=\"gr__e_.html\"; filename*=UTF-8''gr%C3%BC%C3%9Fe%22.html"
+        );
+        assert_eq!(disposition("", true), "attachment");
+    }
+
+    #[test]
+    fn who_may_keep_it() {
+        let public = |expires_s| StoredFile { visibility: Visibility::Public, expires_s, ..file() };
+        assert_eq!(cache_control(&file(), 0), "private, no-cache");
+        assert_eq!(cache_control(&public(None), 0), "public, max-age=300, immutable");
+        assert_eq!(cache_control(&public(Some(110)), 100), "public, max-age=10, immutable");
+    }
+}

@@ -1,0 +1,233 @@
+//! What goes to an upstream, and what comes back.
+
+use std::net::IpAddr;
+
+use outport_wire::edge_signature::{self, Signed};
+use outport_wire::identity::{IDENTITY_HEADER, Identity};
+use outport_wire::secret::Key;
+
+use crate::guard::Guarded;
+use crate::head::{FieldLines, Fields, is_hop_by_hop, is_named_by_connection};
+use crate::step::{Fetch, Moment, Upstream};
+
+/// What of a client's head reaches Outport's own origin. What is not listed can't confuse it.
+const TO_ORIGIN: &[&str] = &[
+    "accept",
+    "content-digest",
+    "content-disposition",
+    "content-length",
+    "content-type",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "range",
+    "repr-digest",
+    "tus-resumable",
+    "upload-checksum",
+    "upload-concat",
+    "upload-defer-length",
+    "upload-length",
+    "upload-metadata",
+    "upload-offset",
+];
+
+/// Fields whose name begins like this are between Outport's own parts. From outside they are
+/// dropped.
+const OURS: &str = "outport-";
+
+/// A request to the origin on behalf of a client.
+pub(crate) fn to_origin(
+    request: &Guarded<'_>,
+    identity: Option<&Identity>,
+    key: &Key,
+    moment: Moment,
+    timeout_ms: u64,
+) -> Fetch {
+    let mut fields = Fields::for_request(request.method, request.target);
+    for (name, value) in request.fields.iter() {
+        if TO_ORIGIN.contains(&name) {
+            fields.push(name, value);
+        }
+    }
+    let identity = identity.map(Identity::encode);
+    let signed = Signed {
+        method: request.method,
+        path: request.path,
+        query: request.query,
+        identity: identity.as_deref(),
+        content_digest: request.fields.get("content-digest"),
+    };
+    sign(&signed, key, moment, &mut fields);
+    let with_body = !matches!(request.method, "GET" | "HEAD" | "OPTIONS" | "DELETE");
+    Fetch { upstream: Upstream::Origin, head: fields.into_bytes(), with_body, timeout_ms }
+}
+
+/// A request that the edge makes of the origin by itself. `extra` are further fields.
+pub(crate) fn own_to_origin(
+    method: &str,
+    path: &str,
+    extra: &[(&str, &str)],
+    key: &Key,
+    moment: Moment,
+    timeout_ms: u64,
+) -> Fetch {
+    let mut fields = Fields::for_request(method, path);
+    for (name, value) in extra {
+        fields.push(name, value);
+    }
+    let signed = Signed { method, path, query: None, identity: None, content_digest: None };
+    sign(&signed, key, moment, &mut fields);
+    Fetch { upstream: Upstream::Origin, head: fields.into_bytes(), with_body: false, timeout_ms }
+}
+
+fn sign(signed: &Signed<'_>, key: &Key, moment: Moment, fields: &mut Fields) {
+    if let Some(identity) = signed.identity {
+        fields.push(IDENTITY_HEADER, identity);
+    }
+    let signature = edge_signature::sign(key, signed, moment.unix_s(), moment.random);
+    fields.push("signature-input", signature.input);
+    fields.push("signature", signature.signature);
+}
+
+/// A request to what a route proxies: every method, body and end-to-end field goes through.
+pub(crate) fn to_route(
+    request: &Guarded<'_>,
+    place: u16,
+    peer: IpAddr,
+    secure: bool,
+    timeout_ms: u64,
+) -> Fetch {
+    let mut fields = Fields::for_request(request.method, request.target);
+    for (name, value) in end_to_end(request.fields) {
+        if !matches!(name, "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host") {
+            fields.push(name, value);
+        }
+    }
+    // What the client claims of its own way here is not passed on as if it were known.
+    fields.push("x-forwarded-for", peer.to_string());
+    fields.push("x-forwarded-proto", if secure { "https" } else { "http" });
+    if let Some(host) = request.fields.get("host") {
+        fields.push("x-forwarded-host", host);
+    }
+    fields.push("via", "1.1 outport");
+    Fetch {
+        upstream: Upstream::Route(place),
+        head: fields.into_bytes(),
+        with_body: true,
+        timeout_ms,
+    }
+}
+
+/// The fields of an origin's answer that the client gets.
+pub(crate) fn from_origin(answer: FieldLines<'_>, base: Option<&str>, fields: &mut Fields) {
+    let mut cacheable = false;
+    for (name, value) in end_to_end(answer) {
+        cacheable |= name == "cache-control";
+        match (name, base) {
+            // Ours to say; the origin's would come twice.
+            ("x-content-type-options" | "date" | "server", _) => {}
+            ("location", Some(base)) if value.starts_with(b"/") => {
+                fields.push(name, [base.as_bytes(), value].concat());
+            }
+            _ => fields.push(name, value),
+        }
+    }
+    if !cacheable {
+        fields.push("cache-control", "no-store");
+    }
+}
+
+/// The fields of a proxied answer that the client gets: all but the connection's.
+pub(crate) fn from_route(answer: FieldLines<'_>, fields: &mut Fields) {
+    for (name, value) in end_to_end(answer) {
+        fields.push(name, value);
+    }
+    fields.push("via", "1.1 outport");
+}
+
+fn end_to_end(fields: FieldLines<'_>) -> impl Iterator<Item = (&str, &[u8])> {
+    fields.iter().filter(move |(name, _)| {
+        !is_hop_by_hop(name) && !name.starts_with(OURS) && !is_named_by_connection(fields, name)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guard::guard;
+    use crate::head::RequestHead;
+    use crate::memory::tests::config;
+
+    const MOMENT: Moment = Moment { unix_ms: 1_800_000_000_000, random: 7 };
+
+    fn names(head: &[u8]) -> Vec<String> {
+        let head = RequestHead::parse(head).unwrap();
+        head.fields.iter().map(|(name, _)| name.to_owned()).collect()
+    }
+
+    #[test]
+    fn nobody_can_name_themselves_to_the_origin() {
+        let head = b"POST /uploads HTTP/1.1\r\nhost: x\r\noutport-identity: a;b;admin\r\n\
+            authorization: Bearer t\r\nsignature: edge=:x:\r\nupload-length: 5\r\n";
+        let fetch = to_origin(&guard(head).unwrap(), None, &config().edge_key, MOMENT, 1);
+        assert_eq!(names(&fetch.head), ["upload-length", "signature-input", "signature"]);
+        assert!(fetch.with_body);
+    }
+
+    #[test]
+    fn the_origin_believes_what_was_signed() {
+        let head = b"PATCH /uploads/x?a=b HTTP/1.1\r\n";
+        let alice = Identity::new("demo", "alice", Default::default()).unwrap();
+        let key = config().edge_key;
+        let fetch = to_origin(&guard(head).unwrap(), Some(&alice), &key, MOMENT, 1);
+        let sent = RequestHead::parse(&fetch.head).unwrap();
+        let signed = Signed {
+            method: "PATCH",
+            path: "/uploads/x",
+            query: Some("a=b"),
+            identity: sent.fields.get(IDENTITY_HEADER),
+            content_digest: None,
+        };
+        assert_eq!(signed.identity, Some("demo;alice;"));
+        let (input, signature) =
+            (sent.fields.get("signature-input").unwrap(), sent.fields.get("signature").unwrap());
+        let verified = edge_signature::verify(&[key], &signed, input, signature, MOMENT.unix_s());
+        assert_eq!(verified, Ok(()));
+    }
+
+    #[test]
+    fn a_route_gets_all_but_the_connections_fields() {
+        let head = b"PROPFIND /a HTTP/1.1\r\nhost: x\r\nauthorization: t\r\nconnection: x-hop\r\n\
+            x-hop: 1\r\nte: trailers\r\ndepth: 1\r\nx-forwarded-for: 8.8.8.8\r\n";
+        let peer = "192.0.2.1".parse().unwrap();
+        let fetch = to_route(&guard(head).unwrap(), 3, peer, false, 1);
+        assert_eq!(fetch.upstream, Upstream::Route(3));
+        assert_eq!(
+            names(&fetch.head),
+            [
+                "host",
+                "authorization",
+                "depth",
+                "x-forwarded-for",
+                "x-forwarded-proto",
+                "x-forwarded-host",
+                "via"
+            ]
+        );
+        let sent = RequestHead::parse(&fetch.head).unwrap();
+        assert_eq!(sent.fields.get("x-forwarded-for"), Some("192.0.2.1"));
+    }
+
+    #[test]
+    fn records_stay_inside() {
+        let answer =
+            b"outport-file: secret\r\nlocation: /files/x\r\ntransfer-encoding: chunked\r\n";
+        let mut fields = Fields::new();
+        from_origin(FieldLines::new(answer), Some("https://files.example"), &mut fields);
+        assert_eq!(
+            String::from_utf8(fields.into_bytes()).unwrap(),
+            "location: https://files.example/files/x\r\ncache-control: no-store\r\n"
+        );
+    }
+}

@@ -1,0 +1,218 @@
+//! The first stage: what is malformed or hostile ends here, before any work.
+
+use outport_wire::problem::{Problem, ProblemType};
+
+use crate::head::{FieldLines, RequestHead};
+
+/// The longest request target, in bytes.
+pub(crate) const TARGET_BYTES_MAX: usize = 8 * 1024;
+/// The largest head, in bytes.
+pub(crate) const HEAD_BYTES_MAX: usize = 32 * 1024;
+/// The most field lines of a head.
+const FIELDS_MAX: usize = 128;
+
+/// Fields that may come once only. Two of them, and two parties may each believe another one.
+const SINGLETONS: &[&str] = &[
+    "authorization",
+    "content-disposition",
+    "content-length",
+    "content-range",
+    "content-type",
+    "host",
+    "if-modified-since",
+    "if-range",
+    "if-unmodified-since",
+    "origin",
+    "range",
+    "transfer-encoding",
+    "tus-resumable",
+    "upload-checksum",
+    "upload-concat",
+    "upload-defer-length",
+    "upload-length",
+    "upload-metadata",
+    "upload-offset",
+];
+
+/// A request that may be looked at.
+#[derive(Clone, Debug)]
+pub(crate) struct Guarded<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) target: &'a str,
+    pub(crate) path: &'a str,
+    pub(crate) query: Option<&'a str>,
+    pub(crate) fields: FieldLines<'a>,
+}
+
+impl Guarded<'_> {
+    /// Whether the method reads only (RFC 9110, section 9.2.1).
+    pub(crate) fn is_read(&self) -> bool {
+        matches!(self.method, "GET" | "HEAD" | "OPTIONS")
+    }
+
+    /// Whether the query has this parameter, with or without a value.
+    pub(crate) fn has_query(&self, name: &str) -> bool {
+        let mut pairs = self.query.unwrap_or_default().split('&');
+        pairs.any(|pair| pair.split('=').next() == Some(name))
+    }
+}
+
+/// Takes a head apart, or says what is wrong with it.
+pub(crate) fn guard(head: &[u8]) -> Result<Guarded<'_>, Problem> {
+    if head.len() > HEAD_BYTES_MAX {
+        let detail = format!("The header section may have {HEAD_BYTES_MAX} bytes.");
+        return Err(Problem::new(ProblemType::HeadTooLarge, detail));
+    }
+    let head = RequestHead::parse(head).ok_or_else(|| malformed("The head can't be read."))?;
+    guard_method(head.method)?;
+    guard_target(head.target)?;
+    guard_fields(head.fields)?;
+    let (path, query) = match head.target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (head.target, None),
+    };
+    guard_path(path)?;
+    let RequestHead { method, target, fields } = head;
+    Ok(Guarded { method, target, path, query, fields })
+}
+
+fn guard_method(method: &str) -> Result<(), Problem> {
+    let is_token = !method.is_empty() && method.bytes().all(|byte| byte.is_ascii_graphic());
+    if !is_token || method.len() > 32 || matches!(method, "CONNECT" | "TRACE") {
+        let detail = "CONNECT, TRACE and what is no method are not served.";
+        return Err(Problem::new(ProblemType::NotImplemented, detail));
+    }
+    Ok(())
+}
+
+fn guard_target(target: &str) -> Result<(), Problem> {
+    if target.len() > TARGET_BYTES_MAX {
+        let detail = format!("The request target may have {TARGET_BYTES_MAX} bytes.");
+        return Err(Problem::new(ProblemType::TargetTooLong, detail));
+    }
+    if !target.starts_with('/') && target != "*" {
+        return Err(malformed("The request target must begin with a slash."));
+    }
+    if !target.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(malformed(
+            "The request target must be visible ASCII; percent-encode the rest.",
+        ));
+    }
+    Ok(())
+}
+
+fn guard_fields(fields: FieldLines<'_>) -> Result<(), Problem> {
+    let mut count = 0;
+    let mut seen = [false; SINGLETONS.len()];
+    for (name, _) in fields.iter() {
+        count += 1;
+        let Some(place) = SINGLETONS.iter().position(|single| *single == name) else { continue };
+        if let Some(seen) = seen.get_mut(place)
+            && std::mem::replace(seen, true)
+        {
+            return Err(malformed(format!("The field `{name}` may come once only.")));
+        }
+    }
+    if count > FIELDS_MAX {
+        let detail = format!("The header section may have {FIELDS_MAX} fields.");
+        return Err(Problem::new(ProblemType::HeadTooLarge, detail));
+    }
+    Ok(())
+}
+
+/// One path means one thing to us, to caches and to upstreams: what they could read differently
+/// is refused.
+fn guard_path(path: &str) -> Result<(), Problem> {
+    if path.contains('\\') {
+        return Err(malformed("The path holds a backslash; use slashes."));
+    }
+    for segment in path.split('/') {
+        guard_segment(segment)?;
+    }
+    Ok(())
+}
+
+fn guard_segment(segment: &str) -> Result<(), Problem> {
+    if !segment.contains('%') && !segment.starts_with('.') {
+        return Ok(());
+    }
+    let decoded =
+        decode(segment).ok_or_else(|| malformed("The path is not well percent-encoded."))?;
+    if decoded.iter().any(u8::is_ascii_control) {
+        return Err(malformed("The path holds a control character."));
+    }
+    if matches!(decoded.as_slice(), b"." | b"..") {
+        return Err(malformed("The path holds a dot segment; send the path that it stands for."));
+    }
+    Ok(())
+}
+
+/// Undoes percent-encoding (RFC 3986, section 2.1). `None` where it is malformed.
+fn decode(text: &str) -> Option<Vec<u8>> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            decoded.push(byte);
+            continue;
+        }
+        let mut digit = || char::from(bytes.next()?).to_digit(16);
+        decoded.push((digit()? * 16 + digit()?) as u8);
+    }
+    Some(decoded)
+}
+
+fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
+    Problem::new(ProblemType::MalformedRequest, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(head: &str) -> Option<ProblemType> {
+        guard(head.as_bytes()).err().map(|problem| problem.kind)
+    }
+
+    #[test]
+    fn ordinary_requests_pass() {
+        let head = b"GET /files/a/.well-known%20x?b=c&download HTTP/1.1\r\nhost: x\r\n";
+        let request = guard(head).unwrap();
+        assert_eq!(request.path, "/files/a/.well-known%20x");
+        assert_eq!(request.query, Some("b=c&download"));
+        assert!(request.has_query("download") && request.has_query("b"));
+        assert!(!request.has_query("c"));
+    }
+
+    #[test]
+    fn paths_that_mean_two_things() {
+        for path in ["/a/../b", "/./a", "/a/%2e%2E/b", "/a%00", "/a%0d%0ab", "/a\\b", "/%zz", "/%4"]
+        {
+            let head = format!("GET {path} HTTP/1.1\r\n");
+            assert_eq!(kind(&head), Some(ProblemType::MalformedRequest), "{path}");
+        }
+    }
+
+    #[test]
+    fn fields_that_come_twice() {
+        let head = "GET / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 1\r\n";
+        assert_eq!(kind(head), Some(ProblemType::MalformedRequest));
+        assert_eq!(kind("GET / HTTP/1.1\r\naccept: a\r\naccept: b\r\n"), None);
+    }
+
+    #[test]
+    fn sizes() {
+        let long = format!("GET /{} HTTP/1.1\r\n", "a".repeat(TARGET_BYTES_MAX));
+        assert_eq!(kind(&long), Some(ProblemType::TargetTooLong));
+        let big = format!("GET / HTTP/1.1\r\na: {}\r\n", "a".repeat(HEAD_BYTES_MAX));
+        assert_eq!(kind(&big), Some(ProblemType::HeadTooLarge));
+        let many = format!("GET / HTTP/1.1\r\n{}", "a: b\r\n".repeat(FIELDS_MAX + 1));
+        assert_eq!(kind(&many), Some(ProblemType::HeadTooLarge));
+    }
+
+    #[test]
+    fn methods() {
+        assert_eq!(kind("TRACE / HTTP/1.1\r\n"), Some(ProblemType::NotImplemented));
+        assert_eq!(kind("PROPFIND / HTTP/1.1\r\n"), None);
+    }
+}

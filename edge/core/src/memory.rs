@@ -1,0 +1,356 @@
+//! A driver in memory, with a clock that tests move: a whole edge without a network or a runtime.
+//!
+//! It meets every need at once, in the order in which it is asked, so races are written down as
+//! sequences. [`crate::conformance`] holds it to the same contracts as every other driver.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::step::{
+    Body, ByteRange, Fetch, FetchError, Looked, Moment, Need, Outcome, Reply, Store, StoreBody,
+    Taken, UpstreamHead,
+};
+
+/// Names an exchange towards the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ticket(u64);
+
+/// What an upstream answers.
+#[derive(Clone, Debug)]
+pub struct UpstreamAnswer {
+    /// The response head.
+    pub head: UpstreamHead,
+    /// The body that really arrives, whatever the head says of its length.
+    pub body: Vec<u8>,
+}
+
+/// The upstreams: a function from request to answer.
+pub type Upstreams = Box<dyn FnMut(&Fetch) -> Result<UpstreamAnswer, FetchError>>;
+
+/// The driver.
+pub struct MemoryDriver {
+    now_ms: u64,
+    calls: u64,
+    upstreams: Upstreams,
+    cache: HashMap<String, Entry>,
+    values: HashMap<String, Vec<u8>>,
+    arrivals: HashMap<String, u64>,
+    exchanges: HashMap<Ticket, Pending>,
+}
+
+/// A key of the cache.
+#[derive(Default)]
+struct Entry {
+    stored: Option<StoredResponse>,
+    leader: Option<Ticket>,
+    waiting: VecDeque<Ticket>,
+    /// Counts what was forgotten, so that who began before is noticed.
+    generation: u64,
+}
+
+struct StoredResponse {
+    head: Vec<u8>,
+    body: Option<Vec<u8>>,
+    fresh_until_ms: u64,
+}
+
+/// What the driver holds for an exchange that is under way.
+#[derive(Default)]
+struct Pending {
+    outcome: Option<Outcome>,
+    looked: Option<(String, u64)>,
+    stored_body: Option<Vec<u8>>,
+    value: Vec<u8>,
+    upstream_body: Vec<u8>,
+}
+
+impl MemoryDriver {
+    /// A driver at this time, with these upstreams.
+    pub fn new(now_ms: u64, upstreams: Upstreams) -> Self {
+        Self {
+            now_ms,
+            calls: 0,
+            upstreams,
+            cache: HashMap::new(),
+            values: HashMap::new(),
+            arrivals: HashMap::new(),
+            exchanges: HashMap::new(),
+        }
+    }
+
+    /// The moment to hand to the core.
+    pub fn moment(&mut self) -> Moment {
+        self.calls += 1;
+        Moment { unix_ms: self.now_ms, random: self.calls }
+    }
+
+    /// Moves the clock.
+    pub fn advance(&mut self, ms: u64) {
+        self.now_ms += ms;
+    }
+
+    /// Puts a value into the key-value store.
+    pub fn put_value(&mut self, key: &str, value: &[u8]) {
+        self.values.insert(key.to_owned(), value.to_vec());
+    }
+
+    /// Begins to keep track of an exchange.
+    pub fn open(&mut self) -> Ticket {
+        self.calls += 1;
+        let ticket = Ticket(self.calls);
+        self.exchanges.insert(ticket, Pending::default());
+        ticket
+    }
+
+    /// Begins to fulfil a need of an exchange.
+    pub fn ask(&mut self, ticket: Ticket, need: Need) {
+        let outcome = match need {
+            Need::Lookup { key } => self.lookup(ticket, key),
+            Need::Value { key } => {
+                let value = self.values.get(&key).cloned();
+                let length = value.as_ref().map(|value| value.len() as u64);
+                self.pending(ticket).value = value.unwrap_or_default();
+                Some(Outcome::Value(length))
+            }
+            Need::Take { key, allowance } => Some(Outcome::Taken(self.take(key, allowance))),
+            Need::Verify { key, message, signature } => {
+                Some(Outcome::Verified(verify(&key, &message, &signature)))
+            }
+            Need::Fetch(fetch) => {
+                let answer = (self.upstreams)(&fetch).map(|answer| {
+                    self.pending(ticket).upstream_body = answer.body;
+                    answer.head
+                });
+                Some(Outcome::Fetched(answer))
+            }
+        };
+        self.pending(ticket).outcome = outcome;
+    }
+
+    /// The outcome of the need that was asked last, once there is one.
+    pub fn outcome(&mut self, ticket: Ticket) -> Option<Outcome> {
+        self.pending(ticket).outcome.take()
+    }
+
+    /// Ends an exchange with its reply. Returns the body that the client gets, and whether it is
+    /// whole.
+    pub fn reply(&mut self, ticket: Ticket, reply: Reply) -> (Vec<u8>, bool) {
+        for key in &reply.forget {
+            self.forget(key);
+        }
+        let mut pending = self.exchanges.remove(&ticket).unwrap_or_default();
+        let mut whole = true;
+        if let Some(store) = reply.store {
+            whole = self.store(ticket, store, &mut pending);
+        }
+        let body = match reply.body {
+            Body::Empty => Vec::new(),
+            Body::Bytes(bytes) => bytes,
+            Body::Stored(range) => cut(pending.stored_body.take().unwrap_or_default(), range),
+            Body::Value => std::mem::take(&mut pending.value),
+            Body::Upstream => std::mem::take(&mut pending.upstream_body),
+        };
+        self.release(ticket, &pending);
+        (body, whole)
+    }
+
+    /// Ends an exchange whose client has gone.
+    pub fn abandon(&mut self, ticket: Ticket) {
+        let pending = self.exchanges.remove(&ticket).unwrap_or_default();
+        self.release(ticket, &pending);
+    }
+
+    fn pending(&mut self, ticket: Ticket) -> &mut Pending {
+        self.exchanges.entry(ticket).or_default()
+    }
+
+    fn take(&mut self, key: String, allowance: crate::step::Allowance) -> Taken {
+        let arrival = self.arrivals.entry(key).or_default();
+        let (kept, taken) = crate::limit::take(*arrival, self.now_ms * 1000, allowance);
+        *arrival = kept;
+        taken
+    }
+
+    fn lookup(&mut self, ticket: Ticket, key: String) -> Option<Outcome> {
+        let entry = self.cache.entry(key.clone()).or_default();
+        let generation = entry.generation;
+        let vacant = entry.stored.is_none();
+        let leads = vacant && entry.leader.is_none();
+        if leads {
+            entry.leader = Some(ticket);
+        } else if vacant {
+            entry.waiting.push_back(ticket);
+        }
+        self.pending(ticket).looked = Some((key.clone(), generation));
+        if leads { Some(Outcome::Looked(Looked::Vacant)) } else { self.found(ticket, &key, false) }
+    }
+
+    /// What is stored at `key`, for this exchange.
+    fn found(&mut self, ticket: Ticket, key: &str, collapsed: bool) -> Option<Outcome> {
+        let now_ms = self.now_ms;
+        let entry = self.cache.get_mut(key)?;
+        let stored = entry.stored.as_ref()?;
+        let lead = stored.fresh_until_ms <= now_ms && entry.leader.is_none();
+        if lead {
+            entry.leader = Some(ticket);
+        }
+        let (head, body) = (stored.head.clone(), stored.body.clone());
+        let found = Looked::Found { head, body: body.is_some(), lead, collapsed };
+        self.pending(ticket).stored_body = body;
+        Some(Outcome::Looked(found))
+    }
+
+    /// Stores what a reply says. Returns whether the body was whole.
+    fn store(&mut self, ticket: Ticket, store: Store, pending: &mut Pending) -> bool {
+        let now_ms = self.now_ms;
+        let entry = self.cache.entry(store.key.clone()).or_default();
+        let current = pending.looked.as_ref().is_some_and(|(_, began)| *began == entry.generation);
+        let (body, whole) = match store.body {
+            StoreBody::None => (None, true),
+            StoreBody::Keep => (pending.stored_body.clone(), true),
+            StoreBody::Upstream(length) => {
+                let body = std::mem::take(&mut pending.upstream_body);
+                let whole = body.len() as u64 == length;
+                pending.stored_body = Some(body.clone());
+                (Some(body), whole)
+            }
+        };
+        if current && whole {
+            let fresh_until_ms = now_ms + store.fresh_ms;
+            entry.stored = Some(StoredResponse { head: store.head, body, fresh_until_ms });
+            if entry.leader == Some(ticket) {
+                entry.leader = None;
+            }
+            let waiting: Vec<_> = entry.waiting.drain(..).collect();
+            for waiter in waiting {
+                let outcome = self.found(waiter, &store.key, true);
+                self.pending(waiter).outcome = outcome;
+            }
+        }
+        whole
+    }
+
+    fn forget(&mut self, key: &str) {
+        let entry = self.cache.entry(key.to_owned()).or_default();
+        entry.stored = None;
+        entry.generation += 1;
+    }
+
+    /// An exchange is over: whoever waits for it goes on without.
+    fn release(&mut self, ticket: Ticket, pending: &Pending) {
+        let Some((key, _)) = &pending.looked else { return };
+        let Some(entry) = self.cache.get_mut(key) else { return };
+        entry.waiting.retain(|waiter| *waiter != ticket);
+        if entry.leader != Some(ticket) {
+            return;
+        }
+        entry.leader = None;
+        let Some(next) = entry.waiting.pop_front() else { return };
+        entry.leader = Some(next);
+        let generation = entry.generation;
+        let key = key.clone();
+        let pending = self.pending(next);
+        pending.looked = Some((key, generation));
+        pending.outcome = Some(Outcome::Looked(Looked::Vacant));
+    }
+}
+
+fn cut(body: Vec<u8>, range: Option<ByteRange>) -> Vec<u8> {
+    let Some(ByteRange { first, last }) = range else { return body };
+    body.get(first as usize..=last as usize).unwrap_or_default().to_vec()
+}
+
+fn verify(key: &[u8; 32], message: &[u8], signature: &[u8]) -> bool {
+    use ed25519_compact::{PublicKey, Signature};
+    let Ok(signature) = Signature::from_slice(signature) else { return false };
+    PublicKey::new(*key).verify(message, &signature).is_ok()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::collections::BTreeMap;
+
+    use outport_wire::secret::{Key, Secret};
+
+    use super::*;
+    use crate::config::{Asset, Config, READ_LIMIT, WRITE_LIMIT};
+    use crate::conformance::{self, Subject};
+    use crate::step::Allowance;
+
+    /// A configuration with a page and roomy limits.
+    pub(crate) fn config() -> Config {
+        let secret = Secret::new(vec![7; 32]).unwrap();
+        let roomy = Allowance { interval_us: 1_000, burst: 1_000 };
+        let asset = |name: &str, immutable| Asset {
+            content_type: "text/html; charset=utf-8".into(),
+            etag: "\"v1\"".into(),
+            immutable,
+            key: name.to_owned(),
+            codings: vec![("br".into(), format!("{name}.br"))],
+        };
+        Config {
+            issuers: Vec::new(),
+            link_keys: vec![secret.clone()],
+            edge_key: Key { id: "k1".into(), secret },
+            guest: None,
+            routes: Vec::new(),
+            limits: BTreeMap::from([(READ_LIMIT.into(), roomy), (WRITE_LIMIT.into(), roomy)]),
+            assets: BTreeMap::from([
+                ("index.html".into(), asset("index.html", false)),
+                ("assets/app.js".into(), asset("assets/app.js", true)),
+            ]),
+            cors_origins: vec!["*".into()],
+            public_base_url: None,
+            upload_bytes_max: 1 << 40,
+            stored_bytes_max: 1 << 20,
+            upstream_timeout_ms: 1_000,
+        }
+    }
+
+    struct InMemory {
+        driver: MemoryDriver,
+    }
+
+    impl Subject for InMemory {
+        type Ticket = Ticket;
+
+        fn new(answers: Vec<conformance::ScriptedAnswer>) -> Self {
+            let mut answers = answers.into_iter();
+            let upstreams: Upstreams = Box::new(move |_| match answers.next() {
+                Some(conformance::ScriptedAnswer::Answer(answer)) => Ok(answer),
+                Some(conformance::ScriptedAnswer::Silence) => Err(FetchError::Timeout),
+                None => Err(FetchError::Unreachable),
+            });
+            Self { driver: MemoryDriver::new(1_800_000_000_000, upstreams) }
+        }
+
+        fn open(&mut self) -> Ticket {
+            self.driver.open()
+        }
+
+        fn ask(&mut self, ticket: Ticket, need: Need) {
+            self.driver.ask(ticket, need);
+        }
+
+        fn outcome(&mut self, ticket: Ticket) -> Option<Outcome> {
+            self.driver.outcome(ticket)
+        }
+
+        fn reply(&mut self, ticket: Ticket, reply: Reply) -> (Vec<u8>, bool) {
+            self.driver.reply(ticket, reply)
+        }
+
+        fn abandon(&mut self, ticket: Ticket) {
+            self.driver.abandon(ticket);
+        }
+
+        fn put_value(&mut self, key: &str, value: &[u8]) {
+            self.driver.put_value(key, value);
+        }
+
+        fn wait(&mut self, ms: u64) {
+            self.driver.advance(ms);
+        }
+    }
+
+    crate::conformance_tests!(InMemory);
+}

@@ -1,0 +1,93 @@
+//! The demonstration's sign-in, and the keys of our own issuer.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use outport_wire::problem::{Problem, ProblemType};
+use serde_json::{Value, json};
+
+use crate::config::{Config, Guest};
+use crate::guard::Guarded;
+
+/// Gives a guest's token to the page on this machine. Other pages can't ask for it: a request
+/// from elsewhere says so (`Sec-Fetch-Site`, `Origin`), and a name that was pointed at this
+/// machine (DNS rebinding) is not a loopback name.
+pub(crate) fn start(request: &Guarded<'_>, config: &Config) -> Result<Value, Problem> {
+    let nothing = || Problem::new(ProblemType::NotFound, "There are no guest sessions here.");
+    let Guest { token, tenant, subject, expires_s } = config.guest.as_ref().ok_or_else(nothing)?;
+    let host = request.fields.get("host").unwrap_or_default();
+    if !is_loopback(host) || !is_same_origin(request, host) {
+        return Err(nothing());
+    }
+    Ok(json!({ "token": token, "tenant": tenant, "subject": subject, "expires": expires_s }))
+}
+
+fn is_loopback(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    matches!(name, "localhost" | "127.0.0.1" | "[::1]")
+}
+
+fn is_same_origin(request: &Guarded<'_>, host: &str) -> bool {
+    let site = request.fields.get("sec-fetch-site");
+    let origin = request.fields.get("origin");
+    site.is_none_or(|site| site == "same-origin")
+        && origin.is_none_or(|origin| {
+            origin.split_once("://").is_some_and(|(_, authority)| authority == host)
+        })
+}
+
+/// The public keys of the issuers whose tokens are trusted here (RFC 7517, RFC 8037).
+pub(crate) fn key_set(config: &Config) -> Value {
+    let keys: Vec<Value> = config
+        .issuers
+        .iter()
+        .filter(|issuer| URL_SAFE_NO_PAD.decode(&issuer.public_key).is_ok())
+        .map(|issuer| {
+            json!({
+                "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA",
+                "kid": issuer.key_id, "x": issuer.public_key,
+            })
+        })
+        .collect();
+    json!({ "keys": keys })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guard::guard;
+    use crate::memory::tests::config;
+
+    fn ask(fields: &str) -> bool {
+        let mut config = config();
+        config.guest = Some(Guest {
+            token: "t".into(),
+            tenant: "demo".into(),
+            subject: "demo".into(),
+            expires_s: 1,
+        });
+        let head = format!("POST /session HTTP/1.1\r\n{fields}");
+        start(&guard(head.as_bytes()).unwrap(), &config).is_ok()
+    }
+
+    #[test]
+    fn only_the_page_on_this_machine() {
+        assert!(ask("host: 127.0.0.1:8080\r\n"));
+        assert!(ask(
+            "host: localhost\r\norigin: http://localhost\r\nsec-fetch-site: same-origin\r\n"
+        ));
+        assert!(ask("host: [::1]:8080\r\n"));
+        assert!(!ask("host: evil.example:8080\r\n"));
+        assert!(!ask("host: 127.0.0.1:8080\r\norigin: http://evil.example\r\n"));
+        assert!(!ask("host: 127.0.0.1:8080\r\nsec-fetch-site: cross-site\r\n"));
+        assert!(!ask(""));
+    }
+
+    #[test]
+    fn no_guest_no_session() {
+        let head = guard(b"POST /session HTTP/1.1\r\nhost: localhost\r\n").unwrap();
+        assert!(start(&head, &config()).is_err());
+    }
+}

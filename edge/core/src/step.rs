@@ -1,0 +1,294 @@
+//! The vocabulary between the core and whoever drives it: needs, outcomes, the reply.
+//!
+//! Plain data. Each need states its contract: what the driver promises, and what each failure
+//! means. The same words, one for one, are in `wit/edge.wit`.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::exchange::Exchange;
+
+/// A request as the driver received it.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Request line and field lines in the form of RFC 9112, each ended by CRLF. Field names are
+    /// lower case; the target is path and query. `Host` is there, from `:authority` if need be.
+    pub head: &'a [u8],
+    /// Who is at the other end of the connection.
+    pub peer: IpAddr,
+    /// Whether the client's connection is encrypted.
+    pub secure: bool,
+}
+
+/// What time it is, and a number nobody can guess: both come from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Milliseconds since 1970.
+    pub unix_ms: u64,
+    /// From a cryptographic source; new for each call.
+    pub random: u64,
+}
+
+impl Moment {
+    /// Whole seconds since 1970.
+    pub const fn unix_s(self) -> u64 {
+        self.unix_ms / 1000
+    }
+}
+
+/// What the exchange wants next.
+#[derive(Debug)]
+pub enum Step {
+    /// Fulfil every need, in any order or at once, and resume the exchange with the outcomes in
+    /// the same order.
+    Needs(Exchange, Vec<Need>),
+    /// Send this. The exchange is over.
+    Reply(Reply),
+}
+
+/// Something that only the driver can do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Need {
+    /// Look `key` up in the cache. Answered by [`Outcome::Looked`].
+    ///
+    /// Collapsing: of all exchanges on this node that look up a key with nothing stored, one is
+    /// told [`Looked::Vacant`] and leads; the others wait until the leader has stored a head, or
+    /// has ended without doing so, whereupon one of them leads. Where something stale is stored,
+    /// everybody is given it at once and one of them is told that it leads. A leader that
+    /// vanishes counts as ended.
+    Lookup {
+        /// Names the stored response. Any string of at most 512 bytes.
+        key: String,
+    },
+    /// Read the value at `key` in the key-value store. Answered by [`Outcome::Value`]. A value
+    /// written on this node is seen at once; one written elsewhere within the platform's stated
+    /// time.
+    Value {
+        /// At most 512 bytes.
+        key: String,
+    },
+    /// Take one from an allowance. Answered by [`Outcome::Taken`]. Atomic for the key on this
+    /// node: two takers never get the same unit.
+    Take {
+        /// Who takes from which allowance. At most 512 bytes.
+        key: String,
+        /// How the allowance refills.
+        allowance: Allowance,
+    },
+    /// Check an Ed25519 signature (RFC 8032). Answered by [`Outcome::Verified`]. Asked only of
+    /// drivers that declare [`Abilities::signatures`].
+    Verify {
+        /// The public key.
+        key: [u8; 32],
+        /// What was signed.
+        message: Vec<u8>,
+        /// The signature, 64 bytes.
+        signature: Vec<u8>,
+    },
+    /// Send a request upstream and wait for the response head. Answered by [`Outcome::Fetched`].
+    /// Not retried by the driver unless nothing was sent.
+    Fetch(Fetch),
+}
+
+/// A request to an upstream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fetch {
+    /// Where to.
+    pub upstream: Upstream,
+    /// Request line and field lines, as in [`Request::head`]. Framing fields are the driver's.
+    pub head: Vec<u8>,
+    /// Whether the client's request body goes with it, streamed.
+    pub with_body: bool,
+    /// How long the response head may take, in milliseconds, from when the request was sent.
+    pub timeout_ms: u64,
+}
+
+/// An upstream of the edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Upstream {
+    /// Outport's own origin.
+    Origin,
+    /// What the route at this place in [`Config::routes`](crate::config::Config::routes) proxies.
+    Route(u16),
+}
+
+/// How an allowance refills: one unit every `interval_us`, up to `burst`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Allowance {
+    /// Microseconds for one unit.
+    pub interval_us: u64,
+    /// Units that can be taken at once.
+    pub burst: u32,
+}
+
+/// What became of a need.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Of [`Need::Lookup`].
+    Looked(Looked),
+    /// Of [`Need::Value`]: the value's length, if there is one.
+    Value(Option<u64>),
+    /// Of [`Need::Take`].
+    Taken(Taken),
+    /// Of [`Need::Verify`]: whether the signature is right.
+    Verified(bool),
+    /// Of [`Need::Fetch`].
+    Fetched(Result<UpstreamHead, FetchError>),
+}
+
+/// What the cache holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Looked {
+    /// Something is stored; the reply may use its body.
+    Found {
+        /// The head, as the core gave it to [`Store`].
+        head: Vec<u8>,
+        /// Whether the body is stored too, or just now arriving.
+        body: bool,
+        /// It is stale, and this exchange is the one to renew it.
+        lead: bool,
+        /// This exchange waited for another that led.
+        collapsed: bool,
+    },
+    /// Nothing is stored, and this exchange leads.
+    Vacant,
+}
+
+/// What came of taking from an allowance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    /// Whether there was one to take.
+    pub allowed: bool,
+    /// Units left.
+    pub remaining: u32,
+    /// When one more will be there, in microseconds from now; 0 where one is.
+    pub retry_us: u64,
+    /// When the allowance will be full, in microseconds from now.
+    pub full_us: u64,
+}
+
+/// An upstream's response head. Its body is the driver's to stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamHead {
+    /// The status.
+    pub status: u16,
+    /// The field lines, as in [`Request::head`], interim responses left out. The driver adds
+    /// `content-length` where it knows the length and the upstream did not say it.
+    pub fields: Vec<u8>,
+}
+
+/// Why there is no response head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FetchError {
+    /// No connection, or it broke.
+    Unreachable,
+    /// It took longer than allowed.
+    Timeout,
+    /// The client's own body broke off, so that the request could not be completed.
+    RequestBroken,
+}
+
+/// A response head, its body's plan, and what to do before it is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The status.
+    pub status: u16,
+    /// The field lines, as in [`Request::head`]. Connection fields and `date` are the driver's.
+    pub fields: Vec<u8>,
+    /// What the body is.
+    pub body: Body,
+    /// Keys to forget, at once and before anything else: lookups that begin later never see what
+    /// was stored before, nor what an exchange that was then under way stores later.
+    pub forget: Vec<String>,
+    /// What to store, before the body is read.
+    pub store: Option<Store>,
+    /// Where the request ended, for the metrics.
+    pub ended: Ended,
+}
+
+/// What a reply's body is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// Nothing. To a HEAD request every body is nothing; the driver leaves it out.
+    Empty,
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// The body of what was looked up or is now stored; of it, this range.
+    Stored(Option<ByteRange>),
+    /// The value that was read.
+    Value,
+    /// The body that the upstream sends, untouched.
+    Upstream,
+}
+
+/// A range of bytes, ends included (RFC 9110, section 14).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ByteRange {
+    /// The first byte.
+    pub first: u64,
+    /// The last byte; never before the first.
+    pub last: u64,
+}
+
+impl ByteRange {
+    /// The number of bytes, at least one.
+    pub const fn length(self) -> u64 {
+        self.last - self.first + 1
+    }
+}
+
+/// What to put into the cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// The key that was looked up.
+    pub key: String,
+    /// The head, for [`Looked::Found`].
+    pub head: Vec<u8>,
+    /// Where the body comes from.
+    pub body: StoreBody,
+    /// How long, from now, the driver may leave lookups without a leader, in milliseconds.
+    pub fresh_ms: u64,
+}
+
+/// The body that goes with a stored head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreBody {
+    /// There is none.
+    None,
+    /// What the upstream sends, of just this length. A body that ends early is never stored as
+    /// whole: who reads it meanwhile sees the connection end, and the entry goes. The driver
+    /// reads it to its end even if the client leaves.
+    Upstream(u64),
+    /// What is stored already; only the head is new.
+    Keep,
+}
+
+/// Where a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was decided at the edge.
+    Edge,
+    /// It was answered from the cache.
+    Cache,
+    /// It reached an upstream.
+    Origin,
+}
+
+impl Ended {
+    /// The value of the metric's `outcome` label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Edge => "edge",
+            Self::Cache => "cache",
+            Self::Origin => "origin",
+        }
+    }
+}
+
+/// What a driver can do beyond the needs that every driver meets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Abilities {
+    /// It checks signatures natively. Without it the core does so itself.
+    pub signatures: bool,
+}
