@@ -90,10 +90,14 @@ function CopyButton({ file }: { file: FileDocument }) {
       type="button"
       class="button quiet copy"
       aria-label={`Copy link: ${file.name}`}
+      title="Copy link"
       onClick={async () => setCopied(await copyLink(file))}
     >
       {copied ? <CheckIcon /> : <LinkIcon />}
-      {copied ? 'Copied' : 'Copy link'}
+      <span class="swap" aria-hidden="true">
+        <span class={copied ? '' : 'shown'}>Copy link</span>
+        <span class={copied ? 'shown' : ''}>Copied</span>
+      </span>
     </button>
   );
 }
