@@ -1,1 +1,25 @@
-//! See ARCHITECTURE.md.
+//! The origin: takes uploads, keeps files and hands them to edges.
+//!
+//! It answers nobody but its edges, whose signature it checks on every request, and stores what
+//! an edge can't answer itself. A file is a record in [`meta`] and an ordered list of immutable
+//! parts in an object store; an upload is the same record, not yet full. Appending writes parts,
+//! makes them durable, and then replaces the record by compare-and-swap; only then is anything
+//! acknowledged. So there are no locks, and nothing that was acknowledged is lost by a crash.
+//!
+//! [`Origin::bind`] takes addresses and data, [`Origin::run`] answers until it is told to stop.
+
+mod blobs;
+mod clock;
+mod config;
+mod full;
+mod http;
+mod intake;
+pub mod meta;
+mod metrics;
+mod name;
+mod record;
+mod server;
+mod store;
+
+pub use crate::config::{Config, Limits, Storage};
+pub use crate::server::{Origin, StartError};

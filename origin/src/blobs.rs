@@ -1,0 +1,207 @@
+//! The bytes: immutable parts in an [`ObjectStore`].
+//!
+//! A part is written once, under a name that nobody else uses, and is durable before anything
+//! refers to it. A part that nothing refers to is garbage, whoever left it behind.
+
+use std::io;
+use std::ops::Range;
+use std::path::Path as FsPath;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt as _, TryStreamExt as _};
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt as _};
+use outport_wire::id::FileId;
+use tokio::time::Instant;
+
+use crate::intake::{Chunk, End, Intake};
+use crate::record::{Part, Stretch};
+
+/// How many chunks of one file are read ahead of what its reader has taken.
+const READ_AHEAD_CHUNKS: usize = 2;
+
+/// Opens a folder on this machine, which is created if need be. What is written to it is synced,
+/// and so are the folders that name it, before a write returns.
+pub(crate) fn local(folder: &FsPath) -> io::Result<Arc<dyn ObjectStore>> {
+    std::fs::create_dir_all(folder)?;
+    let store = LocalFileSystem::new_with_prefix(folder).map_err(io::Error::other)?;
+    Ok(Arc::new(store.with_fsync(true)))
+}
+
+/// The blob store, and how it is used.
+#[derive(Clone, Debug)]
+pub(crate) struct Blobs {
+    store: Arc<dyn ObjectStore>,
+    /// How much is read or written at once. Two of these are in memory for each request.
+    chunk_bytes: u64,
+}
+
+/// When a part is to be ended, though its body goes on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PartLimits {
+    /// At this size.
+    pub(crate) bytes_max: u64,
+    /// At this age, so that a slow upload makes progress that lasts.
+    pub(crate) age_max: Duration,
+}
+
+/// What became of the next stretch of a body.
+#[derive(Debug)]
+pub(crate) struct Written {
+    /// The part that holds it, durable by now. `None` where there was nothing to keep.
+    pub(crate) part: Option<Part>,
+    /// How the body ended, if it did.
+    pub(crate) end: Option<End>,
+}
+
+impl Blobs {
+    /// Uses `store`, `chunk_bytes` at a time.
+    pub(crate) fn new(store: Arc<dyn ObjectStore>, chunk_bytes: u64) -> Self {
+        Self { store, chunk_bytes }
+    }
+
+    /// Writes the next part of a body. A part at whose end the body turns out to be too long is
+    /// not kept.
+    pub(crate) async fn write(
+        &self,
+        id: FileId,
+        intake: &mut Intake,
+        limits: PartLimits,
+    ) -> object_store::Result<Written> {
+        let nonce = rand::random();
+        let due = Instant::now() + limits.age_max;
+        let first = intake.chunk(self.chunk_bytes.min(limits.bytes_max), due).await;
+        let mut open = OpenPart { path: path(id, nonce), bytes: first.bytes, due, limits };
+        let end = match first.end {
+            Some(End::TooLong) => return Ok(Written { part: None, end: first.end }),
+            end if open.bytes == 0 => return Ok(Written { part: None, end }),
+            end if end.is_some() || open.is_due() => {
+                self.store.put(&open.path, first.payload).await?;
+                end
+            }
+            _ => self.write_on(&mut open, first, intake).await?,
+        };
+        let part = Part { bytes: open.bytes, nonce };
+        Ok(Written { part: (end != Some(End::TooLong)).then_some(part), end })
+    }
+
+    /// Writes what follows the first chunk, each chunk while the next one arrives.
+    async fn write_on(
+        &self,
+        open: &mut OpenPart,
+        first: Chunk,
+        intake: &mut Intake,
+    ) -> object_store::Result<Option<End>> {
+        let mut upload = self.store.put_multipart(&open.path).await?;
+        let outcome = self.write_chunks(&mut *upload, open, first, intake).await;
+        match outcome {
+            Ok(Some(End::TooLong)) | Err(_) => upload.abort().await?,
+            Ok(_) => drop(upload.complete().await?),
+        }
+        outcome
+    }
+
+    async fn write_chunks(
+        &self,
+        upload: &mut dyn MultipartUpload,
+        open: &mut OpenPart,
+        first: Chunk,
+        intake: &mut Intake,
+    ) -> object_store::Result<Option<End>> {
+        let mut writing = upload.put_part(first.payload);
+        while !open.is_due() {
+            let bytes_max = self.chunk_bytes.min(open.room());
+            let (written, next) = futures::join!(writing, intake.chunk(bytes_max, open.due));
+            written?;
+            open.bytes += next.bytes;
+            if next.bytes == 0 {
+                return Ok(next.end);
+            }
+            writing = upload.put_part(next.payload);
+            if next.end.is_some() {
+                writing.await?;
+                return Ok(next.end);
+            }
+        }
+        writing.await?;
+        Ok(None)
+    }
+
+    /// Reads stretches one after the other. What is in memory is bounded, however long they are.
+    pub(crate) fn read(
+        &self,
+        id: FileId,
+        stretches: Vec<Stretch>,
+    ) -> BoxStream<'static, object_store::Result<Bytes>> {
+        let chunk_bytes = self.chunk_bytes;
+        let store = self.store.clone();
+        let chunks = stretches.into_iter().flat_map(move |stretch| {
+            let path = path(id, stretch.part.nonce);
+            chunks(stretch.range, chunk_bytes).map(move |range| (path.clone(), range))
+        });
+        stream::iter(chunks)
+            .map(move |(path, range)| {
+                let store = store.clone();
+                async move { store.get_range(&path, range).await }
+            })
+            .buffered(READ_AHEAD_CHUNKS)
+            .boxed()
+    }
+
+    /// Removes parts. What can't be removed is garbage that a later sweep may find.
+    pub(crate) async fn remove(&self, id: FileId, parts: &[Part]) {
+        let paths: Vec<_> = parts.iter().map(|part| Ok(path(id, part.nonce))).collect();
+        let removed = self.store.delete_stream(stream::iter(paths).boxed());
+        let failed = removed.map_ok(drop).filter_map(async |removed| removed.err());
+        failed
+            .for_each(async |error| {
+                if !matches!(error, object_store::Error::NotFound { .. }) {
+                    tracing::warn!(%id, %error, "a part could not be removed");
+                }
+            })
+            .await;
+    }
+}
+
+/// A part that is being written.
+struct OpenPart {
+    path: Path,
+    bytes: u64,
+    due: Instant,
+    limits: PartLimits,
+}
+
+impl OpenPart {
+    fn room(&self) -> u64 {
+        self.limits.bytes_max.saturating_sub(self.bytes)
+    }
+
+    fn is_due(&self) -> bool {
+        self.room() == 0 || Instant::now() >= self.due
+    }
+}
+
+/// Where a part is kept. Folders are shared by many files, because making one is as slow as
+/// writing a small part; an id's last characters are random, so they fill evenly.
+fn path(id: FileId, nonce: u64) -> Path {
+    let id = id.to_string();
+    let folder = id.get(id.len() - FOLDER_CHARS..).unwrap_or_default();
+    Path::from(format!("{folder}/{id}-{nonce:016x}"))
+}
+
+/// 32² folders.
+const FOLDER_CHARS: usize = 2;
+
+/// Cuts a range into pieces of `bytes`, the last one aside.
+fn chunks(range: Range<u64>, bytes: u64) -> impl Iterator<Item = Range<u64>> {
+    let mut begin = range.start;
+    std::iter::from_fn(move || {
+        let chunk = begin..range.end.min(begin.saturating_add(bytes));
+        begin = chunk.end;
+        (!chunk.is_empty()).then_some(chunk)
+    })
+}

@@ -1,0 +1,132 @@
+//! What an origin is told at start.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use outport_wire::secret::{Key, Secret};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// Everything an origin needs to know. [`Config::new`] has a default for all but the folder and
+/// the secrets.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where requests are taken. Port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// Where metrics are served.
+    pub metrics_listen: SocketAddr,
+    /// The folder of parts and metadata. It is created if need be, and belongs to one process.
+    pub folder: PathBuf,
+    /// The keys of the edges whose requests are taken.
+    pub edge_keys: Vec<Key>,
+    /// The key that links are signed with.
+    pub link_key: Secret,
+    /// The region that new ids name.
+    pub region: u8,
+    /// Bounds on what clients send.
+    pub limits: Limits,
+    /// How bytes are kept.
+    pub storage: Storage,
+    /// How long requests under way are waited for at shutdown. Uploads that are still coming then
+    /// are cut, and what arrived is kept.
+    pub shutdown_deadline: Duration,
+}
+
+/// Bounds on what clients send.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// The largest upload, in bytes.
+    pub upload_bytes_max: u64,
+    /// The longest file name, in bytes.
+    pub name_bytes_max: usize,
+    /// The longest media type, in bytes.
+    pub type_bytes_max: usize,
+    /// The most keys of a file's metadata.
+    pub metadata_keys_max: usize,
+    /// All keys and values of a file's metadata together, in bytes.
+    pub metadata_bytes_max: usize,
+    /// The largest JSON body, in bytes.
+    pub json_bytes_max: usize,
+    /// The most files of one form.
+    pub form_files_max: usize,
+    /// The most files on one page of a list.
+    pub list_files_max: usize,
+    /// A body that stands still for this long is cut.
+    pub body_idle_max: Duration,
+    /// A connection on which no request begins for this long is closed.
+    pub connection_idle_max: Duration,
+    /// The most connections at once; more wait to be accepted.
+    pub connections_max: usize,
+    /// The most requests at once on one HTTP/2 connection.
+    pub streams_max: u32,
+    /// The longest life of a signed link.
+    pub link_life_max: Duration,
+}
+
+/// How bytes are kept.
+#[derive(Clone, Debug)]
+pub struct Storage {
+    /// How much of a body is read or written at once. Each request holds two of these.
+    pub chunk_bytes: u64,
+    /// A part is not ended below this size while its body goes on, unless it is old.
+    pub part_bytes_min: u64,
+    /// The largest part.
+    pub part_bytes_max: u64,
+    /// A part is ended, and progress committed, when it has been open for this long.
+    pub part_age_max: Duration,
+    /// How much of the metadata is kept in memory, in bytes.
+    pub meta_cache_bytes: usize,
+}
+
+impl Config {
+    /// Defaults, on free ports of loopback.
+    pub fn new(folder: impl Into<PathBuf>, edge_keys: Vec<Key>, link_key: Secret) -> Self {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self {
+            listen: any,
+            metrics_listen: any,
+            folder: folder.into(),
+            edge_keys,
+            link_key,
+            region: 0,
+            limits: Limits::default(),
+            storage: Storage::default(),
+            shutdown_deadline: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            upload_bytes_max: 1024 * GIB,
+            name_bytes_max: 255,
+            type_bytes_max: 255,
+            metadata_keys_max: 32,
+            metadata_bytes_max: 8 * KIB as usize,
+            json_bytes_max: 64 * KIB as usize,
+            form_files_max: 100,
+            list_files_max: 100,
+            body_idle_max: Duration::from_secs(60),
+            connection_idle_max: Duration::from_secs(300),
+            connections_max: 4096,
+            streams_max: 256,
+            link_life_max: Duration::from_secs(30 * 24 * 3600),
+        }
+    }
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self {
+            chunk_bytes: 256 * KIB,
+            part_bytes_min: 8 * MIB,
+            part_bytes_max: GIB,
+            part_age_max: Duration::from_secs(10),
+            meta_cache_bytes: 32 * MIB as usize,
+        }
+    }
+}

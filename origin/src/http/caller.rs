@@ -1,0 +1,95 @@
+//! Who is asking. The origin takes no request that an edge did not sign, and believes the identity
+//! that the edge put under its signature and nothing else.
+
+use std::convert::Infallible;
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::HeaderMap;
+use http::request::Parts;
+use outport_wire::edge_signature::{self, Signed};
+use outport_wire::identity::{IDENTITY_HEADER, Identity, Scope};
+use outport_wire::problem::ProblemType;
+
+use super::App;
+use super::failure::Failure;
+use crate::clock;
+use crate::record::Record;
+
+/// The caller, as an edge vouches for it. `None` is an anonymous one, or the edge itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Caller(Option<Identity>);
+
+impl Caller {
+    /// The caller's identity, if it is known and its token allows `scope`.
+    pub(crate) fn allowed(&self, scope: Scope) -> Result<&Identity, Failure> {
+        let identity = self.0.as_ref().ok_or_else(|| {
+            Failure::new(ProblemType::TokenMissing, "send a bearer token in Authorization")
+        })?;
+        if !identity.scopes.allow(scope) {
+            let detail = format!("the token needs the scope {}", scope.name());
+            return Err(Failure::new(ProblemType::ScopeMissing, detail));
+        }
+        Ok(identity)
+    }
+}
+
+/// Refuses what is not the caller's own as if it were not there.
+pub(crate) fn own(identity: &Identity, record: &Record) -> Result<(), Failure> {
+    let owned = identity.owns(&record.tenant, &record.owner);
+    if owned { Ok(()) } else { Err(Failure::not_found()) }
+}
+
+/// The outermost layer: lets signed requests in, and puts the caller among their extensions.
+pub(crate) async fn check_signature(
+    State(app): State<App>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    match verified(&app, &request) {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(failure) => failure.into_response(),
+    }
+}
+
+fn verified(app: &App, request: &Request) -> Result<Caller, Failure> {
+    let refused = |detail: String| Failure::new(ProblemType::EdgeSignature, detail);
+    let headers = request.headers();
+    let field = |name| text(headers, name).map_err(|()| refused(format!("{name} is malformed")));
+    let (Some(input), Some(signature)) = (field("signature-input")?, field("signature")?) else {
+        return Err(refused("this address is for edges; send your request to one".to_owned()));
+    };
+    let signed = Signed {
+        method: request.method().as_str(),
+        path: request.uri().path(),
+        query: request.uri().query(),
+        identity: field(IDENTITY_HEADER)?,
+        content_digest: field("content-digest")?,
+    };
+    edge_signature::verify(&app.edge_keys, &signed, input, signature, clock::unix_s())
+        .map_err(|refusal| refused(refusal.to_string()))?;
+    let identity = signed.identity.map(Identity::decode).transpose();
+    identity.map(Caller).map_err(|error| refused(error.to_string()))
+}
+
+/// The one value of a field. Two are an error: the signature would cover only one.
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, ()> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().map(Some).map_err(drop),
+        (Some(_), Some(_)) => Err(()),
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get().cloned().unwrap_or_default())
+    }
+}

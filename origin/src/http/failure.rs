@@ -1,0 +1,128 @@
+//! Turns what went wrong into the problem document that the client gets.
+
+use axum::response::{IntoResponse, Response};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{HeaderName, HeaderValue, StatusCode};
+use outport_wire::problem::{PROBLEM_TYPE, Problem, ProblemType};
+
+use crate::name::NameError;
+use crate::store::{AppendError, ChangeError, StoreError};
+
+/// `Upload-Offset`: also on a refusal, so that a client can go on without asking.
+pub(crate) const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
+
+/// A request that is answered with a problem.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    problem: Problem,
+    /// Where the upload is, if the answer is about one.
+    offset: Option<u64>,
+}
+
+impl Failure {
+    pub(crate) fn new(
+        kind: ProblemType,
+        detail: impl Into<std::borrow::Cow<'static, str>>,
+    ) -> Self {
+        Self::from(Problem::new(kind, detail))
+    }
+
+    /// The one answer to what is not there and to what the caller may not know of.
+    pub(crate) fn not_found() -> Self {
+        Self::new(ProblemType::NotFound, "check the address")
+    }
+
+    /// A value of the request that is not what it must be.
+    pub(crate) fn field(name: &str, must: &str) -> Self {
+        Self::from(
+            Problem::new(ProblemType::InvalidField, format!("{name} must be {must}"))
+                .with("field", name),
+        )
+    }
+
+    /// The upload would be larger than is allowed.
+    pub(crate) fn too_large(bytes_max: u64) -> Self {
+        Self::from(
+            Problem::new(ProblemType::TooLarge, format!("the limit is {bytes_max} bytes"))
+                .with("max", bytes_max),
+        )
+    }
+
+    /// A fault of ours. What happened goes to the log, not to the client.
+    pub(crate) fn internal(error: impl std::fmt::Display) -> Self {
+        tracing::error!(%error, "a request failed");
+        Self::new(ProblemType::Internal, "try again later")
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let Self { problem, offset } = self;
+        let status = StatusCode::from_u16(problem.kind.status())
+            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, problem.to_json()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_TYPE));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(offset) = offset {
+            headers.insert(UPLOAD_OFFSET, offset.into());
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self { problem, offset: None }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Full => Self::new(
+                ProblemType::StorageFull,
+                "what was acknowledged is safe; go on when there is space again",
+            ),
+            StoreError::Unavailable(cause) => {
+                tracing::error!(%cause, "the storage failed");
+                Self::new(ProblemType::Overloaded, "the storage is unavailable; try again")
+            }
+            StoreError::Contended => Self::new(ProblemType::Conflict, "try again"),
+            StoreError::Fault(_) => Self::internal(error),
+        }
+    }
+}
+
+impl From<AppendError> for Failure {
+    fn from(error: AppendError) -> Self {
+        let detail = error.to_string();
+        let (kind, offset) = match error {
+            AppendError::Gone => return Self::not_found(),
+            AppendError::Store(error) => return error.into(),
+            AppendError::OffsetMismatch { expected } => (ProblemType::OffsetMismatch, expected),
+            AppendError::TooLong { offset } => (ProblemType::BodyTooLong, offset),
+            AppendError::Cut { offset } => (ProblemType::BodyTooShort, offset),
+        };
+        Self { problem: Problem::new(kind, detail).with("offset", offset), offset: Some(offset) }
+    }
+}
+
+impl From<ChangeError<Self>> for Failure {
+    fn from(error: ChangeError<Self>) -> Self {
+        match error {
+            ChangeError::Gone => Self::not_found(),
+            ChangeError::Refused(failure) => failure,
+            ChangeError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<NameError> for Failure {
+    fn from(error: NameError) -> Self {
+        Self::new(ProblemType::InvalidName, error.to_string())
+    }
+}

@@ -1,0 +1,331 @@
+//! Reads single values out of requests. Each becomes a value of its own type once, here.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+use axum::extract::{FromRequestParts, RawPathParams};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderMap;
+use http::request::Parts;
+use outport_wire::file::Visibility;
+use outport_wire::id::FileId;
+
+use super::failure::Failure;
+use crate::config::Limits;
+use crate::name::FileName;
+use crate::record::Description;
+
+/// The media type of bytes of which nothing is known.
+const UNKNOWN_TYPE: &str = "application/octet-stream";
+
+/// The `{id}` of the path. What is no id is not found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Id(pub(crate) FileId);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let Ok(params) = RawPathParams::from_request_parts(parts, state).await else {
+            return Err(Failure::not_found());
+        };
+        let id = params.iter().find(|(name, _)| *name == "id").and_then(|(_, id)| id.parse().ok());
+        id.map(Self).ok_or_else(Failure::not_found)
+    }
+}
+
+/// The query, decoded.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// The first value of `name`.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Query {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let query = parts.uri.query().unwrap_or_default();
+        Ok(Self(form_urlencoded::parse(query.as_bytes()).into_owned().collect()))
+    }
+}
+
+/// The text of a field that may be there once.
+pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Failure> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next().map(|value| value.to_str()).transpose();
+    match (value, values.next()) {
+        (Ok(value), None) => Ok(value),
+        (Err(_), _) => Err(Failure::field(name, "visible ASCII")),
+        (_, Some(_)) => Err(Failure::field(name, "sent once")),
+    }
+}
+
+/// A field that holds a whole number of bytes: digits and nothing else.
+pub(crate) fn bytes(headers: &HeaderMap, name: &str) -> Result<Option<u64>, Failure> {
+    let Some(text) = text(headers, name)? else { return Ok(None) };
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.parse() {
+        Ok(number) if digits => Ok(Some(number)),
+        _ => Err(Failure::field(name, "a whole number of bytes")),
+    }
+}
+
+/// A visibility by its name.
+pub(crate) fn visibility(name: &str) -> Result<Visibility, Failure> {
+    Visibility::parse(name).ok_or_else(|| Failure::field("visibility", "private, link or public"))
+}
+
+/// A file's name; the default where there is none.
+pub(crate) fn file_name(name: Option<&str>, limits: &Limits) -> Result<String, Failure> {
+    let name = match name.filter(|name| !name.is_empty()) {
+        Some(name) => FileName::parse(name, limits.name_bytes_max)?,
+        None => FileName::unnamed(),
+    };
+    Ok(name.into_string())
+}
+
+/// A media type; the default where there is none.
+pub(crate) fn media_type(text: Option<&str>, limits: &Limits) -> Result<String, Failure> {
+    let text = text.map(str::trim).filter(|text| !text.is_empty()).unwrap_or(UNKNOWN_TYPE);
+    if text.len() > limits.type_bytes_max || !is_media_type(text) {
+        return Err(Failure::field("the content type", "a media type such as image/png"));
+    }
+    Ok(text.to_owned())
+}
+
+/// A file's metadata, within its bounds.
+pub(crate) fn metadata(
+    metadata: BTreeMap<String, String>,
+    limits: &Limits,
+) -> Result<BTreeMap<String, String>, Failure> {
+    let bytes: usize = metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if metadata.len() > limits.metadata_keys_max || bytes > limits.metadata_bytes_max {
+        let Limits { metadata_keys_max: keys, metadata_bytes_max: bytes, .. } = limits;
+        return Err(Failure::field("metadata", &format!("at most {keys} keys and {bytes} bytes")));
+    }
+    if metadata.iter().any(|(key, value)| key.is_empty() || (key.clone() + value).contains('\0')) {
+        return Err(Failure::field("metadata", "text with keys that are not empty"));
+    }
+    Ok(metadata)
+}
+
+/// `Upload-Metadata` of tus 1.0: pairs of a key and, behind a space, a value in base64.
+pub(crate) fn tus_metadata(headers: &HeaderMap, limits: &Limits) -> Result<Description, Failure> {
+    let sent = text(headers, "upload-metadata")?.filter(|sent| !sent.trim().is_empty());
+    // Base64 makes four bytes of three.
+    if sent.is_some_and(|sent| sent.len() > limits.metadata_bytes_max / 3 * 4) {
+        let must = format!("at most {} bytes", limits.metadata_bytes_max / 3 * 4);
+        return Err(Failure::field("upload-metadata", &must));
+    }
+    let mut pairs = BTreeMap::new();
+    for pair in sent.unwrap_or_default().split(',').filter(|pair| !pair.trim().is_empty()) {
+        let (key, value) = tus_pair(pair.trim())?;
+        if pairs.insert(key, value).is_some() {
+            return Err(Failure::field("upload-metadata", "free of keys that come twice"));
+        }
+    }
+    described(pairs, sent, limits)
+}
+
+fn tus_pair(pair: &str) -> Result<(String, String), Failure> {
+    let malformed = || Failure::field("upload-metadata", "pairs of a key and text in base64");
+    let (key, value) = pair.split_once(' ').unwrap_or((pair, ""));
+    let value = STANDARD.decode(value).map_err(|_| malformed())?;
+    let value = String::from_utf8(value).map_err(|_| malformed())?;
+    let visible = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic());
+    if visible { Ok((key.to_owned(), value)) } else { Err(malformed()) }
+}
+
+/// Takes the keys that mean something here; the rest is the user's own.
+fn described(
+    mut pairs: BTreeMap<String, String>,
+    sent: Option<&str>,
+    limits: &Limits,
+) -> Result<Description, Failure> {
+    let mut take = |first: &str, second: &str| {
+        let second = pairs.remove(second);
+        pairs.remove(first).or(second)
+    };
+    let name = take("filename", "name");
+    let media_type = take("filetype", "type");
+    let wanted = take("visibility", "visibility");
+    Ok(Description {
+        name: file_name(name.as_deref(), limits)?,
+        media_type: self::media_type(media_type.as_deref(), limits)?,
+        visibility: wanted.as_deref().map(visibility).transpose()?.unwrap_or_default(),
+        metadata: metadata(pairs, limits)?,
+        tus_metadata: sent.map(str::to_owned),
+    })
+}
+
+/// The name in a `Content-Disposition` (RFC 6266): `filename*` before `filename`.
+pub(crate) fn disposition_name(headers: &HeaderMap) -> Result<Option<String>, Failure> {
+    let Some(value) = headers.get("content-disposition") else { return Ok(None) };
+    let malformed =
+        || Failure::field("content-disposition", "attachment; filename*=UTF-8''NAME in UTF-8");
+    let value = std::str::from_utf8(value.as_bytes()).map_err(|_| malformed())?;
+    let (mut plain, mut extended) = (None, None);
+    for (name, value) in parameters(value) {
+        match name.to_ascii_lowercase().as_str() {
+            "filename" => plain = Some(value),
+            "filename*" => extended = Some(extended_value(&value).ok_or_else(malformed)?),
+            _ => {}
+        }
+    }
+    Ok(extended.or(plain))
+}
+
+/// The parameters behind a value: `; name=token` or `; name="quoted"`.
+fn parameters(value: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut rest = value.split_once(';').map(|(_, rest)| rest).unwrap_or_default();
+    while let Some((name, value)) = rest.split_once('=') {
+        let (value, behind) = parameter_value(value.trim_start());
+        found.push((name.trim().to_owned(), value));
+        rest = behind.trim_start().strip_prefix(';').unwrap_or_default();
+    }
+    found
+}
+
+fn parameter_value(text: &str) -> (String, &str) {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let end = text.find(';').unwrap_or(text.len());
+        let (value, behind) = text.split_at(end);
+        return (value.trim().to_owned(), behind);
+    };
+    let mut value = String::new();
+    let mut chars = quoted.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '"' => break,
+            '\\' => value.extend(chars.next()),
+            c => value.push(c),
+        }
+    }
+    (value, chars.as_str())
+}
+
+/// `UTF-8''percent-encoded` (RFC 8187).
+fn extended_value(text: &str) -> Option<String> {
+    let (charset, rest) = text.split_once('\'')?;
+    let (_language, encoded) = rest.split_once('\'')?;
+    let decoded = percent_encoding::percent_decode_str(encoded).decode_utf8().ok()?;
+    charset.eq_ignore_ascii_case("utf-8").then(|| decoded.into_owned())
+}
+
+/// `type/subtype`, with whatever parameters, in visible ASCII.
+fn is_media_type(text: &str) -> bool {
+    let token = |text: &str| {
+        !text.is_empty()
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+    };
+    let essence = text.split(';').next().unwrap_or_default().trim_end();
+    let parts = essence.split_once('/');
+    parts.is_some_and(|(kind, subtype)| token(kind) && token(subtype))
+        && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn headers(name: &'static str, values: &[&str]) -> HeaderMap {
+        let pair = |value: &&str| {
+            (HeaderName::from_static(name), HeaderValue::from_bytes(value.as_bytes()).unwrap())
+        };
+        values.iter().map(pair).collect()
+    }
+
+    #[test]
+    fn numbers_are_digits() {
+        let read = |values: &[&str]| bytes(&headers("upload-length", values), "upload-length");
+        assert_eq!(read(&[]).unwrap(), None);
+        assert_eq!(read(&["0"]).unwrap(), Some(0));
+        assert_eq!(read(&["18446744073709551615"]).unwrap(), Some(u64::MAX));
+        for bad in ["", "-1", "+1", "1.5", "0x10", "1e3", "18446744073709551616", " 1", "１"] {
+            assert!(read(&[bad]).is_err(), "{bad}");
+        }
+        assert!(read(&["1", "1"]).is_err());
+    }
+
+    fn tus(sent: &[&str]) -> Result<Description, Failure> {
+        tus_metadata(&headers("upload-metadata", sent), &Limits::default())
+    }
+
+    #[test]
+    fn tus_metadata_is_taken_apart() {
+        let sent = "filename Z3LDvMOfZS50eHQ=,name eA==,filetype dGV4dC9wbGFpbg==, \
+                    visibility cHVibGlj,project T25l,empty";
+        let description = tus(&[sent]).unwrap();
+        assert_eq!(description.name, "grüße.txt");
+        assert_eq!(description.media_type, "text/plain");
+        assert_eq!(description.visibility, Visibility::Public);
+        let own = [("empty", ""), ("project", "One")];
+        assert_eq!(description.metadata, own.map(|(k, v)| (k.into(), v.into())).into());
+        assert_eq!(description.tus_metadata.as_deref(), Some(sent));
+        let none = tus(&[]).unwrap();
+        assert_eq!((none.name.as_str(), none.tus_metadata), ("untitled", None));
+        assert_eq!(none.media_type, UNKNOWN_TYPE);
+    }
+
+    #[test]
+    fn bad_tus_metadata_is_refused() {
+        let long = format!("k {}", "QUFB".repeat(4096));
+        let many: Vec<_> = (0..33).map(|key| format!("k{key}")).collect();
+        for sent in [
+            "filename !!!",
+            "filename Z3L",
+            "filename /w==",
+            "filename YS8AYg==",
+            "a YQ==,a YQ==",
+            " YQ==,\u{e4} YQ==",
+            "visibility c2VjcmV0",
+            "filetype bm90aGluZw==",
+            &long,
+            &many.join(","),
+        ] {
+            assert!(tus(&[sent]).is_err(), "{sent}");
+        }
+        assert!(tus(&["a YQ==", "b YQ=="]).is_err());
+    }
+
+    #[test]
+    fn dispositions() {
+        let name = |value: &str| {
+            disposition_name(&headers("content-disposition", &[value])).ok().flatten()
+        };
+        assert_eq!(name("attachment"), None);
+        assert_eq!(name("attachment; filename=a.txt").as_deref(), Some("a.txt"));
+        assert_eq!(
+            name(r#"attachment; filename="a \"b\"; c.txt""#).as_deref(),
+            Some("a \"b\"; c.txt")
+        );
+        let both = "attachment; filename*=UTF-8''gr%C3%BC%C3%9Fe.txt; filename=\"x\"";
+        assert_eq!(name(both).as_deref(), Some("grüße.txt"));
+        assert_eq!(name("attachment; filename=\"grüße.txt\"").as_deref(), Some("grüße.txt"));
+        assert_eq!(name("attachment; filename*=UTF-8''%ff"), None);
+        assert!(disposition_name(&headers("content-disposition", &["a; filename*=x"])).is_err());
+    }
+
+    #[test]
+    fn media_types() {
+        let read = |text| media_type(Some(text), &Limits::default()).ok();
+        for good in ["text/plain; charset=utf-8", "image/svg+xml", "application/x.y-z"] {
+            assert_eq!(read(good).as_deref(), Some(good));
+        }
+        assert_eq!(read("").as_deref(), Some(UNKNOWN_TYPE));
+        for bad in
+            ["text", "text/", "/plain", "te xt/plain", "text/plain\r\nx: y", "text/pl\u{e4}in"]
+        {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+}

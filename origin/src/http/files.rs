@@ -1,0 +1,314 @@
+//! Files as a whole: stored in one request, listed, changed, removed, shared by link.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{RawPathParams, Request, State};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+use outport_wire::file::Visibility;
+use outport_wire::identity::{Identity, Scope};
+use outport_wire::link::Link;
+use outport_wire::problem::ProblemType;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::json;
+
+use super::caller::{Caller, own};
+use super::failure::Failure;
+use super::field::{self, Id, Query};
+use super::{App, document, form};
+use crate::clock;
+use crate::intake::BodyStream;
+use crate::record::{Description, Record};
+use crate::store::{AppendError, Held};
+
+/// How long a link is good for if nothing is said.
+const LINK_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// How many files a page of a list has if nothing is said.
+const LIST_FILES: usize = 50;
+
+/// `POST /files`: a raw body is one file, a form has as many as it has.
+pub(crate) async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    query: Query,
+    request: Request,
+) -> Result<Response, Failure> {
+    let owner = caller.allowed(Scope::Write)?.clone();
+    let (parts, body) = request.into_parts();
+    let content_type = field::text(&parts.headers, CONTENT_TYPE.as_str())?;
+    let body = super::body_stream(body);
+    let stored = match content_type.map(multer::parse_boundary) {
+        Some(Ok(boundary)) => store_form(&app, owner, boundary, body).await?,
+        Some(Err(multer::Error::NoBoundary)) => {
+            return Err(Failure::field("content-type", "with the form's boundary"));
+        }
+        _ => {
+            check_length(&app, &parts.headers)?;
+            let description = description(&app, &parts.headers, &query, content_type)?;
+            vec![store_raw(&app, owner, description, body).await?]
+        }
+    };
+    created(&stored)
+}
+
+/// Stores one body in a task of its own, so that a client that goes away leaves nothing half done.
+async fn store_raw(
+    app: &App,
+    owner: Identity,
+    description: Description,
+    body: BodyStream,
+) -> Result<Held, Failure> {
+    let this = app.clone();
+    app.tasks.finish(async move { store_whole(&this, &owner, description, body).await }).await?
+}
+
+async fn store_form(
+    app: &App,
+    owner: Identity,
+    boundary: String,
+    body: BodyStream,
+) -> Result<Vec<Held>, Failure> {
+    let this = app.clone();
+    app.tasks.finish(async move { form::store_all(&this, &owner, boundary, body).await }).await?
+}
+
+/// Stores one file from one body.
+pub(super) async fn store_whole(
+    app: &App,
+    owner: &Identity,
+    description: Description,
+    body: BodyStream,
+) -> Result<Held, Failure> {
+    let bytes_max = app.limits.upload_bytes_max;
+    let mut intake = app.intake(body, bytes_max);
+    app.store.store_whole(owner, description, &mut intake).await.map_err(|error| match error {
+        AppendError::TooLong { .. } => Failure::too_large(bytes_max),
+        AppendError::Cut { .. } => {
+            Failure::new(ProblemType::BodyTooShort, "the body broke off; nothing was stored")
+        }
+        error => error.into(),
+    })
+}
+
+fn check_length(app: &App, headers: &HeaderMap) -> Result<(), Failure> {
+    let bytes_max = app.limits.upload_bytes_max;
+    match field::bytes(headers, CONTENT_LENGTH.as_str())? {
+        Some(bytes) if bytes > bytes_max => Err(Failure::too_large(bytes_max)),
+        _ => Ok(()),
+    }
+}
+
+fn description(
+    app: &App,
+    headers: &HeaderMap,
+    query: &Query,
+    content_type: Option<&str>,
+) -> Result<Description, Failure> {
+    let disposed = field::disposition_name(headers)?;
+    let name = disposed.as_deref().or(query.get("name"));
+    Ok(Description {
+        name: field::file_name(name, &app.limits)?,
+        media_type: field::media_type(content_type, &app.limits)?,
+        visibility: query.get("visibility").map(field::visibility).transpose()?.unwrap_or_default(),
+        metadata: BTreeMap::new(),
+        tus_metadata: None,
+    })
+}
+
+fn created(stored: &[Held]) -> Result<Response, Failure> {
+    let first = stored.first().ok_or_else(|| Failure::internal("nothing was stored"))?;
+    let body = match stored {
+        [one] => document::held(one),
+        many => json!({ "files": many.iter().map(document::held).collect::<Vec<_>>() }),
+    };
+    let location = [(LOCATION, format!("/files/{}", first.id))];
+    Ok((StatusCode::CREATED, location, uncacheable(), Json(body)).into_response())
+}
+
+/// `GET /files`: the caller's files, newest first.
+pub(crate) async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    query: Query,
+) -> Result<Response, Failure> {
+    let owner = caller.allowed(Scope::Read)?;
+    let limit = page_size(&app, query.get("limit"))?;
+    let after = query.get("cursor").map(cursor).transpose()?;
+    let prefix = query.get("prefix").unwrap_or_default();
+    let page = app.store.list(owner, prefix, limit, after).await?;
+    let files: Vec<_> = page.files.iter().map(|(id, record)| document::file(*id, record)).collect();
+    let next = page.next.map(|next| URL_SAFE_NO_PAD.encode(next));
+    Ok((uncacheable(), Json(json!({ "files": files, "cursor": next }))).into_response())
+}
+
+fn page_size(app: &App, limit: Option<&str>) -> Result<usize, Failure> {
+    let most = app.limits.list_files_max;
+    match limit.map(str::parse) {
+        None => Ok(LIST_FILES.min(most)),
+        Some(Ok(limit)) if limit >= 1 => Ok(most.min(limit)),
+        Some(_) => Err(Failure::field("limit", &format!("a number from 1 to {most}"))),
+    }
+}
+
+fn cursor(text: &str) -> Result<Bytes, Failure> {
+    let bytes = URL_SAFE_NO_PAD.decode(text);
+    let bytes = bytes.map_err(|_| Failure::field("cursor", "one that a list answered with"))?;
+    Ok(bytes.into())
+}
+
+/// What `PATCH /files/{id}` may change. What is absent stays.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Changes {
+    name: Option<String>,
+    visibility: Option<Visibility>,
+    /// `Some(None)` takes the expiry away.
+    #[serde(default, deserialize_with = "present")]
+    expires: Option<Option<String>>,
+    metadata: Option<BTreeMap<String, String>>,
+}
+
+/// Tells a null from what is absent.
+fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(value).map(Some)
+}
+
+impl Changes {
+    fn checked(self, app: &App) -> Result<Self, Failure> {
+        let named = |name: String| Some(name).filter(|name| !name.is_empty());
+        if let Some(Some(expires)) = &self.expires
+            && clock::parse_rfc3339(expires).is_none_or(|expires| expires <= clock::unix_s())
+        {
+            return Err(Failure::field(
+                "expires",
+                "a time to come in the form of RFC 3339, or null",
+            ));
+        }
+        Ok(Self {
+            name: match self.name.map(named) {
+                None => None,
+                Some(None) => return Err(Failure::field("name", "given, or left out")),
+                Some(name) => Some(field::file_name(name.as_deref(), &app.limits)?),
+            },
+            metadata: self.metadata.map(|own| field::metadata(own, &app.limits)).transpose()?,
+            ..self
+        })
+    }
+
+    fn apply(&self, record: &mut Record) {
+        if let Some(name) = &self.name {
+            record.name.clone_from(name);
+        }
+        if let Some(visibility) = self.visibility {
+            record.visibility = visibility;
+        }
+        if let Some(expires) = &self.expires {
+            record.expires_s = expires.as_deref().and_then(clock::parse_rfc3339);
+        }
+        if let Some(metadata) = &self.metadata {
+            record.metadata.clone_from(metadata);
+        }
+    }
+}
+
+/// `PATCH /files/{id}`: name, visibility, expiry and metadata.
+pub(crate) async fn change(
+    State(app): State<App>,
+    Id(id): Id,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, Failure> {
+    let identity = caller.allowed(Scope::Write)?;
+    let changes: Changes = json_body(&app, request.into_body()).await?;
+    let changes = changes.checked(&app)?;
+    let change = |record: &mut Record| {
+        own(identity, record)?;
+        changes.apply(record);
+        if record.is_complete() { Ok(()) } else { Err(Failure::not_found()) }
+    };
+    let held = app.store.change(id, change).await?;
+    Ok((uncacheable(), Json(document::held(&held))).into_response())
+}
+
+/// `DELETE /files/{id}`.
+pub(crate) async fn remove(
+    State(app): State<App>,
+    Id(id): Id,
+    caller: Caller,
+) -> Result<Response, Failure> {
+    let identity = caller.allowed(Scope::Write)?;
+    app.store.remove(id, |record| own(identity, record)).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// What `POST /files/{id}/links` is told.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    /// Seconds.
+    expires_in: Option<u64>,
+    #[serde(default)]
+    download: bool,
+}
+
+/// `POST /files/{id}/{name}`, which is there for one name: `links`.
+pub(crate) async fn share(
+    State(app): State<App>,
+    Id(id): Id,
+    params: RawPathParams,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, Failure> {
+    if !params.iter().any(|(name, value)| name == "name" && value == "links") {
+        return Err(Failure::new(ProblemType::MethodNotAllowed, "POST makes links, at …/links"));
+    }
+    let identity = caller.allowed(Scope::Share)?;
+    let wanted: Wanted = json_body(&app, request.into_body()).await?;
+    let life_max = app.limits.link_life_max.as_secs();
+    let life = wanted.expires_in.unwrap_or(LINK_LIFE.as_secs().min(life_max));
+    if !(1..=life_max).contains(&life) {
+        let must = format!("a number of seconds from 1 to {life_max}");
+        return Err(Failure::field("expires_in", &must));
+    }
+    let held = app.store.load(id).await?.ok_or_else(Failure::not_found)?;
+    own(identity, &held.record)?;
+    if !held.record.is_complete() {
+        return Err(Failure::not_found());
+    }
+    let link = Link { id, expires_s: clock::unix_s() + life, download: wanted.download };
+    let body = json!({
+        "url": format!("{}?{}", document::named_path(&held), link.query(&app.link_key)),
+        "expires": clock::rfc3339(link.expires_s),
+    });
+    Ok((StatusCode::CREATED, uncacheable(), Json(body)).into_response())
+}
+
+/// A bounded JSON body. An empty one is an empty object.
+async fn json_body<T: DeserializeOwned>(app: &App, body: Body) -> Result<T, Failure> {
+    let bytes_max = app.limits.json_bytes_max;
+    let reading = Limited::new(body, bytes_max).collect();
+    let read = tokio::time::timeout(app.limits.body_idle_max, reading)
+        .await
+        .map_err(|_| Failure::new(ProblemType::RequestTimeout, "the body stood still"))?;
+    let bytes = read.map_err(|error| match error.downcast_ref() {
+        Some(http_body_util::LengthLimitError { .. }) => Failure::too_large(bytes_max as u64),
+        None => Failure::new(ProblemType::BodyTooShort, "the body broke off"),
+    })?;
+    let bytes = bytes.to_bytes();
+    let json = if bytes.is_empty() { b"{}" } else { &bytes[..] };
+    serde_json::from_slice(json)
+        .map_err(|error| Failure::field("the body", &format!("JSON of the right form: {error}")))
+}
+
+fn uncacheable() -> [(http::HeaderName, HeaderValue); 1] {
+    [(CACHE_CONTROL, HeaderValue::from_static("no-store"))]
+}

@@ -1,0 +1,132 @@
+//! The origin's HTTP interface: routes, and what they share.
+
+mod caller;
+mod conditional;
+mod deliver;
+mod document;
+mod failure;
+mod field;
+mod files;
+mod form;
+mod uploads;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use futures::{StreamExt as _, TryStreamExt as _};
+use http::StatusCode;
+use outport_wire::problem::ProblemType;
+use outport_wire::secret::{Key, Secret};
+use tokio::sync::{mpsc, watch};
+
+use self::failure::Failure;
+use crate::config::Limits;
+use crate::intake::{BodyCut, BodyStream, Intake};
+use crate::metrics::Metrics;
+use crate::store::Store;
+
+/// What every handler works with.
+#[derive(Clone)]
+pub(crate) struct App {
+    pub(crate) store: Store,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) edge_keys: Arc<[Key]>,
+    pub(crate) link_key: Secret,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) tasks: Tasks,
+}
+
+impl App {
+    fn intake(&self, body: BodyStream, allowed: u64) -> Intake {
+        let metrics = self.metrics.clone();
+        let counted = body.inspect_ok(move |bytes| metrics.received(bytes.len())).boxed();
+        Intake::new(counted, allowed, self.limits.body_idle_max, self.tasks.cut.clone())
+    }
+}
+
+/// Work that is to be finished though its client went away.
+#[derive(Clone, Debug)]
+pub(crate) struct Tasks {
+    /// Held by each of them; whoever has the other end sees when the last is done.
+    alive: mpsc::Sender<Infallible>,
+    /// Becomes true when bodies that are still coming are to be cut.
+    cut: watch::Receiver<bool>,
+}
+
+impl Tasks {
+    pub(crate) fn new(alive: mpsc::Sender<Infallible>, cut: watch::Receiver<bool>) -> Self {
+        Self { alive, cut }
+    }
+
+    async fn finish<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let alive = self.alive.clone();
+        let task = tokio::spawn(async move {
+            let _alive = alive;
+            work.await
+        });
+        task.await.map_err(Failure::internal)
+    }
+}
+
+/// All routes.
+pub(crate) fn router(app: App) -> Router {
+    let file = get(deliver::deliver).head(deliver::deliver);
+    let files = Router::new()
+        .route("/files", get(files::list).post(files::create))
+        .route("/files/{id}", file.clone().patch(files::change).delete(files::remove))
+        .route("/files/{id}/{name}", file.post(files::share));
+    let uploads = Router::new()
+        .route("/uploads", post(uploads::create).options(uploads::options))
+        .route(
+            "/uploads/{id}",
+            get(uploads::progress)
+                .head(uploads::head)
+                .patch(uploads::patch)
+                .delete(uploads::terminate)
+                .options(uploads::options),
+        )
+        .layer(from_fn(uploads::check_version));
+    Router::new()
+        .merge(files)
+        .merge(uploads)
+        .fallback(async || Failure::not_found())
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(app.clone(), caller::check_signature))
+        .layer(from_fn_with_state(app.clone(), count))
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .with_state(app)
+}
+
+/// A request's body as a stream. hyper ends it with an error where the connection was cut before
+/// the announced end.
+fn body_stream(body: Body) -> BodyStream {
+    body.into_data_stream().map_err(|_| BodyCut).boxed()
+}
+
+async fn method_not_allowed() -> Failure {
+    Failure::new(ProblemType::MethodNotAllowed, "the Allow field lists those that are")
+}
+
+async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let response = next.run(request).await;
+    app.metrics.answered(&method, response.status());
+    response
+}
+
+async fn ready(State(app): State<App>) -> Response {
+    match app.store.ready().await {
+        Ok(()) => "ready\n".into_response(),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, Failure::from(error)).into_response(),
+    }
+}

@@ -1,0 +1,226 @@
+//! Uploads by tus 1.0: the core protocol with the extensions creation, creation-with-upload and
+//! termination (<https://tus.io/protocols/resumable-upload>).
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http_body::Body as _;
+use outport_wire::identity::{Identity, Scope};
+use outport_wire::problem::ProblemType;
+use outport_wire::tus;
+use serde_json::json;
+
+use super::App;
+use super::caller::{Caller, own};
+use super::failure::{Failure, UPLOAD_OFFSET};
+use super::field::{self, Id};
+use crate::store::{AppendError, Held};
+
+const TUS_RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
+const TUS_VERSION: HeaderName = HeaderName::from_static("tus-version");
+const TUS_EXTENSION: HeaderName = HeaderName::from_static("tus-extension");
+const TUS_MAX_SIZE: HeaderName = HeaderName::from_static("tus-max-size");
+const UPLOAD_LENGTH: HeaderName = HeaderName::from_static("upload-length");
+const UPLOAD_METADATA: HeaderName = HeaderName::from_static("upload-metadata");
+
+/// A layer around everything of tus: speaks one version, and says so on every answer. OPTIONS and
+/// our own GET need none.
+pub(crate) async fn check_version(request: Request, next: Next) -> Response {
+    let exempt = matches!(*request.method(), Method::OPTIONS | Method::GET);
+    let spoken = request.headers().get(TUS_RESUMABLE).is_some_and(|sent| sent == tus::VERSION);
+    let mut response = if exempt || spoken { next.run(request).await } else { wrong_version() };
+    response.headers_mut().insert(TUS_RESUMABLE, HeaderValue::from_static(tus::VERSION));
+    response
+}
+
+fn wrong_version() -> Response {
+    let detail = "send Tus-Resumable: 1.0.0";
+    let mut response = Failure::new(ProblemType::TusVersion, detail).into_response();
+    response.headers_mut().insert(TUS_VERSION, HeaderValue::from_static(tus::VERSION));
+    response
+}
+
+/// `OPTIONS /uploads`: what is spoken here.
+pub(crate) async fn options(State(app): State<App>) -> Response {
+    let headers = [
+        (TUS_VERSION, HeaderValue::from_static(tus::VERSION)),
+        (TUS_EXTENSION, HeaderValue::from_static(tus::EXTENSIONS)),
+        (TUS_MAX_SIZE, app.limits.upload_bytes_max.into()),
+    ];
+    (StatusCode::NO_CONTENT, headers).into_response()
+}
+
+/// `POST /uploads`: begins an upload, and takes its first bytes if they come along.
+pub(crate) async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, Failure> {
+    let owner = caller.allowed(Scope::Write)?.clone();
+    let (parts, body) = request.into_parts();
+    let length = announced_length(&app, &parts.headers)?;
+    let with_bytes = !body.is_end_stream();
+    if with_bytes {
+        check_type(&parts.headers)?;
+        check_fits(&parts.headers, length)?;
+    }
+    let description = field::tus_metadata(&parts.headers, &app.limits)?;
+    let mut held = app.store.begin(&owner, description, length).await?;
+    if with_bytes {
+        held = append_first(&app, &owner, held, body).await?;
+    }
+    let headers = [
+        (LOCATION, format!("/uploads/{}", held.id)),
+        (UPLOAD_OFFSET, held.record.offset().to_string()),
+    ];
+    Ok((StatusCode::CREATED, headers).into_response())
+}
+
+/// Appends what came with a creation. A body that broke off leaves an upload to go on with; after
+/// any other failure the client does not learn the address, so the upload goes.
+async fn append_first(
+    app: &App,
+    owner: &Identity,
+    held: Held,
+    body: Body,
+) -> Result<Held, Failure> {
+    let id = held.id;
+    match append(app, held, body).await? {
+        Ok(held) => Ok(held),
+        Err(AppendError::Cut { .. }) => {
+            let held = app.store.load(id).await?;
+            held.ok_or_else(Failure::not_found)
+        }
+        Err(error) => {
+            if let Err(error) = app.store.remove(id, |record| own(owner, record)).await {
+                tracing::warn!(%id, ?error, "a failed upload was not removed");
+            }
+            Err(error.into())
+        }
+    }
+}
+
+/// `HEAD /uploads/{id}`: where the upload is.
+pub(crate) async fn head(
+    State(app): State<App>,
+    Id(id): Id,
+    caller: Caller,
+) -> Result<Response, Failure> {
+    let identity = caller.allowed(Scope::Write)?;
+    let held = owned(&app, id, identity).await?;
+    let mut headers = HeaderMap::new();
+    headers.insert(UPLOAD_OFFSET, held.record.offset().into());
+    headers.insert(UPLOAD_LENGTH, held.record.length.into());
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let sent = held.record.tus_metadata.as_deref().map(HeaderValue::from_str);
+    if let Some(Ok(sent)) = sent {
+        headers.insert(UPLOAD_METADATA, sent);
+    }
+    Ok((StatusCode::OK, headers).into_response())
+}
+
+/// `PATCH /uploads/{id}`: appends.
+pub(crate) async fn patch(
+    State(app): State<App>,
+    Id(id): Id,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, Failure> {
+    let identity = caller.allowed(Scope::Write)?;
+    let (parts, body) = request.into_parts();
+    check_type(&parts.headers)?;
+    let offset = field::bytes(&parts.headers, "upload-offset")?
+        .ok_or_else(|| Failure::field("upload-offset", "sent, as a whole number of bytes"))?;
+    let held = owned(&app, id, identity).await?;
+    let expected = held.record.offset();
+    if offset != expected {
+        return Err(AppendError::OffsetMismatch { expected }.into());
+    }
+    check_fits(&parts.headers, held.record.length - expected)?;
+    let held = append(&app, held, body).await??;
+    let offset = held.record.offset().to_string();
+    Ok((StatusCode::NO_CONTENT, [(UPLOAD_OFFSET, offset)]).into_response())
+}
+
+/// `DELETE /uploads/{id}`: ends an upload and frees what it held, complete or not.
+pub(crate) async fn terminate(
+    State(app): State<App>,
+    Id(id): Id,
+    caller: Caller,
+) -> Result<Response, Failure> {
+    let identity = caller.allowed(Scope::Write)?;
+    app.store.remove(id, |record| own(identity, record)).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// `GET /uploads/{id}`: how far it is; once it is complete, where the file is.
+pub(crate) async fn progress(
+    State(app): State<App>,
+    Id(id): Id,
+    caller: Caller,
+) -> Result<Response, Failure> {
+    let identity = caller.allowed(Scope::Read).or_else(|_| caller.allowed(Scope::Write))?;
+    let held = owned(&app, id, identity).await?;
+    let uncacheable = (CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if held.record.is_complete() {
+        let location = [(LOCATION, format!("/files/{id}"))];
+        return Ok((StatusCode::SEE_OTHER, [uncacheable], location).into_response());
+    }
+    let document = json!({
+        "id": id,
+        "offset": held.record.offset(),
+        "length": held.record.length,
+        "complete": false,
+    });
+    Ok(([uncacheable], Json(document)).into_response())
+}
+
+async fn owned(
+    app: &App,
+    id: outport_wire::id::FileId,
+    identity: &Identity,
+) -> Result<Held, Failure> {
+    let held = app.store.load(id).await?.ok_or_else(Failure::not_found)?;
+    own(identity, &held.record)?;
+    Ok(held)
+}
+
+/// Appends in a task of its own: a client that goes away takes its request with it, and what it
+/// sent until then is still to be kept.
+async fn append(app: &App, held: Held, body: Body) -> Result<Result<Held, AppendError>, Failure> {
+    let allowed = held.record.length - held.record.offset();
+    let mut intake = app.intake(super::body_stream(body), allowed);
+    let store = app.store.clone();
+    app.tasks.finish(async move { store.append(held, &mut intake).await }).await
+}
+
+fn announced_length(app: &App, headers: &HeaderMap) -> Result<u64, Failure> {
+    let length = field::bytes(headers, "upload-length")?.ok_or_else(|| {
+        Failure::field("upload-length", "sent; an upload can't be begun without its length")
+    })?;
+    let bytes_max = app.limits.upload_bytes_max;
+    if length > bytes_max { Err(Failure::too_large(bytes_max)) } else { Ok(length) }
+}
+
+fn check_type(headers: &HeaderMap) -> Result<(), Failure> {
+    if field::text(headers, CONTENT_TYPE.as_str())? == Some(tus::PATCH_TYPE) {
+        return Ok(());
+    }
+    let detail = format!("send Content-Type: {}", tus::PATCH_TYPE);
+    Err(Failure::new(ProblemType::UnsupportedType, detail))
+}
+
+/// Refuses a body that says itself that it is too long, before any of it is taken.
+fn check_fits(headers: &HeaderMap, room: u64) -> Result<(), Failure> {
+    match field::bytes(headers, CONTENT_LENGTH.as_str())? {
+        Some(bytes) if bytes > room => {
+            let detail = format!("the upload has room for {room} bytes more");
+            Err(Failure::new(ProblemType::BodyTooLong, detail))
+        }
+        _ => Ok(()),
+    }
+}

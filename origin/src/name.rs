@@ -1,0 +1,107 @@
+//! File names, as users give them. A name is a label: it is never a path here, but it will be one
+//! on the disk of whoever downloads the file, and text on somebody's screen.
+
+/// A name that can be shown and saved without surprise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FileName(String);
+
+/// Why a name is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NameError {
+    /// Nothing is left of it, or only dots.
+    #[error("the name is empty, or has nothing but dots and spaces")]
+    Empty,
+    /// It is longer than is allowed.
+    #[error("the name is longer than {0} bytes")]
+    TooLong(usize),
+    /// It holds NUL, a line break or another control character.
+    #[error("the name holds a control character")]
+    Control,
+    /// It holds a mark that changes the direction of text, so that it reads as another name.
+    #[error("the name holds a mark that changes the direction of text")]
+    Direction,
+}
+
+impl FileName {
+    /// The name of what was uploaded without one.
+    pub(crate) fn unnamed() -> Self {
+        Self("untitled".to_owned())
+    }
+
+    /// Takes a name. Folders before it are cut off, as some browsers send them; what would
+    /// deceive is refused rather than repaired, so that nothing is stored under a name its owner
+    /// did not choose.
+    pub(crate) fn parse(name: &str, bytes_max: usize) -> Result<Self, NameError> {
+        if name.len() > bytes_max {
+            return Err(NameError::TooLong(bytes_max));
+        }
+        if name.chars().any(char::is_control) {
+            return Err(NameError::Control);
+        }
+        if name.chars().any(changes_direction) {
+            return Err(NameError::Direction);
+        }
+        let name = name.rsplit(['/', '\\']).next().unwrap_or_default().trim();
+        if name.chars().all(|c| c == '.' || c.is_whitespace()) {
+            return Err(NameError::Empty);
+        }
+        Ok(Self(name.to_owned()))
+    }
+
+    /// The name itself.
+    pub(crate) fn into_string(self) -> String {
+        self.0
+    }
+}
+
+/// The marks, embeddings, overrides and isolates of the bidirectional algorithm (UAX 9, section
+/// 2), and the line and paragraph separators, which Rust does not count as control characters.
+fn changes_direction(c: char) -> bool {
+    matches!(
+        c,
+        '\u{061c}'
+            | '\u{200e}'
+            | '\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}'
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(name: &str) -> Result<String, NameError> {
+        FileName::parse(name, 64).map(FileName::into_string)
+    }
+
+    #[test]
+    fn ordinary_names_stay() {
+        for name in ["report.pdf", ".profile", "a..b", "日本語 résumé.txt", "مرحبا.txt", "100%"]
+        {
+            assert_eq!(parse(name).as_deref(), Ok(name));
+        }
+    }
+
+    #[test]
+    fn folders_are_cut_off() {
+        for name in ["a/b/c.txt", "../../c.txt", "C:\\Users\\me\\c.txt", "/c.txt", " c.txt "] {
+            assert_eq!(parse(name).as_deref(), Ok("c.txt"), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_would_deceive_is_refused() {
+        for name in ["", ".", "..", "../..", "a/", "a/..", " . ", "\u{3000}"] {
+            assert_eq!(parse(name), Err(NameError::Empty), "{name:?}");
+        }
+        for name in ["a\0b", "a\r\nb", "\u{85}", "\u{7f}"] {
+            assert_eq!(parse(name), Err(NameError::Control), "{name:?}");
+        }
+        for name in ["exe.\u{202e}fdp", "a\u{200f}", "\u{2066}a\u{2069}", "a\u{2028}b"] {
+            assert_eq!(parse(name), Err(NameError::Direction), "{name:?}");
+        }
+        assert_eq!(parse(&"ä".repeat(33)), Err(NameError::TooLong(64)));
+        assert!(parse(&"ä".repeat(32)).is_ok());
+    }
+}

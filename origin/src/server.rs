@@ -1,0 +1,210 @@
+//! Binds, serves and shuts down.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc, watch};
+
+use crate::blobs;
+use crate::config::{Config, Limits};
+use crate::http::{App, Tasks, router};
+use crate::meta::{EngineError, GroupCommit, RedbEngine};
+use crate::metrics::Metrics;
+use crate::store::{PartPolicy, Store};
+
+/// The most that is read from a connection at once, and so the longest head of a request.
+const READ_BYTES_MAX: usize = 64 << 10;
+/// How long to wait after a connection could not be accepted, for want of file handles mostly.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long cut uploads may take to store what they have.
+const CUT_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Why an origin did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration contradicts itself.
+    #[error("the origin's configuration: {0}")]
+    Config(&'static str),
+    /// The data folder can't be used.
+    #[error("the data folder {0}: {1}")]
+    Folder(String, #[source] io::Error),
+    /// The metadata can't be opened.
+    #[error("the metadata: {0}")]
+    Meta(#[source] EngineError),
+    /// The address is taken, or is not ours.
+    #[error("listening on {0}: {1}")]
+    Listen(SocketAddr, #[source] io::Error),
+}
+
+/// An origin that has its addresses and its data, and does not yet answer.
+pub struct Origin {
+    app: App,
+    listener: TcpListener,
+    metrics_listener: TcpListener,
+    shutdown_deadline: Duration,
+    /// Ends when the last task is done.
+    alive: mpsc::Receiver<Infallible>,
+    /// Cuts what is still coming in.
+    cut: watch::Sender<bool>,
+}
+
+impl Origin {
+    /// Opens the data folder and takes the addresses.
+    pub async fn bind(config: Config) -> Result<Self, StartError> {
+        check(&config)?;
+        let listen = async |address| {
+            TcpListener::bind(address).await.map_err(|error| StartError::Listen(address, error))
+        };
+        let listener = listen(config.listen).await?;
+        let metrics_listener = listen(config.metrics_listen).await?;
+        let (cut, cut_seen) = watch::channel(false);
+        let (alive_held, alive) = mpsc::channel(1);
+        let app = open(&config, Tasks::new(alive_held, cut_seen))?;
+        let shutdown_deadline = config.shutdown_deadline;
+        Ok(Self { app, listener, metrics_listener, shutdown_deadline, alive, cut })
+    }
+
+    /// Where it answers.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Where its metrics are.
+    pub fn metrics_address(&self) -> io::Result<SocketAddr> {
+        self.metrics_listener.local_addr()
+    }
+
+    /// Answers until `shutdown` is ready, then finishes what is under way. Uploads that are still
+    /// coming at the deadline are cut; what arrived is stored before this returns.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let Self { app, listener, metrics_listener, shutdown_deadline, mut alive, cut } = self;
+        let limits = app.limits.clone();
+        let metrics = tokio::spawn(serve_metrics(metrics_listener, app.metrics.clone()));
+        let connections = GracefulShutdown::new();
+        tokio::select! {
+            () = accept(&listener, router(app), &limits, &connections) => {}
+            () = shutdown => {}
+        }
+        drop(listener);
+        if tokio::time::timeout(shutdown_deadline, connections.shutdown()).await.is_err() {
+            tracing::warn!("uploads are cut");
+        }
+        cut.send_replace(true);
+        let done = async { while alive.recv().await.is_some() {} };
+        if tokio::time::timeout(CUT_DEADLINE, done).await.is_err() {
+            tracing::error!("some uploads did not end");
+        }
+        metrics.abort();
+    }
+}
+
+fn check(config: &Config) -> Result<(), StartError> {
+    let storage = &config.storage;
+    if config.edge_keys.is_empty() {
+        return Err(StartError::Config("there is no edge whose requests could be taken"));
+    }
+    if storage.chunk_bytes == 0 || storage.part_bytes_min < storage.chunk_bytes {
+        return Err(StartError::Config("a part must hold at least one chunk, and that a byte"));
+    }
+    if storage.part_bytes_max < storage.part_bytes_min {
+        return Err(StartError::Config("part_bytes_max is below part_bytes_min"));
+    }
+    Ok(())
+}
+
+fn open(config: &Config, tasks: Tasks) -> Result<App, StartError> {
+    let folder_error = |error| StartError::Folder(config.folder.display().to_string(), error);
+    let blobs = blobs::local(&config.folder.join("blobs")).map_err(folder_error)?;
+    let storage = &config.storage;
+    let engine = RedbEngine::open(config.folder.join("meta.redb"), storage.meta_cache_bytes)
+        .map_err(StartError::Meta)?;
+    let meta = GroupCommit::new(engine).map_err(folder_error)?;
+    let metrics = Arc::new(Metrics::new(meta.stats()));
+    let parts = PartPolicy {
+        bytes_min: storage.part_bytes_min,
+        bytes_max: storage.part_bytes_max,
+        age_max: storage.part_age_max,
+    };
+    Ok(App {
+        store: Store::new(Arc::new(meta), blobs, storage.chunk_bytes, config.region, parts),
+        limits: Arc::new(config.limits.clone()),
+        edge_keys: config.edge_keys.clone().into(),
+        link_key: config.link_key.clone(),
+        metrics,
+        tasks,
+    })
+}
+
+async fn accept(
+    listener: &TcpListener,
+    router: Router,
+    limits: &Limits,
+    connections: &GracefulShutdown,
+) {
+    let builder = Arc::new(builder(limits));
+    let places = Arc::new(Semaphore::new(limits.connections_max));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let serving = serve(&builder, stream, router.clone(), connections);
+                tokio::spawn(async move {
+                    serving.await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.connection_idle_max)
+        .max_buf_size(READ_BYTES_MAX);
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(limits.streams_max);
+    builder
+}
+
+fn serve(
+    builder: &auto::Builder<TokioExecutor>,
+    stream: TcpStream,
+    router: Router,
+    connections: &GracefulShutdown,
+) -> impl Future<Output = ()> + Send + use<> {
+    // Answers are small or already in large pieces; waiting to join them only costs time.
+    let _ = stream.set_nodelay(true);
+    let service = TowerToHyperService::new(router);
+    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+    let watched = connections.watch(connection);
+    async move {
+        if let Err(error) = watched.await {
+            tracing::debug!(%error, "a connection ended early");
+        }
+    }
+}
+
+async fn serve_metrics(listener: TcpListener, metrics: Arc<Metrics>) {
+    let router = Router::new().route("/metrics", get(async move || metrics.render()));
+    if let Err(error) = axum::serve(listener, router).await {
+        tracing::error!(%error, "metrics are not served");
+    }
+}
