@@ -9,7 +9,8 @@ use crate::setup::Part;
 
 /// What `cargo xtask` alone prints.
 pub(crate) const USAGE: &str = "\
-cargo xtask setup [--only wasm|page|browser|bench]   install what is missing
+cargo xtask setup [--only wasm|page|browser|deny|bench]
+                                                     install what is missing
 cargo xtask build                                    page, component and program
 cargo xtask up [--on wasmtime] [--edge-port N] [--origin-port N] [--data DIR] [--config FILE]
                                                      build and serve

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::build::{self, Product, cargo_release};
 use crate::counts::Counts;
 use crate::directions;
-use crate::process::{Run, in_path, say, seconds};
+use crate::process::{Run, say, seconds};
 use crate::setup::{self, Part};
 use crate::workspace::Workspace;
 
@@ -147,13 +147,8 @@ fn advisories(workspace: &Workspace) -> Result<Outcome> {
     cargo_deny(workspace, &["advisories"])
 }
 
-// Not installed by the set-up: compiling cargo-deny takes longer than all of the project.
 fn cargo_deny(workspace: &Workspace, checks: &[&str]) -> Result<Outcome> {
-    if in_path("cargo-deny").is_none() {
-        return Ok(Outcome::LeftOut(
-            "no cargo-deny; `cargo install cargo-deny` adds it".to_owned(),
-        ));
-    }
+    setup::run(workspace, &[Part::Deny])?;
     workspace.cargo().args(["deny", "check"]).args(checks).done()?;
     Ok(Outcome::Counted(Counts::PASSED))
 }

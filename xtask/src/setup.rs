@@ -19,6 +19,9 @@ const CHROMIUMS: &[&str] =
 /// What the benchmarks run beside and with: a program, and the package that has it.
 const BENCH_TOOLS: &[(&str, &str)] = &[("nginx", "nginx-light"), ("wrk", "wrk")];
 
+/// The version of cargo-deny that deny.toml is written for, where none is installed.
+const CARGO_DENY_VERSION: &str = "0.20.2";
+
 /// Something that can be made ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
@@ -28,13 +31,15 @@ pub(crate) enum Part {
     Page,
     /// A Chromium for the page's test.
     Browser,
+    /// cargo-deny, for licences and advisories.
+    Deny,
     /// The peers and load generators of the benchmarks.
     Bench,
 }
 
 impl Part {
     /// What `cargo xtask test` needs.
-    pub(crate) const FOR_TEST: &[Self] = &[Self::Wasm, Self::Page, Self::Browser];
+    pub(crate) const FOR_TEST: &[Self] = &[Self::Wasm, Self::Page, Self::Browser, Self::Deny];
 }
 
 impl FromStr for Part {
@@ -45,8 +50,9 @@ impl FromStr for Part {
             "wasm" => Ok(Self::Wasm),
             "page" => Ok(Self::Page),
             "browser" => Ok(Self::Browser),
+            "deny" => Ok(Self::Deny),
             "bench" => Ok(Self::Bench),
-            _ => bail!("no part {name}; the parts are wasm, page, browser and bench"),
+            _ => bail!("no part {name}; the parts are wasm, page, browser, deny and bench"),
         }
     }
 }
@@ -58,6 +64,7 @@ pub(crate) fn run(workspace: &Workspace, parts: &[Part]) -> Result<()> {
             Part::Wasm => wasm::make_ready(workspace, wasm::COMPONENT_TARGETS)?,
             Part::Page => page(workspace)?,
             Part::Browser => browser()?,
+            Part::Deny => cargo_deny(workspace)?,
             Part::Bench => bench()?,
         }
     }
@@ -117,6 +124,24 @@ fn browser() -> Result<()> {
         None => bail!("no Chromium in PATH, though its package is installed"),
     }
     Ok(())
+}
+
+fn cargo_deny(workspace: &Workspace) -> Result<()> {
+    if workspace.cargo().args(["deny", "--version"]).text().is_ok() {
+        return Ok(());
+    }
+    // Unoptimized it compiles in a third of the time, and a run still takes seconds.
+    timed(&format!("cargo install cargo-deny {CARGO_DENY_VERSION}"), || {
+        let folder = workspace.products().join("cargo-deny");
+        workspace
+            .cargo()
+            .args(["install", "cargo-deny", "--version", CARGO_DENY_VERSION, "--locked", "--debug"])
+            .arg("--target-dir")
+            .arg(&folder)
+            .env("CARGO_PROFILE_DEV_DEBUG", "0")
+            .done()?;
+        Ok(std::fs::remove_dir_all(folder)?)
+    })
 }
 
 fn bench() -> Result<()> {
