@@ -1,1 +1,154 @@
-//! See ARCHITECTURE.md.
+//! The edge core as a WebAssembly component: exports the world of `wit/edge.wit`.
+//!
+//! Translation only. An instance keeps its configured [`Edge`]; exchanges pass through as bytes.
+
+use std::cell::RefCell;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use outport_edge_core::config::Config;
+use outport_edge_core::{Edge, Exchange, step as core};
+
+#[allow(missing_docs)] // wit/edge.wit documents what is generated from it.
+mod bindings {
+    wit_bindgen::generate!({ world: "edge", path: "../../wit" });
+}
+
+use bindings::Guest;
+use bindings::outport::edge::types as wit;
+
+thread_local! {
+    static EDGE: RefCell<Option<Edge>> = const { RefCell::new(None) };
+}
+
+struct Component;
+
+bindings::export!(Component with_types_in bindings);
+
+impl Guest for Component {
+    fn configure(config: Vec<u8>, abilities: wit::Abilities) -> Result<(), String> {
+        let abilities = core::Abilities { signatures: abilities.signatures };
+        let edge = Edge::new(Config::from_json(&config)?, abilities)?;
+        EDGE.set(Some(edge));
+        Ok(())
+    }
+
+    fn begin(request: wit::Request, moment: wit::Moment) -> wit::Step {
+        let request = core::Request {
+            head: &request.head,
+            peer: peer(&request.peer),
+            secure: request.secure,
+        };
+        with_edge(|edge| edge.begin(&request, from_moment(moment)))
+    }
+
+    fn resume(exchange: Vec<u8>, outcomes: Vec<wit::Outcome>, moment: wit::Moment) -> wit::Step {
+        // A trap: the driver answers this one exchange with a 500 and takes a fresh instance.
+        let Some(exchange) = Exchange::from_bytes(&exchange) else {
+            panic!("the exchange is none of this version's");
+        };
+        let outcomes = outcomes.into_iter().map(from_outcome).collect();
+        with_edge(|edge| edge.resume(exchange, outcomes, from_moment(moment)))
+    }
+}
+
+fn with_edge(decide: impl FnOnce(&mut Edge) -> core::Step) -> wit::Step {
+    EDGE.with_borrow_mut(|edge| match edge {
+        Some(edge) => to_step(decide(edge)),
+        None => panic!("configure comes first"),
+    })
+}
+
+fn peer(bytes: &[u8]) -> IpAddr {
+    match (<[u8; 4]>::try_from(bytes), <[u8; 16]>::try_from(bytes)) {
+        (Ok(v4), _) => IpAddr::V4(Ipv4Addr::from(v4)),
+        (_, Ok(v6)) => IpAddr::V6(Ipv6Addr::from(v6)),
+        _ => panic!("an address has 4 or 16 bytes"),
+    }
+}
+
+fn from_moment(moment: wit::Moment) -> core::Moment {
+    core::Moment { unix_ms: moment.unix_ms, random: moment.random }
+}
+
+fn from_outcome(outcome: wit::Outcome) -> core::Outcome {
+    match outcome {
+        wit::Outcome::Lookup(None) => core::Outcome::Looked(core::Looked::Vacant),
+        wit::Outcome::Lookup(Some(wit::Found { head, body, lead, collapsed })) => {
+            core::Outcome::Looked(core::Looked::Found { head, body, lead, collapsed })
+        }
+        wit::Outcome::Value(length) => core::Outcome::Value(length),
+        wit::Outcome::Take(wit::Taken { allowed, remaining, retry_us, full_us }) => {
+            core::Outcome::Taken(core::Taken { allowed, remaining, retry_us, full_us })
+        }
+        wit::Outcome::Verify(verified) => core::Outcome::Verified(verified),
+        wit::Outcome::Fetch(answer) => core::Outcome::Fetched(match answer {
+            Ok(wit::UpstreamHead { status, fields }) => Ok(core::UpstreamHead { status, fields }),
+            Err(wit::FetchError::Unreachable) => Err(core::FetchError::Unreachable),
+            Err(wit::FetchError::Timeout) => Err(core::FetchError::Timeout),
+            Err(wit::FetchError::RequestBroken) => Err(core::FetchError::RequestBroken),
+        }),
+    }
+}
+
+fn to_step(step: core::Step) -> wit::Step {
+    match step {
+        core::Step::Reply(reply) => wit::Step::Reply(to_reply(reply)),
+        core::Step::Needs(exchange, needs) => wit::Step::Needs(wit::Pending {
+            exchange: exchange.to_bytes(),
+            needs: needs.into_iter().map(to_need).collect(),
+        }),
+    }
+}
+
+fn to_need(need: core::Need) -> wit::Need {
+    match need {
+        core::Need::Lookup { key } => wit::Need::Lookup(key),
+        core::Need::Value { key } => wit::Need::Value(key),
+        core::Need::Take { key, allowance: core::Allowance { interval_us, burst } } => {
+            wit::Need::Take(wit::Take { key, interval_us, burst })
+        }
+        core::Need::Verify { key, message, signature } => {
+            wit::Need::Verify(wit::Verify { key: key.to_vec(), message, signature })
+        }
+        core::Need::Fetch(core::Fetch { upstream, head, with_body, timeout_ms }) => {
+            let route = match upstream {
+                core::Upstream::Origin => None,
+                core::Upstream::Route(place) => Some(place),
+            };
+            wit::Need::Fetch(wit::Fetch { route, head, with_body, timeout_ms })
+        }
+    }
+}
+
+fn to_reply(reply: core::Reply) -> wit::Reply {
+    let core::Reply { status, fields, body, forget, store, ended } = reply;
+    wit::Reply {
+        status,
+        fields,
+        body: match body {
+            core::Body::Empty => wit::Body::Empty,
+            core::Body::Bytes(bytes) => wit::Body::Bytes(bytes),
+            core::Body::Stored(range) => wit::Body::Stored(
+                range.map(|core::ByteRange { first, last }| wit::ByteRange { first, last }),
+            ),
+            core::Body::Value => wit::Body::Value,
+            core::Body::Upstream => wit::Body::Upstream,
+        },
+        forget,
+        store: store.map(|core::Store { key, head, body, fresh_ms }| wit::Store {
+            key,
+            head,
+            body: match body {
+                core::StoreBody::None => wit::StoreBody::None,
+                core::StoreBody::Upstream(length) => wit::StoreBody::Upstream(length),
+                core::StoreBody::Keep => wit::StoreBody::Keep,
+            },
+            fresh_ms,
+        }),
+        ended: match ended {
+            core::Ended::Edge => wit::Ended::Edge,
+            core::Ended::Cache => wit::Ended::Cache,
+            core::Ended::Origin => wit::Ended::Origin,
+        },
+    }
+}

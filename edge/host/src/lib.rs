@@ -1,1 +1,26 @@
-//! See ARCHITECTURE.md.
+//! The self-hosted edge node: wasmtime around the edge component, and a native driver.
+//!
+//! The component decides; this crate does all I/O. A request's head goes into the component, which
+//! answers with needs; the driver meets them with a cache shared by all threads, a key-value
+//! store, a limiter, native signature checks and pooled connections to the origin, and resumes.
+//! Nothing blocks inside WebAssembly, and no policy is here.
+//!
+//! Read [`driver`] for the way of a request, [`instances`] for how the component is kept and
+//! replaced.
+
+mod body;
+mod cache;
+mod convert;
+mod driver;
+mod head;
+mod instances;
+mod limiter;
+mod metrics;
+mod node;
+mod page;
+mod upstream;
+mod values;
+
+pub use instances::{ComponentError, precompile};
+pub use node::{Config, EdgeNode, StartError};
+pub use page::PageFile;

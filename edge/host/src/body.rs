@@ -1,0 +1,77 @@
+//! Response bodies: what hyper sends, from wherever it comes.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures::Stream;
+use futures::stream::BoxStream;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+/// A body ended before its length, so the response is cut off rather than ended.
+#[derive(Debug, thiserror::Error)]
+#[error("the body ended early")]
+pub(crate) struct Cut;
+
+/// A response's body.
+pub(crate) enum EdgeBody {
+    /// Bytes that are here.
+    Full(Option<Bytes>),
+    /// What an upstream sends. Dropped as soon as it fails.
+    Upstream(Incoming),
+    /// What is being stored, as it arrives; with the bytes still to come.
+    Stored(BoxStream<'static, Result<Bytes, Cut>>, u64),
+}
+
+impl EdgeBody {
+    pub(crate) const fn empty() -> Self {
+        Self::Full(None)
+    }
+
+    pub(crate) fn full(bytes: Bytes) -> Self {
+        Self::Full((!bytes.is_empty()).then_some(bytes))
+    }
+}
+
+impl Body for EdgeBody {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        match self.get_mut() {
+            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Upstream(body) => {
+                let frame = ready!(Pin::new(body).poll_frame(context));
+                Poll::Ready(frame.map(|frame| frame.map_err(|_| Cut)))
+            }
+            Self::Stored(stream, left) => {
+                let chunk = ready!(Pin::new(stream).poll_next(context));
+                Poll::Ready(chunk.map(|chunk| {
+                    let chunk = chunk?;
+                    *left = left.saturating_sub(chunk.len() as u64);
+                    Ok(Frame::data(chunk))
+                }))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Full(bytes) => bytes.is_none(),
+            Self::Upstream(body) => body.is_end_stream(),
+            Self::Stored(_, left) => *left == 0,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            Self::Upstream(body) => body.size_hint(),
+            Self::Stored(_, left) => SizeHint::with_exact(*left),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Between the component's types and the core's: the same words on both sides.
+
+use outport_edge_core::step as core;
+
+use crate::instances::bindings::outport::edge::types as wit;
+
+/// What the component wants next.
+pub(crate) enum Step {
+    Needs(Vec<u8>, Vec<core::Need>),
+    Reply(core::Reply),
+}
+
+pub(crate) fn moment(moment: core::Moment) -> wit::Moment {
+    wit::Moment { unix_ms: moment.unix_ms, random: moment.random }
+}
+
+pub(crate) fn step(step: wit::Step) -> Step {
+    match step {
+        wit::Step::Reply(sent) => Step::Reply(reply(sent)),
+        wit::Step::Needs(wit::Pending { exchange, needs }) => {
+            Step::Needs(exchange, needs.into_iter().map(need).collect())
+        }
+    }
+}
+
+fn need(need: wit::Need) -> core::Need {
+    match need {
+        wit::Need::Lookup(key) => core::Need::Lookup { key },
+        wit::Need::Value(key) => core::Need::Value { key },
+        wit::Need::Take(wit::Take { key, interval_us, burst }) => {
+            core::Need::Take { key, allowance: core::Allowance { interval_us, burst } }
+        }
+        wit::Need::Verify(wit::Verify { key, message, signature }) => {
+            // A key of another length verifies nothing.
+            let key = key.try_into().unwrap_or([0; 32]);
+            core::Need::Verify { key, message, signature }
+        }
+        wit::Need::Fetch(wit::Fetch { route, head, with_body, timeout_ms }) => {
+            let upstream = route.map_or(core::Upstream::Origin, core::Upstream::Route);
+            core::Need::Fetch(core::Fetch { upstream, head, with_body, timeout_ms })
+        }
+    }
+}
+
+fn reply(reply: wit::Reply) -> core::Reply {
+    let wit::Reply { status, fields, body, forget, store, ended } = reply;
+    core::Reply {
+        status,
+        fields,
+        body: match body {
+            wit::Body::Empty => core::Body::Empty,
+            wit::Body::Bytes(bytes) => core::Body::Bytes(bytes),
+            wit::Body::Stored(range) => core::Body::Stored(
+                range.map(|wit::ByteRange { first, last }| core::ByteRange { first, last }),
+            ),
+            wit::Body::Value => core::Body::Value,
+            wit::Body::Upstream => core::Body::Upstream,
+        },
+        forget,
+        store: store.map(|wit::Store { key, head, body, fresh_ms }| core::Store {
+            key,
+            head,
+            body: match body {
+                wit::StoreBody::None => core::StoreBody::None,
+                wit::StoreBody::Upstream(length) => core::StoreBody::Upstream(length),
+                wit::StoreBody::Keep => core::StoreBody::Keep,
+            },
+            fresh_ms,
+        }),
+        ended: match ended {
+            wit::Ended::Edge => core::Ended::Edge,
+            wit::Ended::Cache => core::Ended::Cache,
+            wit::Ended::Origin => core::Ended::Origin,
+        },
+    }
+}
+
+pub(crate) fn outcome(outcome: core::Outcome) -> wit::Outcome {
+    match outcome {
+        core::Outcome::Looked(core::Looked::Vacant) => wit::Outcome::Lookup(None),
+        core::Outcome::Looked(core::Looked::Found { head, body, lead, collapsed }) => {
+            wit::Outcome::Lookup(Some(wit::Found { head, body, lead, collapsed }))
+        }
+        core::Outcome::Value(length) => wit::Outcome::Value(length),
+        core::Outcome::Taken(core::Taken { allowed, remaining, retry_us, full_us }) => {
+            wit::Outcome::Take(wit::Taken { allowed, remaining, retry_us, full_us })
+        }
+        core::Outcome::Verified(verified) => wit::Outcome::Verify(verified),
+        core::Outcome::Fetched(answer) => wit::Outcome::Fetch(match answer {
+            Ok(core::UpstreamHead { status, fields }) => Ok(wit::UpstreamHead { status, fields }),
+            Err(core::FetchError::Unreachable) => Err(wit::FetchError::Unreachable),
+            Err(core::FetchError::Timeout) => Err(wit::FetchError::Timeout),
+            Err(core::FetchError::RequestBroken) => Err(wit::FetchError::RequestBroken),
+        }),
+    }
+}

@@ -1,0 +1,253 @@
+//! The way of a request through the node: its head into the component, its needs met, its reply
+//! sent. No policy: what to do is always the component's to say.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use outport_edge_core::step::{
+    Body, Ended, Fetch, Looked, Moment, Need, Outcome, Reply, Store, StoreBody,
+};
+use outport_wire::problem::{PROBLEM_TYPE, Problem, ProblemType};
+
+use crate::body::EdgeBody;
+use crate::cache::{Cache, Entry, Holding, NewBody, StoredBody};
+use crate::convert::Step;
+use crate::head;
+use crate::instances::Instances;
+use crate::instances::bindings::outport::edge::types as wit;
+use crate::limiter::Limiter;
+use crate::metrics::Metrics;
+use crate::upstream::Upstreams;
+use crate::values::Values;
+
+/// The most steps of an exchange. The core's longest has five; more would be a loop.
+const STEPS_MAX: usize = 16;
+
+/// What a node meets needs with.
+pub(crate) struct Driver {
+    pub(crate) instances: Arc<Instances>,
+    pub(crate) needs: Arc<Needs>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// The parts that needs are met with.
+pub(crate) struct Needs {
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) values: Values,
+    pub(crate) limiter: Limiter,
+    pub(crate) upstreams: Upstreams,
+}
+
+impl Driver {
+    /// Answers a request.
+    pub(crate) async fn serve(
+        &self,
+        request: Request<Incoming>,
+        peer: IpAddr,
+    ) -> Response<EdgeBody> {
+        let head = head::to_core(&request);
+        let mut exchange = Exchange::new(self.needs.clone(), Some(request.into_body()));
+        let reply = match self.decide(head, peer, &mut exchange).await {
+            Ok(reply) => reply,
+            Err(fault) => {
+                tracing::error!("a request could not be decided: {fault}");
+                self.metrics.request_ended(Ended::Edge);
+                return broken();
+            }
+        };
+        self.metrics.request_ended(reply.ended);
+        exchange.respond(reply)
+    }
+
+    async fn decide(
+        &self,
+        head: Vec<u8>,
+        peer: IpAddr,
+        exchange: &mut Exchange,
+    ) -> Result<Reply, String> {
+        let peer = match peer {
+            IpAddr::V4(address) => address.octets().to_vec(),
+            IpAddr::V6(address) => address.octets().to_vec(),
+        };
+        let request = wit::Request { head, peer, secure: false };
+        let mut step =
+            self.instances.begin(&request, moment()).map_err(|error| error.to_string())?;
+        drop(request);
+        for _ in 0..STEPS_MAX {
+            let (state, needs) = match step {
+                Step::Reply(reply) => return Ok(reply),
+                Step::Needs(state, needs) => (state, needs),
+            };
+            let mut outcomes = Vec::with_capacity(needs.len());
+            for need in needs {
+                outcomes.push(exchange.fulfil(need).await);
+            }
+            step = self
+                .instances
+                .resume(&state, outcomes, moment())
+                .map_err(|error| error.to_string())?;
+        }
+        Err(format!("it has more than {STEPS_MAX} steps"))
+    }
+}
+
+/// What the driver holds for an exchange.
+pub(crate) struct Exchange {
+    needs: Arc<Needs>,
+    request_body: Option<Incoming>,
+    looked: Option<Holding>,
+    value: Option<Bytes>,
+    upstream_body: Option<Incoming>,
+}
+
+impl Exchange {
+    pub(crate) fn new(needs: Arc<Needs>, request_body: Option<Incoming>) -> Self {
+        Self { needs, request_body, looked: None, value: None, upstream_body: None }
+    }
+
+    /// Meets a need.
+    pub(crate) async fn fulfil(&mut self, need: Need) -> Outcome {
+        match need {
+            Need::Lookup { key } => Outcome::Looked(self.look(key).await),
+            Need::Value { key } => {
+                let read = self.needs.values.get(key).await;
+                self.value = read.unwrap_or_else(|error| {
+                    tracing::error!("{error}");
+                    None
+                });
+                Outcome::Value(self.value.as_ref().map(|value| value.len() as u64))
+            }
+            Need::Take { key, allowance } => {
+                Outcome::Taken(self.needs.limiter.take(key, allowance))
+            }
+            Need::Verify { key, message, signature } => {
+                let key = ring::signature::UnparsedPublicKey::new(&ring::signature::ED25519, key);
+                Outcome::Verified(key.verify(&message, &signature).is_ok())
+            }
+            Need::Fetch(fetch) => self.fetch(fetch).await,
+        }
+    }
+
+    async fn look(&mut self, key: String) -> Looked {
+        let holding = self.needs.cache.look(key).await;
+        let looked = match holding.entry() {
+            None => Looked::Vacant,
+            Some((entry, lead)) => Looked::Found {
+                head: entry.head().to_vec(),
+                body: entry.body().is_some(),
+                lead,
+                collapsed: holding.collapsed,
+            },
+        };
+        self.looked = Some(holding);
+        looked
+    }
+
+    async fn fetch(&mut self, fetch: Fetch) -> Outcome {
+        let body = if fetch.with_body { self.request_body.take() } else { None };
+        let answer = self.needs.upstreams.fetch(&fetch, body).await;
+        Outcome::Fetched(answer.map(|(head, body)| {
+            self.upstream_body = Some(body);
+            head
+        }))
+    }
+
+    /// Carries a reply out.
+    pub(crate) fn respond(mut self, reply: Reply) -> Response<EdgeBody> {
+        for key in &reply.forget {
+            self.needs.cache.forget(key);
+        }
+        let held = self.looked.as_ref().and_then(Holding::entry);
+        let mut stored = held.and_then(|(entry, _)| entry.body().cloned());
+        if let Some(store) = reply.store {
+            stored = self.store(store).or(stored);
+        }
+        let body = match reply.body {
+            Body::Empty => EdgeBody::empty(),
+            Body::Bytes(bytes) => EdgeBody::full(bytes.into()),
+            Body::Stored(range) => stored.map_or(EdgeBody::empty(), |stored| stored.read(range)),
+            Body::Value => self.value.take().map_or(EdgeBody::empty(), EdgeBody::full),
+            Body::Upstream => {
+                self.upstream_body.take().map_or(EdgeBody::empty(), EdgeBody::Upstream)
+            }
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() =
+            StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        head::fields_from_core(&reply.fields, response.headers_mut());
+        response
+    }
+
+    /// Stores what the core says. Returns the body that is stored or now arriving.
+    fn store(&mut self, store: Store) -> Option<Arc<StoredBody>> {
+        let holding = self.looked.as_ref()?;
+        let fresh = Duration::from_millis(store.fresh_ms);
+        let length = match store.body {
+            StoreBody::None => {
+                holding.store(store.head, NewBody::None, fresh);
+                return None;
+            }
+            StoreBody::Keep => {
+                holding.store(store.head, NewBody::Keep, fresh);
+                return None;
+            }
+            StoreBody::Upstream(length) => length,
+        };
+        let body = StoredBody::new(length);
+        let entry = holding.store(store.head, NewBody::Arriving(body.clone()), fresh);
+        let upstream = self.upstream_body.take()?;
+        let (cache, key) = holding.place();
+        tokio::spawn(fill(upstream, body.clone(), cache, key, entry));
+        Some(body)
+    }
+}
+
+/// Reads an upstream's body to its end, whoever still wants it.
+async fn fill(
+    mut upstream: Incoming,
+    body: Arc<StoredBody>,
+    cache: Arc<Cache>,
+    key: String,
+    entry: Option<Arc<Entry>>,
+) {
+    let arrived = loop {
+        match upstream.frame().await {
+            Some(Ok(frame)) => {
+                if let Ok(chunk) = frame.into_data()
+                    && let Err(cut) = body.push(chunk)
+                {
+                    break Err(cut);
+                }
+            }
+            Some(Err(_)) => break Err(crate::body::Cut),
+            None => break body.end(),
+        }
+    };
+    if arrived.is_err() {
+        tracing::warn!(key, "a body was cut while it was being stored");
+        if let Some(entry) = &entry {
+            cache.take_back(&key, entry);
+        }
+        body.cut();
+    }
+}
+
+fn moment() -> Moment {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let unix_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+    Moment { unix_ms, random: rand::random() }
+}
+
+/// The answer when there is no decision.
+fn broken() -> Response<EdgeBody> {
+    let problem = Problem::new(ProblemType::Internal, "The edge could not decide this request.");
+    let mut response = Response::new(EdgeBody::full(problem.to_json().into()));
+    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_TYPE));
+    response
+}

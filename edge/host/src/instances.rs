@@ -1,0 +1,261 @@
+//! Instances of the edge component: one for each thread that serves, replaced at will.
+//!
+//! An instance may trap, run too long or grow too large. It then harms the one step it was
+//! computing: the step is a pure function of values that the driver still holds, so it is computed
+//! once more by a fresh instance, and only if that fails too the request is answered with a 500.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::time::Duration;
+
+use outport_edge_core::step as core;
+use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::{
+    Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, StoreLimits,
+    StoreLimitsBuilder,
+};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+
+use crate::convert;
+use crate::metrics::Metrics;
+
+#[allow(missing_docs)] // wit/edge.wit documents what is generated from it.
+pub(crate) mod bindings {
+    wasmtime::component::bindgen!({ world: "edge", path: "../../wit" });
+}
+
+/// How often running instances are looked at.
+const TICK: Duration = Duration::from_millis(50);
+/// Ticks that one call may take. Calls take microseconds; what takes this long is stuck, or the
+/// machine is.
+const CALL_TICKS_MAX: u64 = 10;
+/// The most memory of an instance, in bytes.
+const MEMORY_BYTES_MAX: usize = 64 << 20;
+/// Tables and instances within one component.
+const PARTS_MAX: u32 = 16;
+
+/// Why there is no usable component.
+#[derive(Debug, thiserror::Error)]
+#[error("the edge component can't be used: {0}")]
+pub struct ComponentError(String);
+
+impl ComponentError {
+    fn new(error: impl std::fmt::Display) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Why a step could not be computed, by a first instance nor by a second.
+#[derive(Debug, thiserror::Error)]
+#[error("the component failed twice at the same step: {0}")]
+pub(crate) struct StepError(String);
+
+/// Compiles a component to what [`Instances::new`] takes. Only a program with the same wasmtime
+/// can use it.
+pub fn precompile(wasm: &[u8]) -> Result<Vec<u8>, ComponentError> {
+    engine(1)?.precompile_component(wasm).map_err(|error| ComponentError(format!("{error:#}")))
+}
+
+fn engine(instances_max: u32) -> Result<Engine, ComponentError> {
+    let mut pool = PoolingAllocationConfig::default();
+    pool.total_component_instances(instances_max)
+        .total_core_instances(instances_max * PARTS_MAX)
+        .total_memories(instances_max)
+        .total_tables(instances_max * PARTS_MAX)
+        .max_memory_size(MEMORY_BYTES_MAX);
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .epoch_interruption(true)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    Engine::new(&config).map_err(ComponentError::new)
+}
+
+struct Guest {
+    table: ResourceTable,
+    wasi: WasiCtx,
+    limits: StoreLimits,
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+struct Instance {
+    store: Store<Guest>,
+    edge: bindings::Edge,
+    begun: u64,
+}
+
+/// Every instance of a node.
+pub(crate) struct Instances {
+    engine: Engine,
+    ready: bindings::EdgePre<Guest>,
+    config: Vec<u8>,
+    slots: Box<[Mutex<Option<Instance>>]>,
+    /// Exchanges that an instance begins before it is replaced.
+    exchanges_max: u64,
+    metrics: Arc<Metrics>,
+}
+
+impl Instances {
+    /// Makes ready to run a component that [`precompile`] has compiled, with this configuration
+    /// of the core, for this many threads at once.
+    pub(crate) fn new(
+        compiled: &[u8],
+        config: Vec<u8>,
+        threads: usize,
+        exchanges_max: u64,
+        metrics: Arc<Metrics>,
+    ) -> Result<Arc<Self>, ComponentError> {
+        // Two for each slot: a fresh instance is made before the old one is given up.
+        let instances_max = u32::try_from(threads.max(1) * 2).map_err(ComponentError::new)?;
+        let engine = engine(instances_max)?;
+        let component = load(&engine, compiled)?;
+        let mut linker: Linker<Guest> = Linker::new(&engine);
+        wasmtime_wasi::p2::add_to_linker_sync(&mut linker).map_err(ComponentError::new)?;
+        let ready = linker.instantiate_pre(&component).map_err(ComponentError::new)?;
+        let ready = bindings::EdgePre::new(ready).map_err(ComponentError::new)?;
+        let slots = (0..threads.max(1)).map(|_| Mutex::new(None)).collect();
+        let instances = Arc::new(Self { engine, ready, config, slots, exchanges_max, metrics });
+        let first = instances.fresh()?;
+        if let Some(slot) = instances.slots.first() {
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
+        }
+        tick(&instances)?;
+        Ok(instances)
+    }
+
+    /// Begins an exchange.
+    pub(crate) fn begin(
+        &self,
+        request: &bindings::outport::edge::types::Request,
+        moment: core::Moment,
+    ) -> Result<convert::Step, StepError> {
+        let moment = convert::moment(moment);
+        self.step(|instance| instance.edge.call_begin(&mut instance.store, request, moment))
+    }
+
+    /// Goes on with an exchange.
+    pub(crate) fn resume(
+        &self,
+        exchange: &[u8],
+        outcomes: Vec<core::Outcome>,
+        moment: core::Moment,
+    ) -> Result<convert::Step, StepError> {
+        let moment = convert::moment(moment);
+        let outcomes: Vec<_> = outcomes.into_iter().map(convert::outcome).collect();
+        self.step(|instance| {
+            instance.edge.call_resume(&mut instance.store, exchange, &outcomes, moment)
+        })
+    }
+
+    fn step(
+        &self,
+        call: impl Fn(&mut Instance) -> wasmtime::Result<bindings::outport::edge::types::Step>,
+    ) -> Result<convert::Step, StepError> {
+        let mut slot = self.slot();
+        let mut failure = String::new();
+        for _ in 0..2 {
+            match self.try_step(&mut slot, &call) {
+                Ok(step) => return Ok(convert::step(step)),
+                Err(error) => {
+                    // What is left of the instance is not to be trusted.
+                    *slot = None;
+                    self.metrics.instance_failed();
+                    tracing::warn!("an instance failed and was replaced: {error}");
+                    failure = error;
+                }
+            }
+        }
+        Err(StepError(failure))
+    }
+
+    fn try_step(
+        &self,
+        slot: &mut Option<Instance>,
+        call: impl Fn(&mut Instance) -> wasmtime::Result<bindings::outport::edge::types::Step>,
+    ) -> Result<bindings::outport::edge::types::Step, String> {
+        let worn = slot.as_ref().is_none_or(|instance| instance.begun >= self.exchanges_max);
+        if worn {
+            *slot = Some(self.fresh().map_err(|error| error.to_string())?);
+        }
+        let Some(instance) = slot else { return Err("there is no instance".to_owned()) };
+        instance.begun += 1;
+        instance.store.set_epoch_deadline(CALL_TICKS_MAX);
+        call(instance).map_err(|error| format!("{error:#}"))
+    }
+
+    /// A slot that nobody uses; this thread's own, nearly always.
+    fn slot(&self) -> MutexGuard<'_, Option<Instance>> {
+        let own = own_place();
+        for place in 0..self.slots.len() {
+            let Some(slot) = self.slots.get((own + place) % self.slots.len()) else { continue };
+            match slot.try_lock() {
+                Ok(slot) => return slot,
+                Err(TryLockError::Poisoned(slot)) => return slot.into_inner(),
+                Err(TryLockError::WouldBlock) => {}
+            }
+        }
+        let place = own % self.slots.len();
+        let slot = self.slots.get(place).or(self.slots.first());
+        #[allow(clippy::expect_used)] // `new` makes at least one.
+        slot.expect("there is a slot").lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fresh(&self) -> Result<Instance, ComponentError> {
+        let limits = StoreLimitsBuilder::new().memory_size(MEMORY_BYTES_MAX).build();
+        // Nothing is granted but a voice for its last words.
+        let wasi = WasiCtxBuilder::new().inherit_stderr().build();
+        let guest = Guest { table: ResourceTable::new(), wasi, limits };
+        let mut store = Store::new(&self.engine, guest);
+        store.limiter(|guest| &mut guest.limits);
+        store.set_epoch_deadline(CALL_TICKS_MAX);
+        let edge = self.ready.instantiate(&mut store).map_err(ComponentError::new)?;
+        let abilities = bindings::outport::edge::types::Abilities { signatures: true };
+        edge.call_configure(&mut store, &self.config, abilities)
+            .map_err(ComponentError::new)?
+            .map_err(ComponentError)?;
+        self.metrics.instance_made();
+        Ok(Instance { store, edge, begun: 0 })
+    }
+}
+
+/// Which slot this thread tries first: each thread another one.
+fn own_place() -> usize {
+    static THREADS: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static PLACE: Cell<Option<usize>> = const { Cell::new(None) };
+    }
+    PLACE.get().unwrap_or_else(|| {
+        let place = THREADS.fetch_add(1, Ordering::Relaxed);
+        PLACE.set(Some(place));
+        place
+    })
+}
+
+#[allow(unsafe_code)]
+fn load(engine: &Engine, compiled: &[u8]) -> Result<Component, ComponentError> {
+    // SAFETY: the bytes are native code and are believed, as this program itself is: they are
+    // what `precompile` wrote, embedded into the program when it was built. wasmtime checks that
+    // its own version and settings are those they were compiled with.
+    unsafe { Component::deserialize(engine, compiled) }
+        .map_err(|error| ComponentError(format!("{error:#}")))
+}
+
+/// Moves the engine's epoch on for as long as the instances are there.
+fn tick(instances: &Arc<Instances>) -> Result<(), ComponentError> {
+    let instances: Weak<Instances> = Arc::downgrade(instances);
+    let run = move || {
+        while let Some(instances) = instances.upgrade() {
+            instances.engine.increment_epoch();
+            drop(instances);
+            std::thread::sleep(TICK);
+        }
+    };
+    std::thread::Builder::new().name("epochs".into()).spawn(run).map_err(ComponentError::new)?;
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! What a node counts, as Prometheus text.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use outport_edge_core::step::Ended;
+
+/// A node's counters.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    requests: [AtomicU64; 3],
+    instances_made: AtomicU64,
+    instances_failed: AtomicU64,
+}
+
+const ENDS: [Ended; 3] = [Ended::Edge, Ended::Cache, Ended::Origin];
+
+impl Metrics {
+    /// A request was answered.
+    pub(crate) fn request_ended(&self, ended: Ended) {
+        if let Some(place) = ENDS.iter().position(|end| *end == ended)
+            && let Some(count) = self.requests.get(place)
+        {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// An instance of the component was made.
+    pub(crate) fn instance_made(&self) {
+        self.instances_made.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An instance trapped or ran too long.
+    pub(crate) fn instance_failed(&self) {
+        self.instances_failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The exposition. `cached_bytes` and `cached` are read from the cache.
+    pub(crate) fn text(&self, cached_bytes: u64, cached: u64) -> String {
+        let mut text = String::new();
+        let mut family = |name: &str, kind: &str, help: &str, samples: &[(&str, u64)]| {
+            // Writing to a String never fails.
+            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+            for (labels, value) in samples {
+                let _ = writeln!(text, "{name}{labels} {value}");
+            }
+        };
+        let labels = ENDS.map(|end| format!("{{outcome=\"{}\"}}", end.label()));
+        let counts: Vec<_> = labels
+            .iter()
+            .zip(&self.requests)
+            .map(|(label, count)| (label.as_str(), count.load(Ordering::Relaxed)))
+            .collect();
+        family(
+            "outport_edge_requests_total",
+            "counter",
+            "Requests answered, by where they ended.",
+            &counts,
+        );
+        family(
+            "outport_edge_instances_total",
+            "counter",
+            "Instances of the component that were made.",
+            &[("", self.instances_made.load(Ordering::Relaxed))],
+        );
+        family(
+            "outport_edge_instance_failures_total",
+            "counter",
+            "Instances that trapped or ran too long, and were replaced.",
+            &[("", self.instances_failed.load(Ordering::Relaxed))],
+        );
+        family("outport_edge_cache_bytes", "gauge", "Bytes in the cache.", &[("", cached_bytes)]);
+        family("outport_edge_cache_responses", "gauge", "Stored responses.", &[("", cached)]);
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_by_outcome() {
+        let metrics = Metrics::default();
+        metrics.request_ended(Ended::Cache);
+        metrics.request_ended(Ended::Cache);
+        metrics.request_ended(Ended::Origin);
+        let text = metrics.text(10, 1);
+        assert!(text.contains("outport_edge_requests_total{outcome=\"cache\"} 2\n"), "{text}");
+        assert!(text.contains("outport_edge_requests_total{outcome=\"edge\"} 0\n"));
+        assert!(text.contains("outport_edge_cache_bytes 10\n"));
+    }
+}

@@ -1,0 +1,262 @@
+//! An edge node: its sockets, its threads, its end.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use outport_edge_core::config::Config as CoreConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use crate::cache::Cache;
+use crate::driver::{Driver, Needs};
+use crate::instances::{ComponentError, Instances};
+use crate::limiter::Limiter;
+use crate::metrics::Metrics;
+use crate::page::{self, PageFile};
+use crate::upstream::Upstreams;
+use crate::values::{ValueError, Values};
+
+/// The most connections at once; more wait in the system's queue.
+const CONNECTIONS_MAX: usize = 50_000;
+/// How long a request's head may take to arrive.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// The most of a head that is read. The core refuses sooner, and says why.
+const HEAD_BYTES_MAX: usize = 128 << 10;
+/// Streams of one HTTP/2 connection.
+const STREAMS_MAX: u32 = 256;
+/// How long requests that are under way may take when the node ends.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// How long is waited when no connection can be taken (out of file descriptors, say).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What a node needs to start.
+#[derive(Debug)]
+pub struct Config {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// Where `/metrics` is.
+    pub metrics_listen: SocketAddr,
+    /// The base URL of the origin.
+    pub origin: String,
+    /// The core's configuration; its `assets` are filled in from `page`.
+    pub core: CoreConfig,
+    /// The component, as [`crate::precompile`] made it.
+    pub component: &'static [u8],
+    /// The page.
+    pub page: &'static [PageFile],
+    /// A folder for what the node keeps.
+    pub data_dir: PathBuf,
+    /// Bytes of stored responses.
+    pub cache_bytes_max: u64,
+    /// Exchanges that an instance of the component begins before it is replaced.
+    pub instance_exchanges_max: u64,
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The component is missing or does not fit, or refuses its configuration.
+    #[error(transparent)]
+    Component(#[from] ComponentError),
+    /// The key-value store can't be opened; another node may be using the folder.
+    #[error("{folder}: {source}")]
+    Values {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong.
+        source: ValueError,
+    },
+    /// The folder can't be made.
+    #[error("{folder}: {source}")]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong.
+        source: std::io::Error,
+    },
+    /// The address can't be listened on; something else may be there.
+    #[error("can't listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What is wrong.
+        source: std::io::Error,
+    },
+}
+
+/// A node that listens.
+pub struct EdgeNode {
+    listener: TcpListener,
+    metrics_listener: TcpListener,
+    driver: Arc<Driver>,
+}
+
+impl EdgeNode {
+    /// Makes everything ready and binds the sockets. Within a tokio runtime, whose worker threads
+    /// will each have an instance of the component.
+    pub async fn start(mut config: Config) -> Result<Self, StartError> {
+        // Every connection takes a file descriptor, and the usual soft limit is 1,024.
+        if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+            tracing::warn!("the limit of open files can't be raised: {error}");
+        }
+        let values = open_values(&config)?;
+        config.core.assets = page::deploy(config.page, &values)
+            .map_err(|source| StartError::Values { folder: config.data_dir.clone(), source })?;
+        let metrics = Arc::new(Metrics::default());
+        let instances = Instances::new(
+            config.component,
+            config.core.to_json(),
+            tokio::runtime::Handle::current().metrics().num_workers(),
+            config.instance_exchanges_max,
+            metrics.clone(),
+        )?;
+        let routes = config.core.routes.iter().map(|route| route.proxy.clone()).collect();
+        let needs = Arc::new(Needs {
+            cache: Cache::new(config.cache_bytes_max),
+            values,
+            limiter: Limiter::new(),
+            upstreams: Upstreams::new(config.origin.clone(), routes),
+        });
+        Ok(Self {
+            listener: listen(config.listen).await?,
+            metrics_listener: listen(config.metrics_listen).await?,
+            driver: Arc::new(Driver { instances, needs, metrics }),
+        })
+    }
+
+    /// Where clients connect.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Where `/metrics` is.
+    pub fn metrics_address(&self) -> std::io::Result<SocketAddr> {
+        self.metrics_listener.local_addr()
+    }
+
+    /// Serves until `shutdown` is over, then lets requests that are under way end.
+    pub async fn run_until(self, shutdown: impl Future<Output = ()>) {
+        let Self { listener, metrics_listener, driver } = self;
+        let metrics = tokio::spawn(serve_metrics(metrics_listener, driver.clone()));
+        let connections = GracefulShutdown::new();
+        tokio::select! {
+            () = accept(&listener, &driver, &connections) => {}
+            () = shutdown => {}
+        }
+        drop(listener);
+        if tokio::time::timeout(DRAIN_MAX, connections.shutdown()).await.is_err() {
+            tracing::warn!("some requests were still under way and were cut off");
+        }
+        metrics.abort();
+    }
+}
+
+fn open_values(config: &Config) -> Result<Values, StartError> {
+    let folder = config.data_dir.clone();
+    std::fs::create_dir_all(&folder)
+        .map_err(|source| StartError::Folder { folder: folder.clone(), source })?;
+    Values::open(&folder.join("values.redb"))
+        .map_err(|source| StartError::Values { folder, source })
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+}
+
+async fn accept(listener: &TcpListener, driver: &Arc<Driver>, connections: &GracefulShutdown) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let server = server();
+    loop {
+        let Ok(permit) = room.clone().acquire_owned().await else { return };
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!("a connection could not be taken: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let connection = connection(&server, stream, peer, driver.clone());
+        let connection = connections.watch(connection);
+        tokio::spawn(async move {
+            // Clients come and go; what they break off is nobody's error here.
+            let _ = connection.await;
+            drop(permit);
+        });
+    }
+}
+
+fn server() -> auto::Builder<TokioExecutor> {
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX);
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(HEAD_BYTES_MAX as u32)
+        .max_concurrent_streams(STREAMS_MAX);
+    server
+}
+
+fn connection(
+    server: &auto::Builder<TokioExecutor>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    driver: Arc<Driver>,
+) -> impl hyper_util::server::graceful::GracefulConnection<Error: std::fmt::Debug> + Send + use<> {
+    // An answer goes out at once; there is nothing that it could wait for.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let driver = driver.clone();
+        async move { Ok::<_, Infallible>(driver.serve(request, peer.ip()).await) }
+    });
+    server.serve_connection(TokioIo::new(stream), service).into_owned()
+}
+
+/// Serves `/metrics` on its own port.
+async fn serve_metrics(listener: TcpListener, driver: Arc<Driver>) {
+    let server = server();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let driver = driver.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let answer = metrics(&request, &driver);
+            async move { Ok::<_, Infallible>(answer) }
+        });
+        let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
+        tokio::spawn(connection);
+    }
+}
+
+fn metrics(request: &Request<Incoming>, driver: &Driver) -> Response<Full<Bytes>> {
+    if request.uri().path() != "/metrics" {
+        let mut nothing = Response::new(Full::default());
+        *nothing.status_mut() = StatusCode::NOT_FOUND;
+        return nothing;
+    }
+    let (bytes, responses) = driver.needs.cache.size();
+    let text = driver.metrics.text(bytes, responses);
+    let mut response = Response::new(Full::from(text));
+    let kind = http::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
+    response
+}

@@ -1,0 +1,151 @@
+//! Requests to the origin and to proxied upstreams, over pooled connections.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use outport_edge_core::step::{Fetch, FetchError, Upstream, UpstreamHead};
+use tokio::sync::Notify;
+
+use crate::head;
+
+/// How long a connection may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection is kept without use; shorter than servers commonly do.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Idle connections kept for each upstream.
+const IDLE_MAX: usize = 256;
+
+/// The upstreams of a node.
+pub(crate) struct Upstreams {
+    client: Client<HttpConnector, RequestBody>,
+    origin: String,
+    routes: Vec<Option<String>>,
+}
+
+impl Upstreams {
+    /// `origin` and `routes` are base URLs; a route that is not proxied has none.
+    pub(crate) fn new(origin: String, routes: Vec<Option<String>>) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(IDLE_MAX)
+            .build(connector);
+        Self { client, origin, routes }
+    }
+
+    /// Sends a request with the client's body, if it goes along, and waits for the head.
+    pub(crate) async fn fetch(
+        &self,
+        fetch: &Fetch,
+        body: Option<Incoming>,
+    ) -> Result<(UpstreamHead, Incoming), FetchError> {
+        let base = match fetch.upstream {
+            Upstream::Origin => Some(&self.origin),
+            Upstream::Route(place) => self.routes.get(usize::from(place)).and_then(Option::as_ref),
+        };
+        let mut parts = base
+            .and_then(|base| head::request_from_core(&fetch.head, base))
+            .ok_or(FetchError::Unreachable)?;
+        let body = body.filter(|_| fetch.with_body);
+        if body.is_none() {
+            parts.headers.remove(http::header::CONTENT_LENGTH);
+        }
+        let progress = Arc::new(Progress::default());
+        let body = RequestBody::new(body, progress.clone());
+        let too_long = async {
+            progress.sent.notified().await;
+            tokio::time::sleep(Duration::from_millis(fetch.timeout_ms)).await;
+        };
+        tokio::select! {
+            answer = self.client.request(Request::from_parts(parts, body)) => match answer {
+                Ok(answer) => Ok(split(answer)),
+                Err(_) if progress.broken.load(Ordering::Acquire) => Err(FetchError::RequestBroken),
+                Err(error) => {
+                    tracing::warn!(upstream = base, "an upstream can't be reached: {error:?}");
+                    Err(FetchError::Unreachable)
+                }
+            },
+            () = too_long => Err(FetchError::Timeout),
+        }
+    }
+}
+
+fn split(answer: Response<Incoming>) -> (UpstreamHead, Incoming) {
+    let (parts, body) = answer.into_parts();
+    let mut fields = Vec::with_capacity(512);
+    head::fields_to_core(&parts.headers, &mut fields);
+    if !parts.headers.contains_key(http::header::CONTENT_LENGTH)
+        && let Some(length) = body.size_hint().exact()
+    {
+        fields.extend_from_slice(format!("content-length: {length}\r\n").as_bytes());
+    }
+    (UpstreamHead { status: parts.status.as_u16(), fields }, body)
+}
+
+/// How far a request has gone.
+#[derive(Default)]
+struct Progress {
+    /// All of it was handed to the connection.
+    sent: Notify,
+    /// The client's body failed.
+    broken: AtomicBool,
+}
+
+/// A request's body, watched.
+struct RequestBody {
+    body: Option<Incoming>,
+    progress: Arc<Progress>,
+}
+
+impl RequestBody {
+    fn new(body: Option<Incoming>, progress: Arc<Progress>) -> Self {
+        let body = body.filter(|body| !body.is_end_stream());
+        if body.is_none() {
+            progress.sent.notify_one();
+        }
+        Self { body, progress }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(body).poll_frame(context));
+        match &frame {
+            Some(Ok(_)) => {}
+            Some(Err(_)) => self.progress.broken.store(true, Ordering::Release),
+            None => self.progress.sent.notify_one(),
+        }
+        if self.body.as_ref().is_some_and(Body::is_end_stream) {
+            self.progress.sent.notify_one();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
+    }
+}
