@@ -1,1 +1,19 @@
-//! See ARCHITECTURE.md.
+//! What the black-box tests share: a client that fails with a clear message, raw connections, and
+//! running deployments.
+//!
+//! Two suites use it. `scenarios` run against any base URL and know of no runtime; `system` starts
+//! and ends processes of its own. Neither knows a crate of the product.
+
+// Everything here is test code: what is not as it should be ends the test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::print_stdout)]
+
+pub mod api;
+pub mod deployment;
+pub mod metrics;
+pub mod process;
+pub mod proxy;
+pub mod random;
+pub mod raw;
+pub mod suite;
+pub mod tus;
+pub mod world;

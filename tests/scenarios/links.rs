@@ -1,0 +1,131 @@
+//! Signed links: what they give, for how long, and to which file only.
+
+use std::time::Duration;
+
+use outport_tests::api::{Api, File};
+use outport_tests::scenarios;
+use outport_tests::world::World;
+use reqwest::Method;
+use serde_json::json;
+
+scenarios![
+    a_link_gives_a_private_file_to_whoever_has_it,
+    a_link_gives_ranges_and_conditions_too,
+    a_link_ends,
+    a_changed_link_is_none,
+    a_link_is_for_one_file,
+    a_download_link_is_only_for_saving,
+    a_link_only_reads,
+    lives_that_are_none,
+];
+
+async fn a_link_gives_a_private_file_to_whoever_has_it(world: World) {
+    let (owner, nobody) = (world.owner(), world.anonymous());
+    for visibility in ["private", "link", "public"] {
+        let file = upload(&owner, visibility).await;
+        let link = link(&owner, &file, 60, false).await;
+        for _ in 0..2 {
+            let answer = nobody.get(&link).await;
+            answer.expect_status(200);
+            assert_eq!(answer.body, "0123456789");
+            assert!(answer.field("content-disposition").contains("a.txt"), "{answer:?}");
+        }
+        let bare = nobody.get(&file.path()).await;
+        assert_eq!(bare.status, if visibility == "public" { 200 } else { 404 }, "{visibility}");
+    }
+}
+
+async fn a_link_gives_ranges_and_conditions_too(world: World) {
+    let owner = world.owner();
+    let file = upload(&owner, "private").await;
+    let link = link(&owner, &file, 60, false).await;
+    let nobody = world.anonymous();
+    let part = nobody.get_with(&link, &[("range", "bytes=2-4")]).await;
+    part.expect_status(206);
+    assert_eq!(part.body, "234");
+    nobody.get_with(&link, &[("if-none-match", file.text("etag"))]).await.expect_status(304);
+    nobody.head(&link, &[]).await.expect_status(200);
+}
+
+async fn a_link_ends(world: World) {
+    let owner = world.owner();
+    let file = upload(&owner, "private").await;
+    let link = link(&owner, &file, 1, false).await;
+    world.anonymous().get(&link).await.expect_status(200);
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    world.anonymous().get(&link).await.expect_problem(403, "link-expired");
+}
+
+async fn a_changed_link_is_none(world: World) {
+    let owner = world.owner();
+    let file = upload(&owner, "private").await;
+    let link = link(&owner, &file, 60, false).await;
+    let (path, query) = link.split_once('?').expect("a link has a query");
+    let later = query.replace("expires=1", "expires=2");
+    assert_ne!(later, query, "the end of the link is in its query");
+    let cut = &query[..query.len() - 4];
+    for changed in [later.as_str(), cut, "signature=&expires=9999999999", "signature=x"] {
+        let answer = world.anonymous().get(&format!("{path}?{changed}")).await;
+        assert_eq!(answer.status, 404, "{changed}: {answer:?}");
+    }
+}
+
+async fn a_link_is_for_one_file(world: World) {
+    let owner = world.owner();
+    let (one, other) = (upload(&owner, "private").await, upload(&owner, "private").await);
+    let link = link(&owner, &one, 60, false).await;
+    let moved = link.replace(one.id(), other.id());
+    world.anonymous().get(&moved).await.expect_status(404);
+}
+
+async fn a_download_link_is_only_for_saving(world: World) {
+    let owner = world.owner();
+    let file = upload(&owner, "private").await;
+    let link = link(&owner, &file, 60, true).await;
+    let answer = world.anonymous().get(&link).await;
+    answer.expect_status(200);
+    assert!(answer.field("content-disposition").starts_with("attachment"), "{answer:?}");
+    let shown = link.replace("download&", "");
+    assert_ne!(shown, link, "the link says that it is for saving");
+    let answer = world.anonymous().get(&shown).await;
+    let shows = answer.status == 200 && answer.field("content-disposition").starts_with("inline");
+    assert!(!shows, "{answer:?}");
+}
+
+async fn a_link_only_reads(world: World) {
+    let owner = world.owner();
+    let file = upload(&owner, "private").await;
+    let link = link(&owner, &file, 60, false).await;
+    for method in [Method::DELETE, Method::PATCH] {
+        let fields = [("content-type", "application/json")];
+        let answer = world.anonymous().send(method.clone(), &link, &fields, "{}").await;
+        assert!(matches!(answer.status, 401 | 404 | 405), "{method}: {answer:?}");
+    }
+    owner.get(&file.path()).await.expect_status(200);
+}
+
+async fn lives_that_are_none(world: World) {
+    let owner = world.owner();
+    let path = format!("{}/links", upload(&owner, "private").await.path());
+    for life in
+        [json!(0), json!(-1), json!(1.5), json!("1h"), json!(30 * 86_400 + 1), json!(u64::MAX)]
+    {
+        let answer = owner.json(Method::POST, &path, &json!({ "expires_in": life })).await;
+        assert_eq!(answer.status, 400, "{life}: {answer:?}");
+    }
+    let answer = owner.json(Method::POST, &path, &json!({})).await;
+    answer.expect_status(201);
+}
+
+async fn upload(owner: &Api, visibility: &str) -> File {
+    owner.upload(&format!("name=a.txt&visibility={visibility}"), "text/plain", "0123456789").await
+}
+
+async fn link(owner: &Api, file: &File, expires_in: u64, download: bool) -> String {
+    let wanted = json!({ "expires_in": expires_in, "download": download });
+    let answer = owner.json(Method::POST, &format!("{}/links", file.path()), &wanted).await;
+    answer.expect_status(201);
+    let link = answer.json()["url"].as_str().expect("it has an address").to_owned();
+    assert!(link.starts_with(&file.path()), "{link}");
+    link
+}

@@ -1,0 +1,40 @@
+//! Black-box scenarios over HTTP, run unchanged against any edge.
+//!
+//! Set `OUTPORT_EDGE` and `OUTPORT_TOKEN` to test a server that runs already; otherwise one is
+//! started. See `outport_tests::world` for the other callers' tokens.
+
+// What is not as it should be ends the test.
+#![allow(clippy::expect_used, clippy::indexing_slicing)]
+
+mod changes;
+mod conditional;
+mod delivery;
+mod links;
+mod listing;
+mod malformed;
+mod names;
+mod page;
+mod ranges;
+mod tokens;
+mod uploads;
+mod whole;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let scenarios = [
+        changes::all(),
+        conditional::all(),
+        delivery::all(),
+        links::all(),
+        listing::all(),
+        malformed::all(),
+        names::all(),
+        page::all(),
+        ranges::all(),
+        tokens::all(),
+        uploads::all(),
+        whole::all(),
+    ];
+    outport_tests::suite::run(scenarios.into_iter().flatten().collect())
+}

@@ -1,0 +1,135 @@
+//! What a scenario runs in: a server, and callers with different tokens.
+//!
+//! With `OUTPORT_EDGE` set, the server is that one; the tokens come from `OUTPORT_TOKEN` and, for
+//! the other callers, `OUTPORT_OTHER_TOKEN` and so on, or are minted from `OUTPORT_DATA`, the
+//! server's data folder. Otherwise a server is started with a data folder of its own.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::api::Api;
+use crate::deployment::{Data, Running, token};
+
+/// Somebody who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Caller {
+    /// Has every scope; most scenarios are theirs.
+    Owner,
+    /// Of the same tenant, and somebody else. Every scope but admin.
+    Other,
+    /// Of another tenant. Every scope.
+    Foreign,
+    /// The owner, with a token that only reads.
+    Reader,
+    /// The owner, with a token that is over; see [`World::expired`].
+    Expired,
+    /// Says to be the owner, with a token of an issuer that the server does not know.
+    Untrusted,
+}
+
+const CALLERS: [(Caller, &str); 6] = [
+    (Caller::Owner, "OUTPORT_TOKEN"),
+    (Caller::Other, "OUTPORT_OTHER_TOKEN"),
+    (Caller::Foreign, "OUTPORT_FOREIGN_TOKEN"),
+    (Caller::Reader, "OUTPORT_READER_TOKEN"),
+    (Caller::Expired, "OUTPORT_EXPIRED_TOKEN"),
+    (Caller::Untrusted, "OUTPORT_UNTRUSTED_TOKEN"),
+];
+
+/// A minted token lives this long to be expired; and servers may be this much behind.
+const EXPIRED_TTL: &str = "1s";
+const EXPIRY_WAIT: Duration = Duration::from_secs(13);
+
+/// A server and its callers. Cheap to clone.
+#[derive(Clone)]
+pub struct World(Arc<Inner>);
+
+struct Inner {
+    edge: String,
+    tokens: HashMap<Caller, String>,
+    begun: Instant,
+    /// Fields end in this order: the server before its folder.
+    _server: Option<Running>,
+    _data: Option<Data>,
+}
+
+impl World {
+    /// The server named in the environment, or one of our own.
+    pub fn open() -> Self {
+        match std::env::var("OUTPORT_EDGE") {
+            Ok(edge) => Self::named(edge),
+            Err(_) => Self::own(),
+        }
+    }
+
+    fn named(edge: String) -> Self {
+        let mut tokens = match std::env::var_os("OUTPORT_DATA") {
+            Some(data) => minted(&PathBuf::from(data)),
+            None => HashMap::new(),
+        };
+        for (caller, variable) in CALLERS {
+            if let Ok(token) = std::env::var(variable) {
+                tokens.insert(caller, token);
+            }
+        }
+        assert!(tokens.contains_key(&Caller::Owner), "set OUTPORT_TOKEN or OUTPORT_DATA");
+        Self::new(edge, tokens, None, None)
+    }
+
+    fn own() -> Self {
+        let data = Data::new();
+        let server = Running::serve(&data, &[]);
+        let tokens = minted(data.path());
+        Self::new(server.ready("edge").to_owned(), tokens, Some(server), Some(data))
+    }
+
+    fn new(
+        edge: String,
+        tokens: HashMap<Caller, String>,
+        server: Option<Running>,
+        data: Option<Data>,
+    ) -> Self {
+        Self(Arc::new(Inner { edge, tokens, begun: Instant::now(), _server: server, _data: data }))
+    }
+
+    /// Whether there is such a caller.
+    pub fn has(&self, caller: Caller) -> bool {
+        self.0.tokens.contains_key(&caller)
+    }
+
+    /// The server as seen by the caller.
+    pub fn api(&self, caller: Caller) -> Api {
+        self.anonymous().with_token(&self.0.tokens[&caller])
+    }
+
+    /// The server as seen by the owner.
+    pub fn owner(&self) -> Api {
+        self.api(Caller::Owner)
+    }
+
+    /// The server as seen by nobody in particular.
+    pub fn anonymous(&self) -> Api {
+        Api::new(&self.0.edge)
+    }
+
+    /// The server as seen by the holder of an expired token, once it is.
+    pub async fn expired(&self) -> Api {
+        tokio::time::sleep(EXPIRY_WAIT.saturating_sub(self.0.begun.elapsed())).await;
+        self.api(Caller::Expired)
+    }
+}
+
+fn minted(data: &std::path::Path) -> HashMap<Caller, String> {
+    let stranger = Data::new();
+    let all = "read write share admin";
+    HashMap::from([
+        (Caller::Owner, token(data, "demo", "owner", all, "1h")),
+        (Caller::Other, token(data, "demo", "other", "read write share", "1h")),
+        (Caller::Foreign, token(data, "foreign", "owner", all, "1h")),
+        (Caller::Reader, token(data, "demo", "owner", "read", "1h")),
+        (Caller::Expired, token(data, "demo", "owner", all, EXPIRED_TTL)),
+        (Caller::Untrusted, stranger.token("demo", "owner", all, "1h")),
+    ])
+}

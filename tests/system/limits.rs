@@ -1,0 +1,108 @@
+//! Limits: what is over them is refused, and told when to come back.
+
+use std::time::Duration;
+
+use outport_tests::api::{Answer, Api};
+use outport_tests::check;
+use outport_tests::deployment::{Data, Running};
+use outport_tests::suite::Check;
+use reqwest::Method;
+
+const BURST: usize = 10;
+const CONFIG: &str = "
+[limits.read]
+per_second = 1
+burst = 10
+[limits.write]
+per_second = 1
+burst = 10
+[uploads]
+size_max_bytes = 1000
+";
+
+pub(crate) fn all() -> Vec<Check> {
+    vec![
+        check!(whoever_asks_too_often_is_told_when_to_come_back),
+        check!(one_identity_does_not_spend_what_is_anothers),
+        check!(without_an_identity_the_network_is_limited),
+        check!(an_upload_larger_than_is_configured),
+    ]
+}
+
+struct Limited {
+    data: Data,
+    edge: Running,
+}
+
+fn start() -> Limited {
+    let data = Data::new();
+    let config = data.config(CONFIG);
+    let config = config.to_str().expect("the path is text");
+    let edge = Running::serve(&data, &["--config", config]);
+    Limited { data, edge }
+}
+
+impl Limited {
+    fn api(&self, subject: &str) -> Api {
+        let token = self.data.token("demo", subject, "read write", "1h");
+        Api::new(self.edge.ready("edge")).with_token(&token)
+    }
+}
+
+async fn whoever_asks_too_often_is_told_when_to_come_back() {
+    let limited = start();
+    let api = limited.api("eager");
+    let refused = ask_until_refused(&api).await;
+    refused.expect_problem(429, "rate-limited");
+    let wait = refused.number("retry-after");
+    assert!((1..=2).contains(&wait), "{refused:?}");
+    assert!(refused.field("ratelimit-policy").contains("\"read\";q=10"), "{refused:?}");
+    assert!(refused.field("ratelimit").contains("\"read\";r=0"), "{refused:?}");
+    tokio::time::sleep(Duration::from_secs(wait)).await;
+    api.get("/files").await.expect_status(200);
+}
+
+async fn one_identity_does_not_spend_what_is_anothers() {
+    let limited = start();
+    let (eager, modest) = (limited.api("eager"), limited.api("modest"));
+    ask_until_refused(&eager).await;
+    modest.get("/files").await.expect_status(200);
+    let answer = eager.send(Method::POST, "/files", &[], "writing is another limit").await;
+    answer.expect_status(201);
+}
+
+async fn without_an_identity_the_network_is_limited() {
+    let limited = start();
+    let nobody = limited.api("nobody").anonymous();
+    let path = "/files/01000G0000000C000000000004";
+    let mut statuses = Vec::new();
+    for _ in 0..BURST + 5 {
+        statuses.push(nobody.get(path).await.status);
+    }
+    assert!(statuses.contains(&429), "{statuses:?}");
+    limited.api("somebody").get("/files").await.expect_status(200);
+}
+
+async fn an_upload_larger_than_is_configured() {
+    let limited = start();
+    let api = limited.api("demo");
+    let answer = api.send(Method::POST, "/files", &[], vec![0; 1001]).await;
+    answer.expect_problem(413, "too-large");
+    let chunks = (0..20).map(|_| Ok::<_, std::io::Error>(vec![0; 100]));
+    let unknown_length = reqwest::Body::wrap_stream(futures::stream::iter(chunks));
+    let answer = api.send(Method::POST, "/files", &[], unknown_length).await;
+    answer.expect_problem(413, "too-large");
+    outport_tests::tus::ask(&api, "1001", "").await.expect_problem(413, "too-large");
+    api.send(Method::POST, "/files", &[], vec![0; 1000]).await.expect_status(201);
+}
+
+/// Asks faster than is allowed, until that is refused.
+async fn ask_until_refused(api: &Api) -> Answer {
+    for _ in 0..BURST * 3 {
+        let answer = api.get("/files").await;
+        if answer.status != 200 {
+            return answer;
+        }
+    }
+    panic!("nothing is refused");
+}

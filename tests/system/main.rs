@@ -1,0 +1,29 @@
+//! Tests that own their processes: they kill them, starve them and count what reaches them.
+
+// What is not as it should be ends the test.
+#![allow(clippy::expect_used, clippy::indexing_slicing)]
+
+mod crash;
+mod full_disk;
+mod herd;
+mod large;
+mod limits;
+mod outage;
+mod program;
+mod serve;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let checks = [
+        crash::all(),
+        full_disk::all(),
+        herd::all(),
+        large::all(),
+        limits::all(),
+        outage::all(),
+        program::all(),
+        serve::all(),
+    ];
+    outport_tests::suite::run_checks(checks.into_iter().flatten().collect())
+}
