@@ -520,3 +520,6 @@ fn too_many(retry_us: u64) -> Problem {
     let detail = format!("Wait {wait_s} s, or ask less often.");
     Problem::new(ProblemType::RateLimited, detail).with("retry_after_s", wait_s)
 }
+
+#[cfg(test)]
+mod tests;

@@ -251,3 +251,149 @@ fn broken() -> Response<EdgeBody> {
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_TYPE));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, HashMap};
+    use std::future::Future;
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::pin::Pin;
+    use std::task::{Context, Waker};
+
+    use outport_edge_core::conformance::{ScriptedAnswer, Subject};
+
+    use super::*;
+
+    /// The native driver under the contracts of the needs.
+    struct Native {
+        runtime: tokio::runtime::Runtime,
+        needs: Arc<Needs>,
+        exchanges: HashMap<u64, State>,
+        opened: u64,
+        _folder: tempfile::TempDir,
+    }
+
+    enum State {
+        Idle(Exchange),
+        Asked(Pin<Box<dyn Future<Output = (Exchange, Outcome)>>>),
+    }
+
+    impl Subject for Native {
+        type Ticket = u64;
+
+        fn new(answers: Vec<ScriptedAnswer>) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()
+                .unwrap();
+            let origin = upstream(answers);
+            let needs = Arc::new(Needs {
+                cache: Cache::new(1 << 20),
+                values: Values::open(&folder.path().join("values")).unwrap(),
+                limiter: Limiter::new(),
+                upstreams: Upstreams::new(origin, Vec::new()),
+            });
+            Self { runtime, needs, exchanges: HashMap::new(), opened: 0, _folder: folder }
+        }
+
+        fn open(&mut self) -> u64 {
+            self.opened += 1;
+            let exchange = Exchange::new(self.needs.clone(), None);
+            self.exchanges.insert(self.opened, State::Idle(exchange));
+            self.opened
+        }
+
+        fn ask(&mut self, ticket: u64, need: Need) {
+            let Some(State::Idle(mut exchange)) = self.exchanges.remove(&ticket) else {
+                panic!("it is asked one thing at a time")
+            };
+            let looks = matches!(need, Need::Lookup { .. });
+            let mut asked: Pin<Box<dyn Future<Output = _>>> = Box::pin(async move {
+                let outcome = exchange.fulfil(need).await;
+                (exchange, outcome)
+            });
+            if !looks {
+                let (exchange, outcome) = self.runtime.block_on(asked);
+                asked = Box::pin(std::future::ready((exchange, outcome)));
+            } else if let std::task::Poll::Ready(done) = poll(&mut asked) {
+                asked = Box::pin(std::future::ready(done));
+            }
+            self.exchanges.insert(ticket, State::Asked(asked));
+        }
+
+        fn outcome(&mut self, ticket: u64) -> Option<Outcome> {
+            let Some(State::Asked(asked)) = self.exchanges.get_mut(&ticket) else {
+                panic!("nothing was asked")
+            };
+            let std::task::Poll::Ready((exchange, outcome)) = poll(asked) else { return None };
+            self.exchanges.insert(ticket, State::Idle(exchange));
+            Some(outcome)
+        }
+
+        fn reply(&mut self, ticket: u64, reply: Reply) -> (Vec<u8>, bool) {
+            let Some(State::Idle(exchange)) = self.exchanges.remove(&ticket) else {
+                panic!("its outcome was not taken")
+            };
+            self.runtime.block_on(async {
+                match exchange.respond(reply).into_body().collect().await {
+                    Ok(body) => (body.to_bytes().to_vec(), true),
+                    Err(_) => (Vec::new(), false),
+                }
+            })
+        }
+
+        fn abandon(&mut self, ticket: u64) {
+            self.exchanges.remove(&ticket);
+        }
+
+        fn put_value(&mut self, key: &str, value: &[u8]) {
+            self.needs.values.replace(key, &BTreeMap::from([(key.to_owned(), value)])).unwrap();
+        }
+
+        fn wait(&mut self, ms: u64) {
+            std::thread::sleep(Duration::from_millis(ms));
+        }
+    }
+
+    /// Looks without a waker: the tests ask again after whatever may have changed the answer.
+    fn poll<T>(future: &mut Pin<Box<dyn Future<Output = T>>>) -> std::task::Poll<T> {
+        future.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    /// A server of HTTP/1.1 that gives these answers in turn and is then gone.
+    fn upstream(answers: Vec<ScriptedAnswer>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        if answers.is_empty() {
+            return address; // Nobody listens from here on.
+        }
+        std::thread::spawn(move || {
+            for answer in answers {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    if stream.read(&mut byte).unwrap() == 0 {
+                        break;
+                    }
+                    head.extend_from_slice(&byte);
+                }
+                match answer {
+                    ScriptedAnswer::Silence => std::thread::sleep(Duration::from_secs(2)),
+                    ScriptedAnswer::Answer(answer) => {
+                        write!(stream, "HTTP/1.1 {} x\r\n", answer.head.status).unwrap();
+                        stream.write_all(&answer.head.fields).unwrap();
+                        stream.write_all(b"connection: close\r\n\r\n").unwrap();
+                        stream.write_all(&answer.body).unwrap();
+                    }
+                }
+            }
+        });
+        address
+    }
+
+    outport_edge_core::conformance_tests!(Native);
+}

@@ -259,3 +259,65 @@ fn tick(instances: &Arc<Instances>) -> Result<(), ComponentError> {
     std::thread::Builder::new().name("epochs".into()).spawn(run).map_err(ComponentError::new)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn component(body: &str) -> Vec<u8> {
+        let mut resolve = wit_parser::Resolve::default();
+        let (package, _) = resolve.push_dir("../../wit").unwrap();
+        let world = resolve.select_world(&[package], None).unwrap();
+        let mangling = wit_parser::ManglingAndAbi::Standard32;
+        let dummy = wit_component::dummy_module(&resolve, world, mangling);
+        let text = wasmprinter::print_bytes(dummy).unwrap().replace("unreachable", body);
+        let mut module = wat::parse_str(text).unwrap();
+        let encoding = wit_component::StringEncoding::UTF8;
+        wit_component::embed_component_metadata(&mut module, &resolve, world, encoding).unwrap();
+        wit_component::ComponentEncoder::default().module(&module).unwrap().encode().unwrap()
+    }
+
+    /// Instances of a component whose every function is this, without a first one.
+    fn instances(body: &str) -> Instances {
+        let compiled = precompile(&component(body)).unwrap();
+        let engine = engine(2).unwrap();
+        let component = load(&engine, &compiled).unwrap();
+        let linker: Linker<Guest> = Linker::new(&engine);
+        let ready = linker.instantiate_pre(&component).unwrap();
+        Instances {
+            engine,
+            ready: bindings::EdgePre::new(ready).unwrap(),
+            config: Vec::new(),
+            slots: Box::new([Mutex::new(None)]),
+            exchanges_max: 1,
+            metrics: Arc::new(Metrics::default()),
+        }
+    }
+
+    fn failure(instances: &Instances) -> String {
+        let moment = core::Moment { unix_ms: 0, random: 0 };
+        match instances.resume(b"", Vec::new(), moment) {
+            Err(StepError(failure)) => failure,
+            Ok(_) => panic!("it can't succeed"),
+        }
+    }
+
+    #[test]
+    fn a_trap_is_an_error() {
+        assert!(failure(&instances("unreachable")).contains("unreachable"));
+    }
+
+    #[test]
+    fn an_endless_loop_is_ended() {
+        let instances = Arc::new(instances("(loop br 0) unreachable"));
+        tick(&instances).unwrap();
+        assert!(failure(&instances).contains("interrupt"), "{}", failure(&instances));
+    }
+
+    #[test]
+    fn what_was_compiled_by_another_is_refused() {
+        let metrics = Arc::new(Metrics::default());
+        let refused = Instances::new(b"not native code", Vec::new(), 1, 1, metrics).err();
+        assert!(refused.unwrap().to_string().starts_with("the edge component can't be used"));
+    }
+}

@@ -1,0 +1,454 @@
+//! A whole edge in memory: requests in, replies out, with an origin of a few lines.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use outport_wire::file::{FILE_HEADER, FileRecord, Visibility};
+use outport_wire::link::Link;
+
+use super::*;
+use crate::memory::tests::config;
+use crate::memory::{MemoryDriver, UpstreamAnswer};
+use crate::token::tests::{Mint, NOW};
+
+const ID: &str = "01000G0000000C000000000004";
+const OTHER_ID: &str = "01000G0000000C000000000005";
+
+struct World {
+    edge: Edge,
+    driver: MemoryDriver,
+    mint: Mint,
+    origin: Rc<Origin>,
+}
+
+#[derive(Default)]
+struct Origin {
+    down: Cell<Option<FetchError>>,
+    files: RefCell<HashMap<String, (FileRecord, Vec<u8>)>>,
+    seen: RefCell<Vec<String>>,
+}
+
+struct Sent {
+    status: u16,
+    fields: String,
+    body: Vec<u8>,
+    ended: Ended,
+}
+
+impl Sent {
+    fn field(&self, name: &str) -> Option<&str> {
+        FieldLines::new(self.fields.as_bytes()).get(name)
+    }
+
+    fn problem(&self) -> String {
+        let document: serde_json::Value = serde_json::from_slice(&self.body).unwrap();
+        let kind = document["type"].as_str().unwrap();
+        kind.rsplit(':').next().unwrap().to_owned()
+    }
+}
+
+impl Origin {
+    fn answer(&self, fetch: &Fetch) -> Result<UpstreamAnswer, FetchError> {
+        let head = crate::head::RequestHead::parse(&fetch.head).unwrap();
+        let range = head.fields.get("range").map(|range| format!(" {range}")).unwrap_or_default();
+        self.seen.borrow_mut().push(format!("{} {}{range}", head.method, head.target));
+        if let Some(failure) = self.down.get() {
+            return Err(failure);
+        }
+        let answer = |status, fields: &str, body: &[u8]| {
+            let fields = fields.as_bytes().to_vec();
+            Ok(UpstreamAnswer { head: UpstreamHead { status, fields }, body: body.to_vec() })
+        };
+        let id = head.target.strip_prefix("/files/").unwrap_or_default();
+        let files = self.files.borrow();
+        if !matches!(head.method, "GET" | "HEAD") {
+            return answer(204, "outport-file: inside\r\nlocation: /files/x\r\n", b"");
+        }
+        let Some((record, body)) = files.get(id) else { return answer(404, "", b"") };
+        let fields = format!(
+            "etag: \"{id}\"\r\ncontent-type: text/plain\r\ncontent-length: {}\r\n\
+             last-modified: Tue, 24 Nov 2026 06:49:10 GMT\r\n{FILE_HEADER}: {}\r\n\
+             cache-control: max-age=60, stale-while-revalidate=30, stale-if-error=86400\r\n",
+            body.len(),
+            record.encode(),
+        );
+        if head.fields.get("if-none-match").is_some() {
+            return answer(304, &fields, b"");
+        }
+        if head.fields.get("range").is_some() {
+            return answer(206, &fields, b"part");
+        }
+        answer(200, &fields, body)
+    }
+}
+
+impl World {
+    fn new(abilities: Abilities) -> Self {
+        Self::with(abilities, |_| ())
+    }
+
+    fn with(abilities: Abilities, change: impl FnOnce(&mut Config)) -> Self {
+        let mint = Mint::new();
+        let mut config = config();
+        config.issuers.push(mint.issuer());
+        config.stored_bytes_max = 100;
+        change(&mut config);
+        let origin = Rc::new(Origin::default());
+        let upstream = origin.clone();
+        let driver = MemoryDriver::new(NOW * 1000, Box::new(move |fetch| upstream.answer(fetch)));
+        Self { edge: Edge::new(config, abilities).unwrap(), driver, mint, origin }
+    }
+
+    fn put(&self, id: &str, visibility: Visibility, body: &[u8]) {
+        let record = FileRecord {
+            tenant: "demo".into(),
+            owner: "alice".into(),
+            visibility,
+            name: "a.txt".into(),
+            expires_s: None,
+        };
+        self.origin.files.borrow_mut().insert(id.to_owned(), (record, body.to_vec()));
+    }
+
+    fn token(&self, tenant: &str, subject: &str, scope: &str) -> String {
+        format!("authorization: Bearer {}\r\n", self.mint.token(tenant, subject, scope))
+    }
+
+    fn send(&mut self, line: &str, fields: &str) -> Sent {
+        let head = format!("{line} HTTP/1.1\r\nhost: edge\r\n{fields}");
+        let request =
+            Request { head: head.as_bytes(), peer: "192.0.2.1".parse().unwrap(), secure: false };
+        let ticket = self.driver.open();
+        let mut step = self.edge.begin(&request, self.driver.moment());
+        loop {
+            let (exchange, needs) = match step {
+                Step::Reply(reply) => return self.sent(ticket, reply),
+                Step::Needs(exchange, needs) => (exchange, needs),
+            };
+            let exchange = Exchange::from_bytes(&exchange.to_bytes()).unwrap();
+            let outcomes = needs
+                .into_iter()
+                .map(|need| {
+                    self.driver.ask(ticket, need);
+                    self.driver.outcome(ticket).unwrap()
+                })
+                .collect();
+            step = self.edge.resume(exchange, outcomes, self.driver.moment());
+        }
+    }
+
+    fn sent(&mut self, ticket: crate::memory::Ticket, reply: Reply) -> Sent {
+        let (status, ended) = (reply.status, reply.ended);
+        let fields = String::from_utf8(reply.fields.clone()).unwrap();
+        let (body, whole) = self.driver.reply(ticket, reply);
+        assert!(whole);
+        Sent { status, fields, body, ended }
+    }
+
+    fn get(&mut self, path: &str, fields: &str) -> Sent {
+        self.send(&format!("GET {path}"), fields)
+    }
+
+    fn seen(&self) -> Vec<String> {
+        self.origin.seen.take()
+    }
+}
+
+fn path() -> String {
+    format!("/files/{ID}")
+}
+
+#[test]
+fn a_public_file_is_fetched_once() {
+    let mut world = World::new(Abilities::default());
+    world.put(ID, Visibility::Public, b"hello");
+    let first = world.get(&path(), "");
+    assert_eq!((first.status, &first.body[..]), (200, &b"hello"[..]));
+    assert_eq!(first.ended, Ended::Origin);
+    assert_eq!(first.field("cache-status"), Some("outport; fwd=uri-miss; fwd-status=200; stored"));
+    world.driver.advance(10_000);
+    let second = world.get(&path(), "");
+    assert_eq!((second.status, &second.body[..]), (200, &b"hello"[..]));
+    assert_eq!(second.field("cache-status"), Some("outport; hit; ttl=50"));
+    assert_eq!(second.field("age"), Some("10"));
+    assert_eq!(second.ended, Ended::Cache);
+    assert_eq!(world.seen(), [format!("GET /files/{ID}")]);
+}
+
+#[test]
+fn the_whole_reply_is_stable() {
+    let mut world = World::new(Abilities::default());
+    world.put(ID, Visibility::Public, b"hello");
+    world.get(&path(), "");
+    let sent = world.get(&format!("/files/{ID}/any.txt?download"), "origin: https://a.example\r\n");
+    assert_eq!(
+        sent.fields,
+        "x-content-type-options: nosniff\r\n\
+         access-control-allow-origin: *\r\n\
+         access-control-expose-headers: accept-ranges, cache-status, content-disposition, \
+         content-length, content-range, etag, location, ratelimit, ratelimit-policy, retry-after, \
+         tus-extension, tus-max-size, tus-resumable, tus-version, upload-length, upload-metadata, \
+         upload-offset\r\n\
+         ratelimit-policy: \"read\";q=1000;w=1\r\n\
+         ratelimit: \"read\";r=998;t=1\r\n\
+         etag: \"01000G0000000C000000000004\"\r\n\
+         last-modified: Tue, 24 Nov 2026 06:49:10 GMT\r\n\
+         cache-control: public, max-age=300, immutable\r\n\
+         age: 0\r\n\
+         accept-ranges: bytes\r\n\
+         content-length: 5\r\n\
+         content-type: text/plain\r\n\
+         content-disposition: attachment; filename=\"a.txt\"\r\n\
+         content-security-policy: default-src 'none'; img-src 'self' data:; media-src 'self'; \
+         style-src 'unsafe-inline'; sandbox\r\n\
+         cross-origin-resource-policy: cross-origin\r\n\
+         referrer-policy: no-referrer\r\n\
+         cache-status: outport; hit; ttl=60\r\n"
+    );
+}
+
+#[test]
+fn a_private_file_is_its_owners() {
+    for abilities in [Abilities { signatures: false }, Abilities { signatures: true }] {
+        let mut world = World::new(abilities);
+        world.put(ID, Visibility::Private, b"hello");
+        let unknown = world.get(&format!("/files/{OTHER_ID}"), "");
+        for (tenant, subject, scope, status) in [
+            ("demo", "alice", "read", 200),
+            ("demo", "alice", "write", 404),
+            ("demo", "bob", "read", 404),
+            ("demo", "bob", "admin", 200),
+            ("other", "alice", "admin", 404),
+        ] {
+            let token = world.token(tenant, subject, scope);
+            let sent = world.get(&path(), &token);
+            assert_eq!(sent.status, status, "{tenant} {subject} {scope}");
+            if status == 404 {
+                assert_eq!(sent.body, unknown.body, "as if there were no such file");
+            }
+        }
+        let nobody = world.get(&path(), "");
+        assert_eq!((nobody.status, nobody.body), (404, unknown.body));
+        let token = world.token("demo", "alice", "read");
+        let sent = world.get(&path(), &token);
+        assert_eq!(sent.field("cache-control"), Some("private, no-cache"));
+    }
+}
+
+#[test]
+fn a_signed_link_opens_one_file_for_a_while() {
+    let mut world = World::new(Abilities::default());
+    world.put(ID, Visibility::Private, b"hello");
+    world.put(OTHER_ID, Visibility::Private, b"other");
+    let link = Link { id: ID.parse().unwrap(), expires_s: NOW + 60, download: true };
+    let query = link.query(world.edge.config.link_keys.first().unwrap());
+    let sent = world.get(&format!("/files/{ID}?{query}"), "");
+    assert_eq!((sent.status, &sent.body[..]), (200, &b"hello"[..]));
+    assert!(sent.field("content-disposition").unwrap().starts_with("attachment"));
+    assert_eq!(world.get(&format!("/files/{OTHER_ID}?{query}"), "").status, 404);
+    world.driver.advance(61_000);
+    let late = world.get(&format!("/files/{ID}?{query}"), "");
+    assert_eq!((late.status, late.problem().as_str()), (403, "link-expired"));
+    let token = world.token("demo", "alice", "read");
+    assert_eq!(world.get(&format!("/files/{ID}?{query}"), &token).status, 200);
+}
+
+#[test]
+fn tokens_that_are_no_good() {
+    let mut world = World::new(Abilities { signatures: true });
+    let theirs = format!("authorization: Bearer {}\r\n", Mint::new().token("demo", "a", "read"));
+    for (fields, status, problem) in [
+        ("", 401, "token-missing"),
+        ("authorization: Basic YTpi\r\n", 401, "token-malformed"),
+        ("authorization: Bearer x\r\n", 401, "token-malformed"),
+        (theirs.as_str(), 401, "token-untrusted"),
+    ] {
+        let sent = world.get("/files", fields);
+        assert_eq!((sent.status, sent.problem().as_str()), (status, problem), "{fields}");
+        assert!(sent.field("www-authenticate").unwrap().starts_with("Bearer"));
+    }
+    let token = world.token("demo", "alice", "read");
+    let sent = world.send("POST /uploads", &token);
+    assert_eq!((sent.status, sent.problem().as_str()), (403, "scope-missing"));
+    assert!(world.seen().is_empty(), "none of it reached the origin");
+    // Good now; and over later, though it is remembered.
+    assert_ne!(world.get("/files", &token).status, 401);
+    world.driver.advance(3_700_000);
+    let late = world.get("/files", &token);
+    assert_eq!((late.status, late.problem().as_str()), (401, "token-expired"));
+}
+
+#[test]
+fn a_record_is_renewed_and_the_contents_stay() {
+    let mut world = World::new(Abilities::default());
+    world.put(ID, Visibility::Public, b"hello");
+    world.get(&path(), "");
+    world.driver.advance(61_000);
+    world.seen();
+    world.put(ID, Visibility::Private, b"hello");
+    let sent = world.get(&path(), "");
+    assert_eq!(sent.status, 404, "it was made private meanwhile");
+    let token = world.token("demo", "alice", "read");
+    let sent = world.get(&path(), &token);
+    assert_eq!((sent.status, &sent.body[..]), (200, &b"hello"[..]));
+    assert_eq!(sent.field("cache-status"), Some("outport; hit; ttl=60"));
+    assert_eq!(world.seen(), [format!("GET /files/{ID}")]);
+}
+
+#[test]
+fn an_origin_that_is_down_is_not_noticed_where_something_is_stored() {
+    let mut world = World::new(Abilities::default());
+    world.put(ID, Visibility::Public, b"hello");
+    world.get(&path(), "");
+    for (failure, detail) in [
+        (FetchError::Unreachable, "outport; fwd=stale; detail=origin-unreachable"),
+        (FetchError::Timeout, "outport; fwd=stale; detail=origin-timeout"),
+    ] {
+        world.origin.down.set(Some(failure));
+        world.driver.advance(61_000);
+        let sent = world.get(&path(), "");
+        assert_eq!((sent.status, &sent.body[..]), (200, &b"hello"[..]));
+        assert_eq!(sent.field("cache-status"), Some(detail));
+        world.seen();
+        assert_eq!(world.get(&path(), "").status, 200);
+        assert!(world.seen().is_empty(), "nobody asks again so soon");
+    }
+    world.driver.advance(90_000_000);
+    let sent = world.get(&path(), "");
+    assert_eq!((sent.status, sent.problem().as_str()), (504, "origin-timeout"));
+}
+
+#[test]
+fn a_failure_is_told_to_all_and_soon_forgotten() {
+    let mut world = World::new(Abilities::default());
+    world.put(ID, Visibility::Public, b"hello");
+    world.origin.down.set(Some(FetchError::Unreachable));
+    for _ in 0..3 {
+        let sent = world.get(&path(), "");
+        assert_eq!((sent.status, sent.problem().as_str()), (502, "origin-unreachable"));
+    }
+    assert_eq!(world.seen().len(), 1);
+    world.origin.down.set(None);
+    world.driver.advance(1_001);
+    assert_eq!(world.get(&path(), "").status, 200);
+}
+
+#[test]
+fn a_file_that_appears_is_found() {
+    let mut world = World::new(Abilities::default());
+    assert_eq!(world.get(&path(), "").status, 404);
+    world.put(ID, Visibility::Public, b"hello");
+    assert_eq!(world.get(&path(), "").status, 404, "for a moment it is believed missing");
+    let token = world.token("demo", "alice", "write");
+    world.send(&format!("PATCH /uploads/{ID}"), &token);
+    assert_eq!(world.get(&path(), "").status, 200, "but not after its upload went through here");
+}
+
+#[test]
+fn a_change_through_this_edge_is_seen_at_once() {
+    let mut world = World::new(Abilities::default());
+    world.put(ID, Visibility::Public, b"hello");
+    assert_eq!(world.get(&path(), "").status, 200);
+    world.origin.files.borrow_mut().remove(ID);
+    let token = world.token("demo", "alice", "write");
+    assert_eq!(world.send(&format!("DELETE /files/{ID}"), &token).status, 204);
+    assert_eq!(world.get(&path(), "").status, 404);
+}
+
+#[test]
+fn what_is_too_large_to_store_passes_through_and_its_record_stays() {
+    let mut world = World::new(Abilities::default());
+    world.put(ID, Visibility::Public, &[7; 101]);
+    let first = world.get(&path(), "");
+    assert_eq!((first.status, first.body.len()), (200, 101));
+    assert_eq!(first.field("cache-status"), Some("outport; fwd=uri-miss; fwd-status=200"));
+    let part = world.get(&path(), "range: bytes=0-3\r\n");
+    assert_eq!((part.status, &part.body[..]), (206, &b"part"[..]));
+    assert_eq!(part.field("content-range"), Some("bytes 0-3/101"));
+    let known = world.get(&path(), &format!("if-none-match: \"{ID}\"\r\n"));
+    assert_eq!((known.status, known.ended), (304, Ended::Cache));
+    let head = world.send(&format!("HEAD {}", path()), "");
+    assert_eq!(head.field("content-length"), Some("101"));
+    assert_eq!(world.seen(), [format!("GET /files/{ID}"), format!("GET /files/{ID} bytes=0-3")]);
+}
+
+#[test]
+fn a_range_of_what_is_not_stored() {
+    let mut world = World::new(Abilities::default());
+    world.put(ID, Visibility::Public, b"0123456789");
+    let part = world.get(&path(), "range: bytes=2-4\r\n");
+    assert_eq!((part.status, &part.body[..]), (206, &b"234"[..]));
+    assert_eq!(world.seen(), [format!("HEAD /files/{ID}"), format!("GET /files/{ID}")]);
+    world.put(OTHER_ID, Visibility::Public, &[7; 101]);
+    let part = world.get(&format!("/files/{OTHER_ID}"), "range: bytes=98-\r\n");
+    assert_eq!((part.status, &part.body[..]), (206, &b"part"[..]));
+    assert_eq!(
+        world.seen(),
+        [format!("HEAD /files/{OTHER_ID}"), format!("GET /files/{OTHER_ID} bytes=98-100")]
+    );
+}
+
+#[test]
+fn too_many_requests() {
+    let mut world = World::with(Abilities::default(), |config| {
+        let limit = crate::step::Allowance { interval_us: 2_500_000, burst: 2 };
+        config.limits.insert("read".into(), limit);
+    });
+    world.put(ID, Visibility::Public, b"hello");
+    assert_eq!(world.get(&path(), "").status, 200);
+    assert_eq!(world.get(&path(), "").status, 200);
+    let refused = world.get(&path(), "");
+    assert_eq!((refused.status, refused.problem().as_str()), (429, "rate-limited"));
+    assert_eq!(refused.field("retry-after"), Some("3"));
+    assert_eq!(refused.field("ratelimit"), Some("\"read\";r=0;t=5"));
+    let token = world.token("demo", "alice", "read");
+    assert_eq!(world.get(&path(), &token).status, 200, "an identity has its own allowance");
+    world.driver.advance(2_500);
+    assert_eq!(world.get(&path(), "").status, 200);
+}
+
+#[test]
+fn what_is_asked_before_anything_else() {
+    let mut world = World::new(Abilities::default());
+    let tus = world.send("OPTIONS /uploads", "");
+    assert_eq!(tus.status, 204);
+    assert_eq!(tus.field("tus-version"), Some("1.0.0"));
+    assert_eq!(tus.field("tus-max-size"), Some("1099511627776"));
+    let preflight = world.send(
+        "OPTIONS /uploads",
+        "origin: https://a.example\r\naccess-control-request-method: POST\r\n",
+    );
+    assert_eq!(preflight.field("access-control-allow-origin"), Some("*"));
+    assert!(preflight.field("access-control-allow-headers").unwrap().contains("upload-metadata"));
+    let refused = world.send("PUT /files", "");
+    assert_eq!((refused.status, refused.problem().as_str()), (405, "method-not-allowed"));
+    assert_eq!(refused.field("allow"), Some("GET, HEAD, POST, OPTIONS"));
+}
+
+#[test]
+fn what_the_origin_says_stays_inside_where_it_must() {
+    let mut world = World::with(Abilities::default(), |config| {
+        config.public_base_url = Some("https://files.example".into());
+    });
+    let token = world.token("demo", "alice", "write");
+    let sent = world.send("POST /uploads", &token);
+    assert_eq!(sent.field("outport-file"), None);
+    assert_eq!(sent.field("location"), Some("https://files.example/files/x"));
+    assert_eq!(sent.field("cache-control"), Some("no-store"));
+    assert_eq!(sent.field("cache-status"), Some("outport; fwd=method; fwd-status=204"));
+}
+
+#[test]
+fn a_driver_that_confuses_its_outcomes_gets_no_file() {
+    let mut world = World::new(Abilities::default());
+    let head = format!("GET {} HTTP/1.1\r\n", path());
+    let peer = "192.0.2.1".parse().unwrap();
+    let request = Request { head: head.as_bytes(), peer, secure: false };
+    let Step::Needs(exchange, _) = world.edge.begin(&request, world.driver.moment()) else {
+        panic!("it has needs")
+    };
+    let step = world.edge.resume(exchange, vec![Outcome::Verified(true)], world.driver.moment());
+    let Step::Reply(reply) = step else { panic!("it is over") };
+    assert_eq!(reply.status, 500);
+}
