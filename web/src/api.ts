@@ -78,7 +78,7 @@ async function call(url: string, init: RequestInit): Promise<Response> {
   const response = await fetch(url, { ...init, headers });
   if (response.ok) return response;
   const problem = await Problem.from(response);
-  if (problem.status === 401) refused(token, problem);
+  if (problem.status === 401) void refused(token, problem);
   throw problem;
 }
 

@@ -56,12 +56,15 @@ export async function bearer(): Promise<string> {
   const session = current();
   if (!session) throw new Problem('token-missing', 401, '');
   if (!session.demo || !endsSoon(session)) return session.token;
-  const renewed = await renew();
+  const renewed = await renew(session);
   return (renewed ?? session).token;
 }
 
-/** Called when the server refused the token it was sent. Asks for another, unless one came meanwhile. */
-export function refused(token: string, problem: Problem): void {
+/** Called when the server refused the token it was sent. Gets or asks for another, unless one came meanwhile. */
+export async function refused(token: string, problem: Problem): Promise<void> {
+  const session = current();
+  if (session?.token !== token) return;
+  if (session.demo && (await renew(session))) return;
   if (current()?.token === token) signedOut(problem);
 }
 
@@ -76,17 +79,24 @@ export function identityOf(session: Session): string {
 }
 
 let renewal: Promise<Session | null> | null = null;
+/** A token that the server had nothing newer for; asking again would not change that. */
+let unrenewable = '';
 
-/** One renewal at a time, whoever asks. */
-function renew(): Promise<Session | null> {
-  renewal ??= demoSession()
-    .then((session) => {
-      signIn(session);
-      return session;
-    })
-    .catch(() => null)
-    .finally(() => (renewal = null));
+/** One renewal at a time, whoever asks. Null when there is no newer token. */
+function renew(old: Session): Promise<Session | null> {
+  if (old.token === unrenewable) return Promise.resolve(null);
+  renewal ??= renewed(old).finally(() => (renewal = null));
   return renewal;
+}
+
+async function renewed(old: Session): Promise<Session | null> {
+  const session = await demoSession().catch(() => null);
+  if (!session || session.token === old.token) {
+    unrenewable = old.token;
+    return null;
+  }
+  signIn(session);
+  return session;
 }
 
 function signIn(session: Session): void {
@@ -106,14 +116,8 @@ function endsSoon(session: Session): boolean {
 async function demoSession(): Promise<Session> {
   const response = await fetch('/session', { method: 'POST' });
   if (!response.ok) throw await Problem.from(response);
-  const body = (await response.json()) as { token: string; tenant: string; subject: string; expires: string };
-  return {
-    token: body.token,
-    tenant: body.tenant,
-    subject: body.subject,
-    expiresMs: Date.parse(body.expires) || null,
-    demo: true,
-  };
+  const { token } = (await response.json()) as { token: string };
+  return { ...fromToken(token), demo: true };
 }
 
 /** Takes `#token=…` and removes it from the address bar, so that it is neither seen, shared nor kept. */

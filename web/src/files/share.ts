@@ -28,8 +28,12 @@ export async function copyLink(file: FileDocument): Promise<boolean> {
   }
 }
 
-/** Opens the file in a tab of its own. */
+/** Types that the server lets a browser show; it sends everything else to be saved. */
+const SHOWN = /^(audio\/|video\/|image\/(?!svg)|text\/(plain|css|javascript)|application\/(pdf|javascript))/;
+
+/** Opens the file in a tab of its own, or saves it where a browser would show nothing. */
 export async function openFile(file: FileDocument): Promise<void> {
+  if (!SHOWN.test(file.type)) return downloadFile(file);
   // The tab is opened in the click itself, else the browser takes it for a pop-up; it must not reach back.
   const tab = window.open('about:blank', '_blank');
   if (tab) tab.opener = null;

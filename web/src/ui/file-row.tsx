@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import type { FileDocument, Visibility } from '../api';
 import type { FileList } from '../files/list';
 import { copyLink, downloadFile, openFile } from '../files/share';
@@ -133,7 +133,8 @@ function VisibilitySelect({ file, files }: { file: FileDocument; files: FileList
 function RenameForm({ file, files, onEnd }: { file: FileDocument; files: FileList; onEnd: () => void }) {
   const [problem, setProblem] = useState<string | null>(null);
   const field = useRef<HTMLInputElement>(null);
-  useEffect(() => {
+  // Before the next key can arrive.
+  useLayoutEffect(() => {
     field.current?.focus();
     // Without the suffix: that is what one mostly keeps.
     const stem = file.name.lastIndexOf('.');

@@ -1,3 +1,4 @@
+import { useEffect } from 'preact/hooks';
 import { bytes, duration, percent } from '../format';
 import { useStore } from '../store';
 import { choose } from '../uploads/pick';
@@ -8,6 +9,7 @@ import { CheckIcon, CloseIcon, PauseIcon, PlayIcon, RetryIcon } from './icons';
 /** The uploads under way, with what can be done about each. Not there when there are none. */
 export function TransferSection({ transfers }: { transfers: Transfers }) {
   const list = useStore(transfers.list);
+  useTitle(list);
   if (list.length === 0) return null;
   const running = list.filter(isRunning);
   const stopped = list.filter(({ state, reopen }) => state === 'paused' || (state === 'interrupted' && reopen !== 'pick'));
@@ -36,6 +38,16 @@ export function TransferSection({ transfers }: { transfers: Transfers }) {
       </ul>
     </section>
   );
+}
+
+/** The tab's title tells how far things are while one looks at another tab. */
+function useTitle(list: readonly Transfer[]): void {
+  const running = list.filter(isRunning);
+  const title = running.length > 0 ? `${percentOf(running)} % · Outport` : 'Outport';
+  useEffect(() => {
+    document.title = title;
+    return () => void (document.title = 'Outport');
+  }, [title]);
 }
 
 function TransferRow({ transfer, transfers }: { transfer: Transfer; transfers: Transfers }) {
@@ -105,12 +117,15 @@ async function pickAgain(id: string, transfers: Transfers): Promise<void> {
   if (picked) await transfers.resumeWith(id, picked);
 }
 
-function status({ state, sent, size, bytesPerS, secondsLeft, reopen }: Transfer): string {
+function status({ state, sent, size, bytesPerS, secondsLeft, stalled, reopen }: Transfer): string {
   const amount = `${bytes(sent)} of ${bytes(size)}`;
   switch (state) {
     case 'waiting':
       return sent > 0 ? amount : 'Waiting';
     case 'uploading':
+      // All is sent: the server makes it durable before it says so.
+      if (sent === size) return `Finishing · ${bytes(size)}`;
+      if (stalled) return `Waiting for the connection · ${amount}`;
       return [
         amount,
         bytesPerS === null ? null : `${bytes(Math.round(bytesPerS))}/s`,
@@ -132,7 +147,11 @@ function status({ state, sent, size, bytesPerS, secondsLeft, reopen }: Transfer)
 function summary(list: readonly Transfer[]): string {
   const running = list.filter(isRunning);
   if (running.length === 0) return list.some(({ state }) => state === 'interrupted') ? 'Left unfinished earlier' : '';
-  const sent = running.reduce((sum, one) => sum + one.sent, 0);
-  const size = running.reduce((sum, one) => sum + one.size, 0);
-  return `${running.length} under way, ${percent(sent, size)} %`;
+  return `${running.length} under way, ${percentOf(running)} %`;
+}
+
+function percentOf(list: readonly Transfer[]): number {
+  const sent = list.reduce((sum, one) => sum + one.sent, 0);
+  const size = list.reduce((sum, one) => sum + one.size, 0);
+  return percent(sent, size);
 }

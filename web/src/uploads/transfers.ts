@@ -1,20 +1,19 @@
 // The uploads of one signed-in person: Uppy and its tus plugin do the sending, this file says what goes
 // on in terms the page shows, and keeps what a reload needs.
-import Uppy, { type Body, type Meta, type UppyFile } from '@uppy/core';
 import { getSafeFileId } from '@uppy/core/utils';
-import Tus from '@uppy/tus';
-import type { DetailedError, HttpRequest, HttpResponse } from 'tus-js-client';
+import type { HttpRequest } from 'tus-js-client';
 import { announce } from '../announce';
 import { deleteUpload, uploadOffset, type Visibility } from '../api';
 import { percent } from '../format';
 import { notify } from '../notices';
-import { Problem } from '../problem';
+import type { Problem } from '../problem';
 import { bearer, refused } from '../session';
 import { Store } from '../store';
 import { UploadLocks } from './locks';
 import { isSameFile, type Reopen, UploadMemory, type UploadRecord } from './memory';
 import type { Picked } from './pick';
 import { RateMeter, secondsLeft } from './rate';
+import { createSender, describeFile, problemOf, type Sender, type SentFile } from './sender';
 
 export type TransferState =
   /** In line behind others. */
@@ -35,32 +34,29 @@ export interface Transfer {
   sent: number;
   bytesPerS: number | null;
   secondsLeft: number | null;
+  /** Nothing moved for a while: the connection is gone, or the server is busy. */
+  stalled: boolean;
   /** Why it failed, in words. */
   problem: string | null;
   reopen: Reopen;
 }
 
-const ENDPOINT = '/uploads';
-/** Files sent at the same time. More would only share the same line. */
-const PARALLEL_MAX = 4;
-/** One PATCH's body: below the smallest request limit of the platforms an edge runs on (100 MB). */
-const CHUNK_BYTES = 64 * 1024 * 1024;
-const RETRY_DELAYS_MS = [500, 1000, 3000, 5000, 10_000, 20_000];
 const PROGRESS_EVERY_MS = 150;
+const STALLED_AFTER_MS = 5000;
 const DONE_SHOWN_MS = 3500;
+/** What holds of a transfer of which nothing is moving. */
+const STANDING = { bytesPerS: null, secondsLeft: null, stalled: false } as const;
 /** Progress is spoken at each quarter, and no more often than this. */
 const SPOKEN_EVERY_MS = 8000;
-
-type FileMeta = Meta & { visibility: Visibility; relativePath: string | null };
-type File_ = UppyFile<FileMeta, Body>;
 
 interface Entry {
   transfer: Transfer;
   record: UploadRecord;
   meter: RateMeter;
   spoken: { quarter: number; atMs: number };
-  /** The failure was a refused token: worth a retry once another is there. */
-  refused: boolean;
+  /** What it failed of. Some failures are worth a retry once something else has changed. */
+  failure: Problem | null;
+  stallTimer: number;
 }
 
 export class Transfers {
@@ -72,7 +68,7 @@ export class Transfers {
   readonly #entries = new Map<string, Entry>();
   readonly #memory = new UploadMemory();
   readonly #locks = new UploadLocks();
-  readonly #uppy: Uppy<FileMeta, Body>;
+  readonly #uppy: Sender;
   #progressTimer = 0;
   #tokenSent = '';
 
@@ -80,7 +76,9 @@ export class Transfers {
   constructor(identity: string, finished: (fileId: string) => void) {
     this.#identity = identity;
     this.#finished = finished;
-    this.#uppy = this.#makeUppy();
+    this.#uppy = createSender((request) => this.#authorize(request));
+    this.#listen();
+    addEventListener('online', this.#retryUnreachable);
   }
 
   /** Starts uploading. A file whose upload was interrupted goes on where the server has it. */
@@ -108,7 +106,7 @@ export class Transfers {
     if (!entry || !isRunning(entry.transfer)) return;
     this.#uppy.pauseResume(id);
     entry.meter.reset();
-    this.#change(entry, { state: 'paused', bytesPerS: null, secondsLeft: null });
+    this.#change(entry, { state: 'paused', ...STANDING });
     announce(`Paused ${entry.transfer.name} at ${percent(entry.transfer.sent, entry.transfer.size)} percent.`);
   }
 
@@ -154,38 +152,23 @@ export class Transfers {
 
   /** After a new sign-in as the same person: what the old token could not finish. */
   retryRefused(): void {
-    for (const entry of this.#entries.values()) {
-      if (entry.refused && entry.transfer.state === 'failed') this.#retry(entry);
-    }
+    this.#retryFailed(({ status }) => status === 401);
   }
 
   /** Stops everything where it is. What is unfinished stays remembered for this identity. */
   close(): void {
     this.#uppy.pauseAll();
+    removeEventListener('online', this.#retryUnreachable);
     this.#locks.releaseAll();
     clearTimeout(this.#progressTimer);
     this.#entries.clear();
     this.list.set([]);
   }
 
-  #makeUppy(): Uppy<FileMeta, Body> {
-    const uppy = new Uppy<FileMeta, Body>({ autoProceed: true, logger: { debug() {}, warn() {}, error() {} } });
-    uppy.use(Tus<FileMeta, Body>, {
-      endpoint: ENDPOINT,
-      limit: PARALLEL_MAX,
-      chunkSize: CHUNK_BYTES,
-      retryDelays: RETRY_DELAYS_MS,
-      // The page's own memory knows whose upload it is; tus-js-client's would mix identities.
-      storeFingerprintForResuming: false,
-      allowedMetaFields: ['name', 'type', 'visibility'],
-      onBeforeRequest: (request: HttpRequest) => this.#authorize(request),
-      onAfterResponse: keepUploadUnlessGone,
-      onShouldRetry: (error, _attempt, _options, byDefault) => shouldRetry(error) ?? byDefault(error),
-    });
-    uppy.on('upload-progress', (file, progress) => file && this.#onProgress(file, progress.bytesUploaded));
-    uppy.on('upload-success', (file, response) => file && this.#onSuccess(file, response.uploadURL ?? ''));
-    uppy.on('upload-error', (file, error, response) => file && this.#onError(file, problemOf(error, response)));
-    return uppy;
+  #listen(): void {
+    this.#uppy.on('upload-progress', (file, progress) => file && this.#onProgress(file, progress.bytesUploaded));
+    this.#uppy.on('upload-success', (file, response) => file && this.#onSuccess(file, response.uploadURL ?? ''));
+    this.#uppy.on('upload-error', (file, error, response) => file && this.#onError(file, problemOf(error, response)));
   }
 
   async #authorize(request: HttpRequest): Promise<void> {
@@ -194,7 +177,7 @@ export class Transfers {
   }
 
   async #addOne(picked: Picked, visibility: Visibility): Promise<boolean> {
-    const id = getSafeFileId(descriptor(picked, visibility), this.#uppy.getID());
+    const id = getSafeFileId(describeFile(picked, visibility), this.#uppy.getID());
     const known = this.#entries.get(id);
     if (known?.transfer.state === 'done') this.#drop(known);
     else if (known) return this.#addKnown(known, picked);
@@ -234,11 +217,12 @@ export class Transfers {
   #enter(record: UploadRecord, state: TransferState): Entry {
     const { id, name, type, size, reopen } = record;
     const entry: Entry = {
-      transfer: { id, name, type, size, state, sent: 0, bytesPerS: null, secondsLeft: null, problem: null, reopen },
+      transfer: { ...{ id, name, type, size, state, reopen }, ...STANDING, sent: 0, problem: null },
       record,
       meter: new RateMeter(),
       spoken: { quarter: 0, atMs: 0 },
-      refused: false,
+      failure: null,
+      stallTimer: 0,
     };
     this.#entries.set(id, entry);
     this.#publish();
@@ -249,7 +233,7 @@ export class Transfers {
     this.#locks.take(entry.record.key);
     await this.#memory.keep(entry.record, picked.file, picked.handle);
     if (!this.#entries.has(entry.record.id)) return;
-    this.#uppy.addFile(descriptor(picked, entry.record.visibility));
+    this.#uppy.addFile(describeFile(picked, entry.record.visibility));
     if (entry.record.uploadUrl) {
       this.#uppy.setFileState(entry.record.id, { tus: { uploadUrl: entry.record.uploadUrl } });
     }
@@ -282,8 +266,16 @@ export class Transfers {
     announce(`Resumed ${entry.transfer.name}.`);
   }
 
+  readonly #retryUnreachable = (): void => this.#retryFailed(({ slug }) => slug === 'unreachable');
+
+  #retryFailed(worthIt: (failure: Problem) => boolean): void {
+    for (const entry of this.#entries.values()) {
+      if (entry.transfer.state === 'failed' && entry.failure && worthIt(entry.failure)) this.#retry(entry);
+    }
+  }
+
   #retry(entry: Entry): void {
-    entry.refused = false;
+    entry.failure = null;
     this.#change(entry, { state: 'waiting', problem: null });
     void this.#uppy.retryUpload(entry.transfer.id);
   }
@@ -302,7 +294,7 @@ export class Transfers {
     announce(`Resumed ${entry.transfer.name}.`);
   }
 
-  #onProgress(file: File_, sent: number): void {
+  #onProgress(file: SentFile, sent: number): void {
     const entry = this.#entries.get(file.id);
     if (!entry || !isRunning(entry.transfer)) return;
     this.#noteUploadUrl(entry, file);
@@ -314,36 +306,45 @@ export class Transfers {
       sent,
       bytesPerS,
       secondsLeft: secondsLeft(entry.transfer.size - sent, bytesPerS),
+      stalled: false,
     };
+    clearTimeout(entry.stallTimer);
+    entry.stallTimer = window.setTimeout(() => this.#onStall(entry), STALLED_AFTER_MS);
     speakProgress(entry);
     this.#publishSoon();
   }
 
-  #noteUploadUrl(entry: Entry, file: File_): void {
+  #onStall(entry: Entry): void {
+    if (this.#entries.get(entry.transfer.id) !== entry || entry.transfer.state !== 'uploading') return;
+    entry.meter.reset();
+    this.#change(entry, { ...STANDING, stalled: true });
+  }
+
+  #noteUploadUrl(entry: Entry, file: SentFile): void {
     const uploadUrl = this.#uppy.getFile(file.id)?.tus?.uploadUrl;
     if (!uploadUrl || uploadUrl === entry.record.uploadUrl) return;
     entry.record.uploadUrl = uploadUrl;
     void this.#memory.setUploadUrl(entry.record.key, uploadUrl);
   }
 
-  #onSuccess(file: File_, uploadUrl: string): void {
+  #onSuccess(file: SentFile, uploadUrl: string): void {
     const entry = this.#entries.get(file.id);
     if (!entry) return;
-    this.#change(entry, { state: 'done', sent: entry.transfer.size, bytesPerS: null, secondsLeft: null });
+    this.#change(entry, { state: 'done', ...STANDING, sent: entry.transfer.size });
     announce(`Uploaded ${entry.transfer.name}.`);
     void this.#memory.forget(entry.record.key);
     this.#finished(idIn(uploadUrl));
     setTimeout(() => this.#entries.get(file.id) === entry && this.#drop(entry), DONE_SHOWN_MS);
   }
 
-  #onError(file: File_, problem: Problem): void {
+  #onError(file: SentFile, problem: Problem): void {
     const entry = this.#entries.get(file.id);
     if (!entry) return;
     entry.meter.reset();
-    entry.refused = problem.status === 401;
-    this.#change(entry, { state: 'failed', bytesPerS: null, secondsLeft: null, problem: problem.words() });
+    entry.failure = problem;
+    this.#change(entry, { state: 'failed', ...STANDING, problem: problem.words() });
     announce(`Uploading ${entry.transfer.name} failed. ${problem.words()}`);
-    if (entry.refused) refused(this.#tokenSent, problem);
+    if (problem.status === 401) void refused(this.#tokenSent, problem);
   }
 
   #drop(entry: Entry): void {
@@ -377,19 +378,6 @@ function isStopped(state: TransferState): boolean {
   return state === 'paused' || state === 'failed' || state === 'interrupted';
 }
 
-function descriptor({ file, folder }: Picked, visibility: Visibility) {
-  const relativePath = folder ? folder + file.name : null;
-  return {
-    name: file.name,
-    type: file.type,
-    size: file.size,
-    data: file,
-    source: 'page',
-    isRemote: false as const,
-    meta: { name: file.name, visibility, relativePath },
-  };
-}
-
 function idIn(uploadUrl: string): string {
   return new URL(uploadUrl, location.href).pathname.split('/').at(-1) ?? '';
 }
@@ -400,37 +388,4 @@ function speakProgress(entry: Entry): void {
   if (quarter <= entry.spoken.quarter || quarter >= 4 || nowMs - entry.spoken.atMs < SPOKEN_EVERY_MS) return;
   entry.spoken = { quarter, atMs: nowMs };
   announce(`${entry.transfer.name}: ${quarter * 25} percent.`);
-}
-
-/**
- * tus-js-client begins anew from byte 0 after any HEAD that is not a success. Only an upload that is gone
- * deserves that: for a refused token, a rate limit or an origin that is down, what was sent still counts.
- */
-function keepUploadUnlessGone(request: HttpRequest, response: HttpResponse): void {
-  const status = response.getStatus();
-  const gone = status === 404 || status === 410;
-  if (request.getMethod() !== 'HEAD' || status < 400 || gone || status === 423) return;
-  throw problemIn(response);
-}
-
-/** Null leaves the decision to Uppy. */
-function shouldRetry(error: DetailedError): boolean | null {
-  const status = error.originalResponse?.getStatus() ?? (error.causingError as Partial<Problem> | null)?.status;
-  if (status === 429) return true;
-  if (status === 507) return false;
-  if (status !== undefined && status >= 400 && status < 500 && status !== 409 && status !== 423) return false;
-  return null;
-}
-
-function problemOf(error: { message: string }, response: unknown): Problem {
-  const { originalResponse, causingError } = error as Partial<DetailedError>;
-  if (causingError instanceof Problem) return causingError;
-  if (originalResponse) return problemIn(originalResponse);
-  const xhr = (response as { body?: { xhr?: XMLHttpRequest } } | undefined)?.body?.xhr;
-  if (xhr?.status) return Problem.parse(xhr.status, xhr.responseText, xhr.getResponseHeader('retry-after'));
-  return Problem.unreachable();
-}
-
-function problemIn(response: HttpResponse): Problem {
-  return Problem.parse(response.getStatus(), response.getBody(), response.getHeader('retry-after') ?? null);
 }
