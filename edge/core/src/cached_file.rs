@@ -52,7 +52,7 @@ pub(crate) struct Context<'a> {
 
 /// What comes next.
 pub(crate) enum Next {
-    Need(FileExchange, Need),
+    Need(Box<FileExchange>, Need),
     Reply(Reply),
 }
 
@@ -78,11 +78,11 @@ impl FileExchange {
         Some(match (stage, outcome) {
             (Stage::Looking, Outcome::Looked(looked)) => self.looked(looked, context),
             (Stage::Checking, Outcome::Fetched(answer)) => match self.file_of(&answer, context) {
-                Err(reply) => Next::Reply(reply),
+                Err(reply) => Next::Reply(*reply),
                 Ok(answer) => self.checked(answer, context),
             },
             (Stage::Filling, Outcome::Fetched(answer)) => match self.file_of(&answer, context) {
-                Err(reply) => Next::Reply(reply),
+                Err(reply) => Next::Reply(*reply),
                 Ok(answer) => {
                     let stored = answer.length().is_some_and(|length| self.stores(length, context));
                     let status = CacheStatus::Miss { status: 200, stored };
@@ -203,7 +203,7 @@ impl FileExchange {
                 self.kept(&file, body, CacheStatus::StaleOnError(failure), context)
             }
             _ => match self.file_of(&answer, context) {
-                Err(reply) => Next::Reply(reply),
+                Err(reply) => Next::Reply(*reply),
                 Ok(answer) => self.filled(answer, CacheStatus::Stale { status: 200 }, context),
             },
         }
@@ -250,7 +250,7 @@ impl FileExchange {
             return self.failure(FetchError::Unreachable, Some(answer.status), context);
         }
         if let Err(reply) = self.file_of(&answer, context) {
-            return reply;
+            return *reply;
         }
         let Some(Stored::File(file)) = Stored::decode(head) else {
             return self.failure(FetchError::Unreachable, None, context);
@@ -346,17 +346,19 @@ impl FileExchange {
         &self,
         answer: &'a Result<UpstreamHead, FetchError>,
         context: &Context<'_>,
-    ) -> Result<Answered<'a>, Reply> {
+    ) -> Result<Answered<'a>, Box<Reply>> {
         let since_ms = context.moment.unix_ms;
         match answer {
             Ok(answer) if matches!(answer.status, 200 | 206) => Ok(Answered::new(&answer.fields)),
             Ok(answer) if matches!(answer.status, 404 | 410) => {
                 let missing = Stored::Missing { since_ms };
                 let reply = self.refused(&missing, Ended::Origin, context);
-                Err(Reply { store: Some(self.store(&missing, StoreBody::None)), ..reply })
+                Err(Box::new(Reply { store: Some(self.store(&missing, StoreBody::None)), ..reply }))
             }
-            Ok(answer) => Err(self.failure(FetchError::Unreachable, Some(answer.status), context)),
-            Err(failure) => Err(self.failure(*failure, None, context)),
+            Ok(answer) => {
+                Err(Box::new(self.failure(FetchError::Unreachable, Some(answer.status), context)))
+            }
+            Err(failure) => Err(Box::new(self.failure(*failure, None, context))),
         }
     }
 
@@ -421,7 +423,7 @@ impl FileExchange {
 
     fn need(mut self, stage: Stage, fetch: Fetch) -> Next {
         self.stage = stage;
-        Next::Need(self, Need::Fetch(fetch))
+        Next::Need(Box::new(self), Need::Fetch(fetch))
     }
 }
 

@@ -152,8 +152,8 @@ pub fn ranges_of_what_is_stored<S: Subject>() {
         let reader = look(&mut subject, KEY);
         looked(&mut subject, reader);
         let range = ByteRange { first, last };
-        let expected = &b"0123456789"[first as usize..=last as usize];
-        assert_eq!(subject.reply(reader, stored(Some(range))), (expected.to_vec(), true));
+        let expected: Vec<u8> = (first..=last).map(|digit| b'0' + digit as u8).collect();
+        assert_eq!(subject.reply(reader, stored(Some(range))), (expected, true));
     }
 }
 
@@ -263,7 +263,7 @@ pub fn signatures<S: Subject>() {
     };
     assert_eq!(check(&[0x72], &signature), Some(Outcome::Verified(true)));
     assert_eq!(check(&[0x73], &signature), Some(Outcome::Verified(false)));
-    assert_eq!(check(&[0x72], &signature[1..]), Some(Outcome::Verified(false)));
+    assert_eq!(check(&[0x72], &[]), Some(Outcome::Verified(false)));
 }
 
 /// Head and body of an upstream's answer arrive as they were sent.

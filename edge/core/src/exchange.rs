@@ -53,7 +53,7 @@ enum Stage {
     /// A value of the page is read.
     Asset(AssetAsk),
     /// A file is delivered.
-    File(FileExchange),
+    File(Box<FileExchange>),
     /// A unit is taken from an allowance, before an upstream is asked.
     Taking(Fetch, Forwarded),
     /// An upstream is asked.
@@ -345,7 +345,7 @@ impl Edge {
                 let mut ask = FileAsk::read(guarded, id, identity);
                 let link_expired = self.read_link(guarded, &mut ask, moment);
                 let (file, need) = FileExchange::begin(ask, link_expired);
-                (Stage::File(file), Some(need))
+                (Stage::File(Box::new(file)), Some(need))
             }
             Target::Route(place)
                 if config
