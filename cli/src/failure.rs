@@ -71,6 +71,11 @@ impl Failure {
         Self::Io { what: format!("can't {verb} {}", path.display()), source }
     }
 
+    /// A node that does not start.
+    pub(crate) fn start(node: &str, error: impl fmt::Display) -> Self {
+        Self::Process(format!("the {node} can't start: {error}"))
+    }
+
     /// What became of several things: nothing where all of them worked.
     pub(crate) fn unless_empty(failures: Vec<(String, Self)>) -> Result<(), Self> {
         if failures.is_empty() { Ok(()) } else { Err(Self::Several(failures)) }

@@ -5,6 +5,7 @@ mod client;
 mod duration;
 mod failure;
 mod keys;
+mod node;
 mod output;
 mod settings;
 mod token;
@@ -25,6 +26,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Serve(node::serve::Args),
+    Edge(node::edge::Args),
+    Origin(node::origin::Args),
     Put(client::put::Args),
     Get(client::get::Args),
     Ls(client::ls::Args),
@@ -46,6 +50,9 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Serve(args) => node::block_on(node::serve::run(args)),
+        Command::Edge(args) => node::block_on(node::edge::run(args)),
+        Command::Origin(args) => node::block_on(node::origin::run(args)),
         Command::Token(args) => token::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Put(args) => block_on(client::put::run(args)),

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub(crate) use mistake::{Mistake, Mistakes};
+use outport_edge_core::config::{READ_LIMIT, Route, WRITE_LIMIT};
 
 /// The file read when none is named, if it exists.
 pub(crate) const DEFAULT_FILE: &str = "outport.toml";
@@ -25,9 +26,8 @@ const TIB: u64 = 1024 * GIB;
 /// A checked configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
-    /// What the edge says its own address is: `scheme://host[:port]`. Absent, addresses in
-    /// answers are relative.
-    pub(crate) public_base_url: Option<String>,
+    /// The edge itself.
+    pub(crate) edge: Edge,
     /// The edge's cache.
     pub(crate) cache: Cache,
     /// The named limits, built-in ones included.
@@ -41,6 +41,18 @@ pub(crate) struct Settings {
     pub(crate) cors_origins: Vec<String>,
     /// Routes besides Outport's own, in the order of the file.
     pub(crate) routes: Vec<Route>,
+}
+
+/// The edge itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Edge {
+    /// What it says its own address is: `scheme://host[:port]`. Absent, addresses in answers are
+    /// relative.
+    pub(crate) public_base_url: Option<String>,
+    /// How long the origin may take to begin an answer.
+    pub(crate) upstream_timeout_ms: u64,
+    /// Requests after which an instance of the component is replaced.
+    pub(crate) instance_requests_max: u64,
 }
 
 /// Bounds of the edge's cache.
@@ -61,36 +73,14 @@ pub(crate) struct Limit {
     pub(crate) burst: u32,
 }
 
-/// One route of the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Route {
-    /// A pattern in matchit's syntax.
-    pub(crate) path: String,
-    /// `http://host[:port]` of an HTTP origin; absent, Outport's own.
-    pub(crate) proxy: Option<String>,
-    /// Who may use it.
-    pub(crate) auth: Auth,
-    /// Whether answers are cached.
-    pub(crate) cache: bool,
-    /// The name of the limit it spends; absent, none.
-    pub(crate) limit: Option<String>,
-}
-
-/// What a route asks of the caller's identity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Auth {
-    /// Identity is not looked at.
-    None,
-    /// An identity is checked if there is one.
-    Optional,
-    /// There must be one.
-    Required,
-}
-
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            public_base_url: None,
+            edge: Edge {
+                public_base_url: None,
+                upstream_timeout_ms: 30_000,
+                instance_requests_max: 1_000_000,
+            },
             cache: Cache { memory_bytes: 256 * MIB, object_bytes_max: 16 * MIB },
             limits: built_in_limits(),
             upload_bytes_max: TIB,
@@ -103,8 +93,8 @@ impl Default for Settings {
 
 fn built_in_limits() -> BTreeMap<String, Limit> {
     BTreeMap::from([
-        ("read".to_owned(), Limit { per_second: 5_000, burst: 50_000 }),
-        ("write".to_owned(), Limit { per_second: 500, burst: 5_000 }),
+        (READ_LIMIT.to_owned(), Limit { per_second: 5_000, burst: 50_000 }),
+        (WRITE_LIMIT.to_owned(), Limit { per_second: 500, burst: 5_000 }),
     ])
 }
 

@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 
 use matchit::InsertError;
+use outport_edge_core::config::{Auth, NO_LIMIT, Route};
 use reqwest::Url;
 use toml::de::DeTable;
 
 use super::mistake::{Mistake, Sink, line_of};
 use super::section::{Located, Section, most_similar};
-use super::{Auth, Cache, GIB, KIB, Limit, MIB, Route, Settings, TIB};
-
-/// The name that a route gives for "no limit".
-const NO_LIMIT: &str = "none";
+use super::{Cache, Edge, GIB, KIB, Limit, MIB, Settings, TIB};
 
 /// JavaScript clients count bytes in doubles, which are exact up to here.
 const UPLOAD_BYTES_MAX: u64 = 9_007_199_254_740_991;
@@ -22,9 +20,17 @@ const PER_SECOND_MAX: u64 = 1_000_000;
 /// The largest burst a limit can say.
 const BURST_MAX: u64 = 100_000_000;
 
-/// First path segments that Outport answers itself, before any route of the file.
-const OWN_SEGMENTS: &[&str] =
-    &["assets", "files", "healthz", "purge", "readyz", "session", "uploads"];
+/// Longer than anybody waits.
+const TIMEOUT_MS_MAX: u64 = 3_600_000;
+
+/// An instance is replaced once in a while at least.
+const REQUESTS_MAX: u64 = 1_000_000_000;
+
+/// First path segments below which Outport answers everything itself.
+const OWN_SEGMENTS: &[&str] = &["assets", "files", "uploads"];
+
+/// Other paths that Outport answers itself.
+const OWN_PATHS: &[&str] = &["/", "/.well-known/jwks.json", "/healthz", "/readyz", "/session"];
 
 pub(super) fn settings(text: &str) -> Result<Settings, Vec<Mistake>> {
     let sink = Sink::default();
@@ -42,7 +48,7 @@ pub(super) fn settings(text: &str) -> Result<Settings, Vec<Mistake>> {
 fn root(text: &str, mut root: Section<'_>) -> Settings {
     let mut settings = Settings::default();
     if let Some(section) = root.section("edge") {
-        settings.public_base_url = edge(section);
+        settings.edge = edge(section, settings.edge);
     }
     if let Some(section) = root.section("cache") {
         settings.cache = cache(section, settings.cache);
@@ -65,11 +71,17 @@ fn root(text: &str, mut root: Section<'_>) -> Settings {
     settings
 }
 
-fn edge(mut section: Section<'_>) -> Option<String> {
+fn edge(mut section: Section<'_>, defaults: Edge) -> Edge {
     let example = "it takes an address such as \"https://files.example.com\"";
     let url = section.text("public_base_url").and_then(|url| web_origin(&section, &url, example));
+    let timeout = section.whole("upstream_timeout_ms", 100..=TIMEOUT_MS_MAX, "milliseconds");
+    let requests = section.whole("instance_requests_max", 1..=REQUESTS_MAX, "requests");
     section.finish();
-    url
+    Edge {
+        public_base_url: url,
+        upstream_timeout_ms: timeout.map_or(defaults.upstream_timeout_ms, |timeout| timeout.value),
+        instance_requests_max: requests.map_or(defaults.instance_requests_max, |max| max.value),
+    }
 }
 
 fn cache(mut section: Section<'_>, defaults: Cache) -> Cache {
@@ -140,21 +152,31 @@ fn cors(mut section: Section<'_>) -> Vec<String> {
 
 /// `scheme://host[:port]` and nothing else.
 fn web_origin(section: &Section<'_>, url: &Located<String>, right: &str) -> Option<String> {
-    let reject = |wrong: &str| {
-        section.note(url.at, format!("\"{}\" {wrong}", url.value), right);
-        None
-    };
-    let Ok(parsed) = Url::parse(&url.value) else { return reject("is no web address") };
-    if !matches!(parsed.scheme(), "http" | "https") {
-        return reject("begins with neither http:// nor https://");
-    }
-    if !parsed.username().is_empty() || parsed.password().is_some() {
-        return reject("has a user name in it");
-    }
-    if parsed.path() != "/" || parsed.query().is_some() || parsed.fragment().is_some() {
-        return reject("has more than scheme, host and port");
+    let parsed = web_address(section, url, right)?;
+    if parsed.path() != "/" {
+        let wrong = format!("\"{}\" has more than scheme, host and port", url.value);
+        section.note(url.at, wrong, right);
+        return None;
     }
     Some(parsed.origin().ascii_serialization())
+}
+
+/// `scheme://host[:port][/path]`.
+fn web_address(section: &Section<'_>, url: &Located<String>, right: &str) -> Option<Url> {
+    let parsed = Url::parse(&url.value);
+    let wrong = match &parsed {
+        Err(_) => "is no web address",
+        Ok(url) if !matches!(url.scheme(), "http" | "https") => {
+            "begins with neither http:// nor https://"
+        }
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            "has a user name in it"
+        }
+        Ok(url) if url.query().is_some() || url.fragment().is_some() => "has a query or fragment",
+        Ok(_) => return parsed.ok(),
+    };
+    section.note(url.at, format!("\"{}\" {wrong}", url.value), right);
+    None
 }
 
 fn routes(text: &str, sections: Vec<Section<'_>>, limits: &BTreeMap<String, Limit>) -> Vec<Route> {
@@ -184,8 +206,7 @@ fn route(
     let auth = [("none", Auth::None), ("optional", Auth::Optional), ("required", Auth::Required)];
     let auth = section.one_of("auth", &auth).unwrap_or(Auth::Required);
     let cache = section.flag("cache").unwrap_or(false);
-    let limit = section.text("limit");
-    let limit = limit.map_or(Some("read".to_owned()), |name| limit_name(&section, name, limits));
+    let limit = section.text("limit").map(|name| limit_name(&section, name, limits));
     let path = path.filter(|path| check_path(text, &section, path, taken));
     section.finish();
     Some(Route { path: path?.value, proxy, auth, cache, limit })
@@ -193,31 +214,28 @@ fn route(
 
 fn proxy(section: &Section<'_>, url: &Located<String>) -> Option<String> {
     let right = "it takes the address of an HTTP server, such as \"http://127.0.0.1:8000\"";
-    let checked = web_origin(section, url, right)?;
-    if !checked.starts_with("http://") {
+    let parsed = web_address(section, url, right)?;
+    if parsed.scheme() != "http" {
         section.note(url.at, format!("\"{}\" is not plain HTTP", url.value), right);
         return None;
     }
-    Some(checked)
+    Some(parsed.as_str().trim_end_matches('/').to_owned())
 }
 
 fn limit_name(
     section: &Section<'_>,
     name: Located<String>,
     limits: &BTreeMap<String, Limit>,
-) -> Option<String> {
-    if name.value == NO_LIMIT {
-        return None;
-    }
-    if !limits.contains_key(&name.value) {
-        let known = limits.keys().map(String::as_str).chain([NO_LIMIT]);
-        let right = match most_similar(&name.value, known.clone()) {
+) -> String {
+    let known: Vec<&str> = limits.keys().map(String::as_str).chain([NO_LIMIT]).collect();
+    if !known.contains(&name.value.as_str()) {
+        let right = match most_similar(&name.value, known.iter().copied()) {
             Some(similar) => format!("did you mean \"{similar}\"?"),
-            None => format!("it takes one of {}", known.collect::<Vec<_>>().join(", ")),
+            None => format!("it takes one of {}", known.join(", ")),
         };
         section.note(name.at, format!("there is no limit \"{}\"", name.value), right);
     }
-    Some(name.value)
+    name.value
 }
 
 fn check_path(
@@ -239,10 +257,11 @@ fn check_path(
 
 fn own_path(path: &str) -> Option<(String, String)> {
     let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
-    if path != "/" && !OWN_SEGMENTS.contains(&first) {
+    if !OWN_PATHS.contains(&path) && !OWN_SEGMENTS.contains(&first) {
         return None;
     }
-    let right = format!("choose a path outside /, /{}", OWN_SEGMENTS.join(", /"));
+    let (paths, segments) = (OWN_PATHS.join(", "), OWN_SEGMENTS.join("/, /"));
+    let right = format!("choose a path that is none of {paths} and not below /{segments}/");
     Some(("would never be reached: Outport answers it itself".to_owned(), right))
 }
 
@@ -296,6 +315,7 @@ mod tests {
             r#"
             [edge]
             public_base_url = "https://files.example.com/"
+            upstream_timeout_ms = 500
             [cache]
             memory_bytes = 1_073_741_824
             object_bytes_max = 0x100000
@@ -311,7 +331,7 @@ mod tests {
             origins = ["https://app.example.com:8443", "*"]
             [[routes]]
             path = "/legacy/{*rest}"
-            proxy = "http://127.0.0.1:8000"
+            proxy = "http://127.0.0.1:8000/old/"
             auth = "none"
             cache = true
             limit = "none"
@@ -321,7 +341,10 @@ mod tests {
             "#,
         )
         .unwrap();
-        assert_eq!(read.public_base_url.as_deref(), Some("https://files.example.com"));
+        assert_eq!(read.edge.public_base_url.as_deref(), Some("https://files.example.com"));
+        assert_eq!(read.edge.upstream_timeout_ms, 500);
+        let default = Settings::default().edge.instance_requests_max;
+        assert_eq!(read.edge.instance_requests_max, default);
         assert_eq!(read.cache, Cache { memory_bytes: GIB, object_bytes_max: MIB });
         assert_eq!(read.limits["read"], Limit { per_second: 5_000, burst: 10 });
         assert_eq!(read.limits["api"], Limit { per_second: 5, burst: 5 });
@@ -329,8 +352,11 @@ mod tests {
         assert_eq!((read.upload_bytes_max, read.demo), (100, Some(false)));
         assert_eq!(read.cors_origins, ["https://app.example.com:8443", "*"]);
         let [legacy, api] = &read.routes[..] else { panic!("{:?}", read.routes) };
-        assert_eq!((legacy.auth, legacy.cache, &legacy.limit), (Auth::None, true, &None));
-        assert_eq!(legacy.proxy.as_deref(), Some("http://127.0.0.1:8000"));
+        assert_eq!(
+            (legacy.auth, legacy.cache, legacy.limit.as_deref()),
+            (Auth::None, true, Some("none"))
+        );
+        assert_eq!(legacy.proxy.as_deref(), Some("http://127.0.0.1:8000/old"));
         assert_eq!(
             (api.auth, api.cache, api.limit.as_deref()),
             (Auth::Required, false, Some("api"))
