@@ -143,14 +143,21 @@ export async function waitForPercent(page, file, least) {
   );
 }
 
-/** The tus requests of a tab from now on: method, path, and the offset they carry. */
+/**
+ * The tus requests of a tab from now on: method, path, the offset each carries, and the offset each is
+ * answered with.
+ */
 export function watchUploads(page) {
   const requests = [];
+  const number = (text) => (text === undefined ? null : Number(text));
   page.on('request', (request) => {
     const { pathname } = new URL(request.url());
     if (!pathname.startsWith('/uploads')) return;
-    const offset = request.headers()['upload-offset'];
-    requests.push({ method: request.method(), pathname, offset: offset === undefined ? null : Number(offset) });
+    const seen = { method: request.method(), pathname, offset: number(request.headers()['upload-offset']), answered: null };
+    requests.push(seen);
+    void request.response().then((response) => {
+      seen.answered = number(response?.headers()['upload-offset']);
+    });
   });
   return requests;
 }

@@ -6,6 +6,9 @@ import { isRunning, type Transfer, type Transfers } from '../uploads/transfers';
 import { FileBadge } from './file-badge';
 import { CheckIcon, CloseIcon, PauseIcon, PlayIcon, RetryIcon } from './icons';
 
+/** More rows than this are counted, not shown: a dropped folder may bring thousands. */
+const ROWS_MAX = 60;
+
 /** The uploads under way, with what can be done about each. Not there when there are none. */
 export function TransferSection({ transfers }: { transfers: Transfers }) {
   const list = useStore(transfers.list);
@@ -32,10 +35,11 @@ export function TransferSection({ transfers }: { transfers: Transfers }) {
         )}
       </div>
       <ul class="rows">
-        {list.map((transfer) => (
+        {list.slice(0, ROWS_MAX).map((transfer) => (
           <TransferRow key={transfer.id} transfer={transfer} transfers={transfers} />
         ))}
       </ul>
+      {list.length > ROWS_MAX && <p class="muted beyond">and {list.length - ROWS_MAX} more</p>}
     </section>
   );
 }

@@ -39,6 +39,8 @@ const CONTENTS = 'contents';
 /** Remembers nothing where the browser has no storage for us: uploads work, but do not outlive the tab. */
 export class UploadMemory {
   readonly #database: Promise<IDBDatabase | null> = open().catch(() => null);
+  /** The sizes of the copies kept, by key; read once. */
+  #copies: Promise<Map<string, number>> | null = null;
 
   /** Keeps a record with the best way back to its content, and says which one that is. */
   async keep(record: UploadRecord, file: File, handle: FileSystemFileHandle | null): Promise<void> {
@@ -46,7 +48,10 @@ export class UploadMemory {
     if (!database) return;
     if (handle && (await put(database, { ...record, reopen: 'handle' }, handle))) return;
     if (await this.#hasRoom(file.size)) {
-      if (await put(database, { ...record, reopen: 'copy' }, file)) return;
+      if (await put(database, { ...record, reopen: 'copy' }, file)) {
+        (await this.#copySizes()).set(record.key, file.size);
+        return;
+      }
     }
     await put(database, { ...record, reopen: 'pick' }, null);
   }
@@ -87,6 +92,7 @@ export class UploadMemory {
     transaction.objectStore(RECORDS).delete(key);
     transaction.objectStore(CONTENTS).delete(key);
     await committed(transaction).catch(() => undefined);
+    (await this.#copySizes()).delete(key);
   }
 
   async #all(): Promise<UploadRecord[]> {
@@ -97,8 +103,16 @@ export class UploadMemory {
 
   async #hasRoom(bytes: number): Promise<boolean> {
     if (bytes > COPY_MAX_BYTES) return false;
-    const copies = (await this.#all()).filter(({ reopen }) => reopen === 'copy');
-    return copies.reduce((sum, { size }) => sum + size, bytes) <= COPIES_MAX_BYTES;
+    const sizes = await this.#copySizes();
+    return [...sizes.values()].reduce((sum, size) => sum + size, bytes) <= COPIES_MAX_BYTES;
+  }
+
+  #copySizes(): Promise<Map<string, number>> {
+    this.#copies ??= this.#all().then((records) => {
+      const copies = records.filter(({ reopen }) => reopen === 'copy');
+      return new Map(copies.map(({ key, size }) => [key, size]));
+    });
+    return this.#copies;
   }
 }
 
