@@ -1,2 +1,30 @@
-//! See ARCHITECTURE.md.
-fn main() {}
+//! Side-by-side benchmarks against real peers: `outport-bench NAME [ARGS…]`.
+
+// What is measured goes to standard output.
+#![allow(clippy::print_stdout)]
+
+mod call;
+mod edge;
+mod meta;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "usage: outport-bench [NAME [ARGS...]]
+
+call                               what one decision costs at the component's boundary
+edge                               a small file from the cache, beside nginx and wasmtime serve
+meta [--folder DIR] [--seconds N]   durable commits of metadata per second, by engine and writers";
+
+fn main() -> Result<()> {
+    let mut args = std::env::args().skip(1);
+    match args.next().as_deref() {
+        Some("call") => call::run(),
+        None | Some("edge") => edge::run(args),
+        Some("meta") => meta::run(args),
+        Some("help" | "--help") => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        _ => bail!("{USAGE}"),
+    }
+}

@@ -9,6 +9,7 @@
 //! replaced.
 
 mod body;
+mod boundary;
 mod cache;
 mod convert;
 mod driver;
@@ -21,6 +22,7 @@ mod page;
 mod upstream;
 mod values;
 
+pub use boundary::Boundary;
 pub use instances::{ComponentError, precompile};
 pub use node::{Config, EdgeNode, StartError};
 pub use page::PageFile;

@@ -1,0 +1,50 @@
+//! The component without a node: for measuring what a decision costs.
+
+use std::sync::Arc;
+
+use outport_edge_core::config::Config;
+use outport_edge_core::step::{Moment, Need, Outcome, Reply};
+
+use crate::convert::Step;
+use crate::instances::bindings::outport::edge::types as wit;
+use crate::instances::{ComponentError, Instances};
+use crate::metrics::Metrics;
+
+/// One instance of the component, driven by whoever holds it.
+pub struct Boundary {
+    instances: Arc<Instances>,
+}
+
+impl Boundary {
+    /// An instance of a component that [`crate::precompile`] has compiled.
+    pub fn new(compiled: &[u8], config: &Config) -> Result<Self, ComponentError> {
+        let metrics = Arc::new(Metrics::default());
+        let instances = Instances::new(compiled, config.to_json(), 1, u64::MAX, metrics)?;
+        Ok(Self { instances })
+    }
+
+    /// Decides one request from this address, its needs met by `fulfil`. The error says how the
+    /// component failed.
+    pub fn decide(
+        &self,
+        head: Vec<u8>,
+        peer: [u8; 4],
+        moment: Moment,
+        mut fulfil: impl FnMut(Need) -> Outcome,
+    ) -> Result<Reply, String> {
+        let request = wit::Request { head, peer: peer.to_vec(), secure: false };
+        let mut step =
+            self.instances.begin(&request, moment).map_err(|error| error.to_string())?;
+        loop {
+            let (state, needs) = match step {
+                Step::Reply(reply) => return Ok(reply),
+                Step::Needs(state, needs) => (state, needs),
+            };
+            let outcomes = needs.into_iter().map(&mut fulfil).collect();
+            step = self
+                .instances
+                .resume(&state, outcomes, moment)
+                .map_err(|error| error.to_string())?;
+        }
+    }
+}
