@@ -1,6 +1,7 @@
 // The page in a real browser, against the product itself. Set OUTPORT_BIN to the program; CHROMIUM to the
 // browser where it is not /usr/bin/chromium. Screenshots go to test-results/.
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 import {
   ask,
@@ -221,6 +222,10 @@ test('visibility, search, delete and undo reach the server', async () => {
   await fileRow(page, apple).getByLabel('Who can see apple.txt').selectOption('public');
   await page.getByTestId('live').getByText('visible to everyone').waitFor({ state: 'attached' });
   assert.equal((await listed('apple'))[0].visibility, 'public');
+  assert.equal((await fetch(new URL(`/files/${id}`, product.edge))).status, 200, 'public at once');
+  await fileRow(page, apple).getByLabel('Who can see apple.txt').selectOption('private');
+  await page.getByTestId('live').getByText('visible to you only').waitFor({ state: 'attached' });
+  assert.equal((await fetch(new URL(`/files/${id}`, product.edge))).status, 404, 'and private again');
 
   await page.getByRole('searchbox').fill('pea');
   await fileRow(page, apple).waitFor({ state: 'detached' });
@@ -292,6 +297,44 @@ test('a failure is told in words, and a retry goes on', async () => {
   await transferRow(page, stuck).getByRole('button', { name: 'Retry' }).click();
   await fileRow(page, stuck).waitFor();
   assert.equal(await downloadedByLink(page, stuck), stuck.sha256);
+  await context.close();
+});
+
+test('an origin that is down for a moment does not make an upload begin anew', async () => {
+  const patient = files.make('patient.bin', 24 * MB);
+  const { context, page } = await openPage(browser, product);
+  const fullSpeed = await throttleUploads(page, SLOW_BYTES_PER_S);
+  await choose(page, [patient]);
+  await waitForPercent(page, patient, 20);
+  await transferRow(page, patient).getByRole('button', { name: 'Pause' }).click();
+  await fullSpeed();
+  let refusals = 2;
+  const requests = watchUploads(page);
+  await page.route('**/uploads/*', (route) => {
+    if (route.request().method() !== 'HEAD' || refusals === 0) return route.continue();
+    refusals -= 1;
+    return route.fulfill({ status: 502, contentType: 'application/problem+json', body: '{}' });
+  });
+  await transferRow(page, patient).getByRole('button', { name: 'Resume' }).click();
+  await fileRow(page, patient).waitFor();
+  assert.equal(refusals, 0);
+  assert.deepEqual(requests.filter(({ method }) => method === 'POST'), []);
+  assert.ok(requests.find(({ method }) => method === 'PATCH').offset > 0);
+  await context.close();
+});
+
+test('a file opens in a tab of its own, and downloads under its name', async () => {
+  const memo = files.make('memo.txt', 1000);
+  const { context, page } = await openPage(browser, product);
+  await choose(page, [memo]);
+  const row = fileRow(page, memo);
+  const [tab] = await Promise.all([context.waitForEvent('page'), row.getByRole('button', { name: 'memo.txt', exact: true }).click()]);
+  await tab.waitForURL(/\/files\/.*memo\.txt/);
+  assert.equal(await tab.evaluate(() => window.opener), null);
+  await tab.close();
+  const [download] = await Promise.all([page.waitForEvent('download'), row.getByRole('button', { name: 'Download' }).click()]);
+  assert.equal(download.suggestedFilename(), 'memo.txt');
+  assert.equal(sha256(await readFile(await download.path())), memo.sha256);
   await context.close();
 });
 

@@ -129,7 +129,7 @@ function status({ state, sent, size, bytesPerS, secondsLeft, stalled, reopen }: 
     case 'uploading':
       // All is sent: the server makes it durable before it says so.
       if (sent === size) return `Finishing · ${bytes(size)}`;
-      if (stalled) return `Waiting for the connection · ${amount}`;
+      if (stalled) return `Waiting for the server · ${amount}`;
       return [
         amount,
         bytesPerS === null ? null : `${bytes(Math.round(bytesPerS))}/s`,
