@@ -172,7 +172,7 @@ pub(crate) fn describe(
         Delivery::Whole => file.length,
         Delivery::Part(range) => {
             let (ByteRange { first, last }, length) = (range, file.length);
-            fields.push("content-range", format!("bytes {first}-{last}/{length}"));
+            fields.push_args("content-range", format_args!("bytes {first}-{last}/{length}"));
             range.length()
         }
         Delivery::NotModified | Delivery::PreconditionFailed | Delivery::RangeNotSatisfiable => {
@@ -288,8 +288,8 @@ fn matches_strongly(tags: &str, etag: &str) -> bool {
 /// Whether the file was changed after the date in a condition. `None` where either is no date:
 /// such a condition is passed over (RFC 9110, sections 13.1.3 and 13.1.4).
 fn later(last_modified: &str, date: Option<&str>) -> Option<bool> {
-    let changed = httpdate::parse_http_date(last_modified).ok()?;
     let date = httpdate::parse_http_date(date?).ok()?;
+    let changed = httpdate::parse_http_date(last_modified).ok()?;
     Some(changed > date)
 }
 

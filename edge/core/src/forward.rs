@@ -99,7 +99,7 @@ pub(crate) fn to_route(
     timeout_ms: u64,
 ) -> Fetch {
     let mut fields = Fields::for_request(request.method, request.target);
-    for (name, value) in end_to_end(request.fields) {
+    for (name, value) in end_to_end(request.lines) {
         if !matches!(name, "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host") {
             fields.push(name, value);
         }

@@ -2,7 +2,7 @@
 
 use outport_wire::problem::{Problem, ProblemType};
 
-use crate::head::{FieldLines, RequestHead};
+use crate::head::{FieldIndex, FieldLines, RequestHead};
 
 /// The longest request target, in bytes.
 pub(crate) const TARGET_BYTES_MAX: usize = 8 * 1024;
@@ -41,7 +41,9 @@ pub(crate) struct Guarded<'a> {
     pub(crate) target: &'a str,
     pub(crate) path: &'a str,
     pub(crate) query: Option<&'a str>,
-    pub(crate) fields: FieldLines<'a>,
+    pub(crate) fields: FieldIndex<'a>,
+    /// The same as they came, for who passes them on.
+    pub(crate) lines: FieldLines<'a>,
 }
 
 impl Guarded<'_> {
@@ -66,14 +68,15 @@ pub(crate) fn guard(head: &[u8]) -> Result<Guarded<'_>, Problem> {
     let head = RequestHead::parse(head).ok_or_else(|| malformed("The head can't be read."))?;
     guard_method(head.method)?;
     guard_target(head.target)?;
-    guard_fields(head.fields)?;
+    let fields = FieldIndex::new(head.fields);
+    guard_fields(&fields)?;
     let (path, query) = match head.target.split_once('?') {
         Some((path, query)) => (path, Some(query)),
         None => (head.target, None),
     };
     guard_path(path)?;
-    let RequestHead { method, target, fields } = head;
-    Ok(Guarded { method, target, path, query, fields })
+    let RequestHead { method, target, fields: lines } = head;
+    Ok(Guarded { method, target, path, query, fields, lines })
 }
 
 fn guard_method(method: &str) -> Result<(), Problem> {
@@ -101,7 +104,7 @@ fn guard_target(target: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-fn guard_fields(fields: FieldLines<'_>) -> Result<(), Problem> {
+fn guard_fields(fields: &FieldIndex<'_>) -> Result<(), Problem> {
     let mut count = 0;
     let mut seen = [false; SINGLETONS.len()];
     for (name, _) in fields.iter() {

@@ -2,6 +2,8 @@
 //!
 //! One byte string crosses a WebAssembly boundary several times faster than a list of pairs.
 
+use memchr::memchr;
+
 /// A request head, borrowed from its bytes.
 #[derive(Clone, Debug)]
 pub struct RequestHead<'a> {
@@ -16,7 +18,7 @@ pub struct RequestHead<'a> {
 impl<'a> RequestHead<'a> {
     /// Splits a head as a driver hands it over. `None` where it is no such head.
     pub fn parse(head: &'a [u8]) -> Option<Self> {
-        let end = head.iter().position(|byte| *byte == b'\n')?;
+        let end = memchr(b'\n', head)?;
         let (line, fields) = head.split_at_checked(end + 1)?;
         let line = std::str::from_utf8(line).ok()?.strip_suffix("\r\n")?;
         let (method, rest) = line.split_once(' ')?;
@@ -41,7 +43,7 @@ impl<'a> FieldLines<'a> {
         let mut rest = self.0;
         std::iter::from_fn(move || {
             loop {
-                let end = rest.iter().position(|byte| *byte == b'\n')?;
+                let end = memchr(b'\n', rest)?;
                 let (line, after) = rest.split_at_checked(end + 1)?;
                 rest = after;
                 if let Some(field) = split_line(line) {
@@ -58,9 +60,31 @@ impl<'a> FieldLines<'a> {
     }
 }
 
+/// Field lines that were gone through once, for who asks for many.
+#[derive(Clone, Debug)]
+pub(crate) struct FieldIndex<'a>(Vec<(&'a str, &'a [u8])>);
+
+impl<'a> FieldIndex<'a> {
+    pub(crate) fn new(lines: FieldLines<'a>) -> Self {
+        let mut fields = Vec::with_capacity(32);
+        fields.extend(lines.iter());
+        Self(fields)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+        self.0.iter().copied()
+    }
+
+    /// The value of the first field of this name; `None` also where it is no UTF-8.
+    pub(crate) fn get(&self, name: &str) -> Option<&'a str> {
+        let (_, value) = self.iter().find(|(found, _)| *found == name)?;
+        std::str::from_utf8(value).ok()
+    }
+}
+
 fn split_line(line: &[u8]) -> Option<(&str, &[u8])> {
     let line = line.strip_suffix(b"\r\n")?;
-    let colon = line.iter().position(|byte| *byte == b':')?;
+    let colon = memchr(b':', line)?;
     let name = std::str::from_utf8(line.get(..colon)?).ok()?;
     Some((name, line.get(colon + 1..)?.trim_ascii()))
 }
@@ -88,7 +112,9 @@ impl Fields {
     /// (RFC 9110, section 5.5) and is left out whole.
     pub fn push(&mut self, name: &str, value: impl AsRef<[u8]>) {
         let value = value.as_ref();
-        if value.iter().any(|byte| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f) {
+        let is_control = |byte: u8| (byte < 0x20) & (byte != b'\t') | (byte == 0x7f);
+        // Without an early end, so that many bytes are looked at together.
+        if value.iter().fold(false, |found, byte| found | is_control(*byte)) {
             return;
         }
         for part in [name.as_bytes(), b": ", value, b"\r\n"] {
@@ -98,7 +124,16 @@ impl Fields {
 
     /// Adds a field line with a number.
     pub fn push_number(&mut self, name: &str, value: u64) {
-        self.push(name, value.to_string());
+        self.push_args(name, format_args!("{value}"));
+    }
+
+    /// Adds a field line of our own making, which holds nothing from outside.
+    pub(crate) fn push_args(&mut self, name: &str, value: std::fmt::Arguments<'_>) {
+        for part in [name, ": "] {
+            self.0.extend_from_slice(part.as_bytes());
+        }
+        let _ = std::io::Write::write_fmt(&mut self.0, value); // Writing to a Vec never fails.
+        self.0.extend_from_slice(b"\r\n");
     }
 
     /// The lines.

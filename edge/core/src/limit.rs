@@ -55,9 +55,10 @@ impl Limit {
         let Allowance { interval_us, burst } = self.allowance;
         let window_s = seconds(interval_us.saturating_mul(u64::from(burst))).max(1);
         let name = &self.name;
-        fields.push("ratelimit-policy", format!("\"{name}\";q={burst};w={window_s}"));
+        let policy = format_args!("\"{name}\";q={burst};w={window_s}");
+        fields.push_args("ratelimit-policy", policy);
         let (remaining, full_s) = (taken.remaining, seconds(taken.full_us));
-        fields.push("ratelimit", format!("\"{name}\";r={remaining};t={full_s}"));
+        fields.push_args("ratelimit", format_args!("\"{name}\";r={remaining};t={full_s}"));
         if !taken.allowed {
             fields.push_number("retry-after", seconds(taken.retry_us).max(1));
         }
