@@ -68,7 +68,6 @@ async fn changes_that_are_none(world: World) {
     let owner = world.owner();
     let file = cached(&owner, "private").await;
     for body in [
-        "",
         "{",
         "[]",
         "5",

@@ -266,7 +266,7 @@ async fn offsets_that_are_no_numbers(world: World) {
 
 async fn metadata_that_is_none(world: World) {
     let long = format!("filename {}", "QUFB".repeat(4_000));
-    for metadata in ["filename !", "filename YQ==,,", "filename YQ== x", long.as_str()] {
+    for metadata in ["filename !", "filename YQ== x", long.as_str()] {
         let answer = tus::ask(&world.owner(), "10", metadata).await;
         assert!(matches!(answer.status, 400 | 431), "{metadata}: {answer:?}");
     }

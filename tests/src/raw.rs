@@ -1,5 +1,6 @@
 //! Bytes on a connection, for what a client with manners can't say.
 
+use std::fmt;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -9,12 +10,18 @@ use tokio::net::TcpStream;
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What came back before the server closed the connection or fell silent.
-#[derive(Debug)]
 pub struct RawAnswer {
     /// All of it.
     pub text: String,
     /// Whether the server closed the connection.
     pub closed: bool,
+}
+
+impl fmt::Debug for RawAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let beginning: String = self.text.chars().take(800).collect();
+        write!(f, "closed: {}, {beginning:?}", self.closed)
+    }
 }
 
 impl RawAnswer {

@@ -22,6 +22,7 @@ pub(crate) fn all() -> Vec<Check> {
     vec![
         check!(ten_thousand_gets_of_a_new_file_ask_the_origin_once).unless(reason),
         check!(a_hit_does_not_reach_the_origin),
+        check!(a_hit_stays_one_when_every_instance_was_replaced),
         check!(an_origin_believes_nobody_but_its_edges),
     ]
 }
@@ -33,10 +34,14 @@ struct Parts {
     api: Api,
 }
 
-fn start() -> Parts {
+const NO_LIMITS: &str = "[limits.read]\nper_second = 1000000\nburst = 1000000\n";
+/// Instances of the component are replaced after every other request.
+const SHORT_LIVES: &str = "[edge]\ninstance_requests_max = 2\n";
+
+fn start(config: &str) -> Parts {
     let data = Data::new();
     let origin = Running::origin(&data, 0);
-    let config = data.config("[limits.read]\nper_second = 1000000\nburst = 1000000\n");
+    let config = data.config(config);
     let config = config.to_str().expect("the path is text");
     let edge = Running::edge(&data, origin.ready("origin"), &["--config", config]);
     let token = data.token("demo", "demo", "read write", "1h");
@@ -51,7 +56,7 @@ impl Parts {
 }
 
 async fn ten_thousand_gets_of_a_new_file_ask_the_origin_once() {
-    let parts = start();
+    let parts = start(NO_LIMITS);
     let content = random::bytes(FILE_BYTES);
     let kind = "application/octet-stream";
     let file = parts.api.upload("visibility=public", kind, content.clone()).await;
@@ -76,7 +81,7 @@ async fn ten_thousand_gets_of_a_new_file_ask_the_origin_once() {
 }
 
 async fn a_hit_does_not_reach_the_origin() {
-    let parts = start();
+    let parts = start(NO_LIMITS);
     let file = parts.api.upload("name=a.txt", "text/plain", "cached").await;
     parts.api.get(&file.path()).await.expect_status(200);
     let before = parts.reached_origin().await;
@@ -96,8 +101,23 @@ async fn a_hit_does_not_reach_the_origin() {
     assert_eq!(served("cache").await - hits, 60);
 }
 
+async fn a_hit_stays_one_when_every_instance_was_replaced() {
+    let parts = start(SHORT_LIVES);
+    let file = parts.api.upload("name=a.txt", "text/plain", "cached").await;
+    parts.api.get(&file.path()).await.expect_status(200);
+    let before = parts.reached_origin().await;
+    for _ in 0..200 {
+        let answer = parts.api.get(&file.path()).await;
+        assert!(answer.field("cache-status").contains("hit"), "{answer:?}");
+    }
+    assert_eq!(parts.reached_origin().await, before);
+    let instances =
+        metrics::sum(parts.edge.ready("edge_metrics"), "outport_edge_instances_total", "");
+    assert!(instances.await >= 100, "the instances were not replaced");
+}
+
 async fn an_origin_believes_nobody_but_its_edges() {
-    let parts = start();
+    let parts = start(NO_LIMITS);
     let file = parts.api.upload("visibility=public", "text/plain", "open").await;
     let direct = Api::new(parts.origin.ready("origin"));
     for path in [file.path(), "/files".to_owned(), "/uploads".to_owned()] {

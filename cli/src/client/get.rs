@@ -42,21 +42,25 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let server = Server::new(&args.server)?;
     let url = address(&server, &args.what)?;
     if args.output.as_deref() == Some(Path::new("-")) {
-        let mut sink = Sink::Output { bytes: 0, tag: None };
-        return fetch(&server, &url, &mut sink).await.map(drop);
+        return fetch(&server, &url, &mut Sink::Output { bytes: 0, tag: None }).await;
     }
-    if let Some(target) = &args.output {
-        refuse_to_replace(&args, target)?;
-    }
-    let working = args.output.clone().unwrap_or_else(|| fallback_name(&url));
-    let mut sink = Sink::File(Partial::of(&working).await);
-    let named = fetch(&server, &url, &mut sink).await?;
-    let target = args.output.clone().or(named).unwrap_or(working);
+    let target = match &args.output {
+        Some(output) => output.clone(),
+        None => own_name(&server, &url).await?,
+    };
     refuse_to_replace(&args, &target)?;
-    if let Sink::File(partial) = sink {
+    let mut partial = Sink::File(Partial::of(&target).await);
+    fetch(&server, &url, &mut partial).await?;
+    if let Sink::File(partial) = partial {
         partial.complete(&target).await?;
     }
     output::line(&output::printable(&target.display().to_string()))
+}
+
+/// What the file is called there, made safe for this folder.
+async fn own_name(server: &Server, url: &Url) -> Result<PathBuf, Failure> {
+    let response = server.send(server.request(Method::HEAD, url.clone())).await?;
+    Ok(name(response.headers()).map_or_else(|| fallback_name(url), PathBuf::from))
 }
 
 fn address(server: &Server, what: &str) -> Result<Url, Failure> {
@@ -86,15 +90,14 @@ struct Extent {
     total: Option<u64>,
 }
 
-/// Fetches everything, however often the connection breaks. Returns the name that the server
-/// gives the file, if it gives one.
-async fn fetch(server: &Server, url: &Url, sink: &mut Sink) -> Result<Option<PathBuf>, Failure> {
+/// Fetches everything, however often the connection breaks.
+async fn fetch(server: &Server, url: &Url, sink: &mut Sink) -> Result<(), Failure> {
     let mut backoff = Backoff::default();
     let bar = bar();
     let outcome = loop {
         let before = sink.bytes();
         match attempt(server, url, sink, &bar).await {
-            Ok(name) => break Ok(name),
+            Ok(()) => break Ok(()),
             Err(failure) => {
                 sink.flush().await?;
                 if sink.bytes() > before {
@@ -116,17 +119,16 @@ async fn attempt(
     url: &Url,
     sink: &mut Sink,
     bar: &ProgressBar,
-) -> Result<Option<PathBuf>, Failure> {
+) -> Result<(), Failure> {
     let answer = tokio::time::timeout(STALL, request(server, url, sink).send()).await;
     let answer = answer.map_err(|_| server.strange("it did not answer in time"))?;
     let response = answer.map_err(|error| server.unreachable(&error))?;
     if response.status() == StatusCode::RANGE_NOT_SATISFIABLE && sink.bytes() > 0 {
-        return past_the_end(server, response, sink).await;
+        return past_the_end(server, &response, sink).await;
     }
     if !response.status().is_success() {
         return Err(refused(response).await);
     }
-    let name = name(response.headers()).map(PathBuf::from);
     let extent = extent(&response);
     if extent.start == 0 {
         sink.restart(strong_tag(response.headers())).await?;
@@ -140,7 +142,7 @@ async fn attempt(
         Some(total) if sink.bytes() != total => {
             Err(server.strange(format!("{} of {total} bytes arrived", sink.bytes())))
         }
-        _ => Ok(name),
+        _ => Ok(()),
     }
 }
 
@@ -157,11 +159,11 @@ fn request(server: &Server, url: &Url, sink: &Sink) -> reqwest::RequestBuilder {
 /// There is nothing after what we have: either that is everything, or it is of no use.
 async fn past_the_end(
     server: &Server,
-    response: Response,
+    response: &Response,
     sink: &mut Sink,
-) -> Result<Option<PathBuf>, Failure> {
+) -> Result<(), Failure> {
     if content_range(response.headers()).and_then(|extent| extent.total) == Some(sink.bytes()) {
-        return Ok(name(response.headers()).map(PathBuf::from));
+        return Ok(());
     }
     sink.restart(None).await?;
     Err(server.strange("the file there is shorter than what is here"))

@@ -461,4 +461,23 @@ mod tests {
             ]
         );
     }
+
+    /// The example lists every key with its default, commented out.
+    #[test]
+    fn the_example_says_the_defaults() {
+        let example = include_str!("../../../outport.toml");
+        assert_eq!(settings(example), Ok(Settings::default()));
+        let uncommented: String = example
+            .lines()
+            .map(|line| match line.strip_prefix("# ") {
+                Some(rest) if rest.starts_with('[') || rest.contains(" = ") => rest,
+                _ => line,
+            })
+            .filter(|line| !line.starts_with("public_base_url") && !line.starts_with("origins"))
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        let mut read = settings(&uncommented).unwrap();
+        assert_eq!(read.routes.pop().map(|route| route.auth), Some(Auth::Required));
+        assert_eq!(read, Settings { demo: Some(false), ..Settings::default() });
+    }
 }
