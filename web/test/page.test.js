@@ -268,6 +268,7 @@ test('a cancelled upload is gone from the page and the server', async () => {
   await waitForPercent(page, doomed, 10);
   await transferRow(page, doomed).getByRole('button', { name: 'Cancel' }).click();
   await transferRow(page, doomed).waitFor({ state: 'detached' });
+  assert.equal(await page.evaluate(() => document.activeElement?.textContent), 'Your files');
   await fullSpeed();
   const { pathname } = requests.find(({ method }) => method === 'PATCH');
   await eventually(async () => {
@@ -335,6 +336,51 @@ test('a file opens in a tab of its own, and downloads under its name', async () 
   const [download] = await Promise.all([page.waitForEvent('download'), row.getByRole('button', { name: 'Download' }).click()]);
   assert.equal(download.suggestedFilename(), 'memo.txt');
   assert.equal(sha256(await readFile(await download.path())), memo.sha256);
+  await context.close();
+});
+
+test('where the clipboard is closed to pages, the link is shown to be copied by hand', async () => {
+  const card = files.make('card.txt', 1000);
+  const { context, page } = await openPage(browser, product, { permissions: [] });
+  await choose(page, [card]);
+  await fileRow(page, card).getByRole('button', { name: 'Copy link' }).click();
+  const link = await page.getByRole('dialog').getByLabel('Link').inputValue();
+  await screenshot(page, 'link-by-hand');
+  assert.deepEqual(await violations(page), []);
+  assert.equal((await fetch(link)).status, 200);
+  await page.keyboard.press('Escape');
+  await page.getByRole('dialog').waitFor({ state: 'hidden' });
+  await context.close();
+});
+
+test('a name that the server refuses is told in words', async () => {
+  const plain = files.make('plain.txt', 1000);
+  const { context, page } = await openPage(browser, product);
+  await choose(page, [plain]);
+  await fileRow(page, plain).getByRole('button', { name: 'Rename' }).click();
+  await page.getByLabel('New name of plain.txt').fill('gpj.\u202Etxt');
+  await page.keyboard.press('Enter');
+  await page.getByRole('alert').getByText('direction').waitFor();
+  await page.keyboard.press('Escape');
+  assert.equal(await page.evaluate(() => document.activeElement?.getAttribute('aria-label')), 'Rename: plain.txt');
+  await context.close();
+});
+
+test('a long list comes page by page', async () => {
+  const names = Array.from({ length: 57 }, (_, index) => `page-${String(index).padStart(2, '0')}.txt`);
+  for (const name of names) {
+    const stored = await ask(product, `/files?name=${name}`, { method: 'POST', body: name });
+    assert.equal(stored.status, 201);
+  }
+  const { context, page } = await openPage(browser, product);
+  await page.getByRole('searchbox').fill('page-');
+  await page.getByTestId('live').getByText('More than 50 files found.').waitFor({ state: 'attached' });
+  assert.equal(await page.locator('.file').count(), 50);
+  await page.getByRole('button', { name: 'Show more' }).click();
+  await page.waitForFunction(() => document.querySelectorAll('.file').length === 57);
+  const shown = await page.locator('.file .name').allTextContents();
+  assert.deepEqual(shown, names.toReversed(), 'each once, newest first');
+  assert.equal(await page.getByRole('button', { name: 'Show more' }).count(), 0);
   await context.close();
 });
 

@@ -19,7 +19,9 @@ export function TransferSection({ transfers }: { transfers: Transfers }) {
   return (
     <section class="card" aria-labelledby="transfers-title">
       <div class="section-head">
-        <h2 id="transfers-title">Uploads</h2>
+        <h2 id="transfers-title" tabIndex={-1}>
+          Uploads
+        </h2>
         <p class="muted section-note">{summary(list)}</p>
         {running.length > 1 && (
           <button type="button" class="button quiet small" onClick={() => transfers.pauseAll()}>
@@ -97,12 +99,21 @@ function TransferActions({ transfer, transfers }: { transfer: Transfer; transfer
         class="button quiet icon-only"
         aria-label={`Cancel: ${name}`}
         title="Cancel"
-        onClick={() => void transfers.cancel(id)}
+        onClick={() => {
+          void transfers.cancel(id);
+          focusAfterCancel(transfers);
+        }}
       >
         <CloseIcon />
       </button>
     </div>
   );
+}
+
+/** The button that had the focus goes with its row, and the heading with the last row. */
+function focusAfterCancel(transfers: Transfers): void {
+  const heading = transfers.list.get().length > 0 ? 'transfers-title' : 'files-title';
+  document.getElementById(heading)?.focus();
 }
 
 function mainAction({ id, state, reopen }: Transfer, transfers: Transfers) {
