@@ -6,6 +6,7 @@
 
 mod apt;
 mod args;
+mod bench;
 mod build;
 mod check;
 mod counts;
@@ -17,6 +18,7 @@ mod wasm;
 mod workspace;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -25,6 +27,9 @@ use crate::build::Product;
 use crate::process::say;
 use crate::setup::Part;
 use crate::workspace::Workspace;
+
+/// How long `cargo xtask outport` builds before it shows that it does.
+const BUILD_UNSEEN: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     match args::parse(std::env::args_os()).and_then(run) {
@@ -53,18 +58,27 @@ fn run(task: Task) -> Result<ExitCode> {
             return Err(process::Run::new(program).arg("serve").args(serve_args).exec());
         }
         Task::Outport { args } => {
-            let program = product(&workspace)?.program;
+            build_unseen(&workspace)?;
+            let program = Product::of(&workspace).program;
             return Err(process::Run::new(program).args(args).exec());
         }
         Task::Bench { args } => {
-            setup::run(&workspace, &[Part::Bench])?;
+            if bench::needs_peers(&args) {
+                setup::run(&workspace, &[Part::Bench])?;
+            }
             let product = product(&workspace)?;
-            let bench = build::bench(&workspace, &product)?;
-            return Err(process::Run::new(bench).envs(product.env()).args(args).exec());
+            let program = build::bench(&workspace, &product)?;
+            return Err(process::Run::new(program).envs(product.env()).args(args).exec());
         }
         Task::Test { fast } => return check::run(&workspace, fast),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+// A build with nothing to do leaves the screen to the program that was asked for.
+fn build_unseen(workspace: &Workspace) -> Result<()> {
+    let build = process::Run::new(std::env::current_exe()?).arg("build");
+    build.env("CARGO_MANIFEST_DIR", workspace.root.join("xtask")).done_unseen(BUILD_UNSEEN)
 }
 
 fn product(workspace: &Workspace) -> Result<Product> {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use crate::process::{Run, in_path, say, timed};
 use crate::stamp::{Key, Stamp};
 use crate::workspace::Workspace;
-use crate::{apt, wasm};
+use crate::{apt, bench, wasm};
 
 /// What the page's tools need at least.
 const NODE_MAJOR_MIN: u32 = 20;
@@ -15,9 +15,6 @@ const NODE_MAJOR_MIN: u32 = 20;
 /// The names that a Chromium answers to.
 const CHROMIUMS: &[&str] =
     &["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
-
-/// What the benchmarks run beside and with: a program, and the package that has it.
-const BENCH_TOOLS: &[(&str, &str)] = &[("nginx", "nginx-light"), ("wrk", "wrk")];
 
 /// The version of cargo-deny that deny.toml is written for, where none is installed.
 const CARGO_DENY_VERSION: &str = "0.20.2";
@@ -65,7 +62,7 @@ pub(crate) fn run(workspace: &Workspace, parts: &[Part]) -> Result<()> {
             Part::Page => page(workspace)?,
             Part::Browser => browser()?,
             Part::Deny => cargo_deny(workspace)?,
-            Part::Bench => bench()?,
+            Part::Bench => bench::make_ready(workspace)?,
         }
     }
     Ok(())
@@ -142,21 +139,6 @@ fn cargo_deny(workspace: &Workspace) -> Result<()> {
             .done()?;
         Ok(std::fs::remove_dir_all(folder)?)
     })
-}
-
-fn bench() -> Result<()> {
-    let is_missing = |program: &str| in_path(program).is_none() && !in_sbin(program);
-    let missing = BENCH_TOOLS.iter().filter(|(program, _)| is_missing(program));
-    let packages: Vec<_> = missing.map(|(_, package)| *package).collect();
-    if packages.is_empty() {
-        return Ok(());
-    }
-    timed("benchmark peers: apt-get install", || apt::install(&packages))
-}
-
-// Where Debian puts nginx; not in everybody's PATH.
-fn in_sbin(program: &str) -> bool {
-    std::path::Path::new("/usr/sbin").join(program).is_file()
 }
 
 #[cfg(test)]

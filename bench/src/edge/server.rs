@@ -1,0 +1,153 @@
+//! Processes that serve for the time of the benchmark.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// How long a process may take to end when it is asked to.
+const STOP_MAX: Duration = Duration::from_secs(10);
+/// How often a process is looked at.
+const POLL: Duration = Duration::from_millis(20);
+/// How many processors everything shares.
+const CPUS: usize = 2;
+/// The unit of processor time in proc(5); the same on every Linux of today.
+const TICKS_PER_SECOND: u64 = 100;
+
+/// A running server. It is asked to end when this is dropped, and ends with this process however
+/// that ends.
+pub(super) struct Server {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Server {
+    /// Starts a server, with its log in `folder`.
+    pub(super) fn start<A: AsRef<OsStr>>(
+        folder: &Path,
+        name: &str,
+        program: &Path,
+        args: impl IntoIterator<Item = A>,
+    ) -> Result<Self> {
+        let log = folder.join(format!("{name}.log"));
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "TERM", "taskset", "--cpu-list", &cpus()?])
+            .arg(program)
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&log)?)
+            .spawn()
+            .context("cannot run setpriv (of util-linux)")?;
+        Ok(Self { child, log })
+    }
+
+    /// What the line of standard output says that begins with `ready`.
+    pub(super) fn ready(&mut self) -> Result<Value> {
+        let output = self.child.stdout.take().context("the ready line was read before")?;
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line)?;
+        match line.strip_prefix("ready ") {
+            Some(json) => Ok(serde_json::from_str(json)?),
+            None => bail!("a server did not start:\n{}", self.log()),
+        }
+    }
+
+    /// An error, with what it said, if the server has ended.
+    pub(super) fn check(&mut self) -> Result<()> {
+        match self.child.try_wait()? {
+            Some(status) => bail!("a server has ended ({status}):\n{}", self.log()),
+            None => Ok(()),
+        }
+    }
+
+    /// The process and those it has started.
+    pub(super) fn processes(&self) -> Result<Vec<u32>> {
+        let id = self.child.id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
+        let children = children.split_whitespace().map(str::parse);
+        Ok(std::iter::once(Ok(id)).chain(children).collect::<Result<_, _>>()?)
+    }
+
+    /// What it has said on standard error.
+    pub(super) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already. Killed at once, nginx would leave its workers behind.
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+        let begun = Instant::now();
+        while begun.elapsed() < STOP_MAX {
+            if matches!(self.child.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            std::thread::sleep(POLL);
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The processors that servers and load share: the first of those that this process may use.
+pub(super) fn cpus() -> Result<String> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    first_cpus(list.context("the system does not say which processors there are")?)
+}
+
+fn first_cpus(list: &str) -> Result<String> {
+    let mut cpus = Vec::new();
+    for range in list.trim().split(',') {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        cpus.extend(first.parse::<u32>()?..=last.parse()?);
+    }
+    let chosen: Vec<_> = cpus.iter().take(CPUS).map(u32::to_string).collect();
+    Ok(chosen.join(","))
+}
+
+/// What these processes have used of all processors.
+pub(super) fn cpu_time(processes: &[u32]) -> Result<Duration> {
+    let ticks = processes.iter().map(|id| {
+        let stat = fs::read_to_string(format!("/proc/{id}/stat"));
+        cpu_ticks(&stat.with_context(|| format!("process {id} is gone"))?)
+    });
+    let ticks: u64 = ticks.sum::<Result<u64>>()?;
+    Ok(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
+}
+
+/// The fields utime and stime of proc(5).
+fn cpu_ticks(stat: &str) -> Result<u64> {
+    // The second field, a name in parentheses, may contain anything.
+    let (_, fields) = stat.rsplit_once(')').context("not as in proc(5)")?;
+    let times = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+    Ok(times.sum::<Result<u64, _>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_two_processors_are_taken() {
+        assert_eq!(first_cpus("\t0-7\n").unwrap(), "0,1");
+        assert_eq!(first_cpus("3,5-6").unwrap(), "3,5");
+        assert_eq!(first_cpus("4").unwrap(), "4");
+        assert!(first_cpus("all").is_err());
+    }
+
+    #[test]
+    fn processor_time_is_read_past_any_name() {
+        let stat = "7 (a) b) S 1 7 7 0 -1 4194304 100 0 0 0 25 17 0 0 20 0 4 0 100 1 1";
+        assert_eq!(cpu_ticks(stat).unwrap(), 42);
+        assert!(cpu_ticks("7").is_err());
+    }
+}
