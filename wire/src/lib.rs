@@ -4,6 +4,7 @@
 //! sends, signed links, and the table of problems that clients see. Values and pure functions
 //! only: no I/O and no clock, so that the same code runs in a WebAssembly edge and in the origin.
 
+pub mod conditions;
 pub mod edge_signature;
 pub mod file;
 pub mod id;

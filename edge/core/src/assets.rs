@@ -44,7 +44,7 @@ pub(crate) fn ask(
     let seen = request.fields.get("if-none-match").unwrap_or_default();
     let coding = choose(asset, request.fields.get("accept-encoding"));
     let etag = entity_tag(asset, coding);
-    if crate::file::matches_weakly(seen, &etag) {
+    if outport_wire::conditions::matches_weakly(seen, &etag) {
         return Some(Asked::NotModified(describe(asset, &etag, visit.fields(limits))));
     }
     let key = match coding.and_then(|place| asset.codings.get(usize::from(place))) {

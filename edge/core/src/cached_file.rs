@@ -3,19 +3,20 @@
 //! One stored response serves everybody who may have the file; who may is decided from its record
 //! at every request, after the lookup and before anything of it is said.
 
+use outport_wire::conditions::{ByteRange, Delivery};
 use outport_wire::problem::{Problem, ProblemType};
 use serde::{Deserialize, Serialize};
 
 use crate::answer::{Visit, reply};
 use crate::cache_status::CacheStatus;
 use crate::config::Config;
-use crate::file::{self, Delivery, FileAsk};
+use crate::file::{self, FileAsk};
 use crate::forward::own_to_origin;
 use crate::head::FieldLines;
 use crate::limit::Limit;
 use crate::step::{
-    Body, ByteRange, Ended, Fetch, FetchError, Looked, Moment, Need, Outcome, Reply, Store,
-    StoreBody, UpstreamHead,
+    Body, Ended, Fetch, FetchError, Looked, Moment, Need, Outcome, Reply, Store, StoreBody,
+    UpstreamHead,
 };
 use crate::stored::{Stored, StoredFile, file_key, read_record};
 
@@ -275,7 +276,7 @@ impl FileExchange {
         if file.is_expired(context.moment.unix_s()) || !open {
             return Next::Reply(ended(self.denied(context), Ended::Cache));
         }
-        let delivery = Delivery::decide(&self.ask, file);
+        let delivery = self.ask.delivery(file);
         let range = match delivery {
             Delivery::Whole => None,
             Delivery::Part(range) => Some(range),

@@ -1,9 +1,8 @@
-//! Delivery of a file: who gets it, which part of it, under which type and name.
-//!
-//! Conditions and ranges are those of RFC 9110, sections 13 and 14.
+//! Delivery of a file: what is wanted of it, and under which type, name and policy it is sent.
 
 use std::fmt::Write as _;
 
+use outport_wire::conditions::{ByteRange, Conditions, Delivery, Representation};
 use outport_wire::file::Visibility;
 use outport_wire::id::FileId;
 use outport_wire::identity::Identity;
@@ -11,7 +10,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::guard::Guarded;
 use crate::head::Fields;
-use crate::step::ByteRange;
 use crate::stored::StoredFile;
 
 /// How long others may keep a public file without asking again, in seconds.
@@ -64,94 +62,19 @@ impl FileAsk {
     pub(crate) fn wants_range(&self) -> bool {
         self.range.is_some()
     }
-}
 
-/// What is delivered of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Delivery {
-    /// 200, all of it.
-    Whole,
-    /// 206, this part.
-    Part(ByteRange),
-    /// 304.
-    NotModified,
-    /// 412.
-    PreconditionFailed,
-    /// 416.
-    RangeNotSatisfiable,
-}
-
-impl Delivery {
-    /// Decides by the request's conditions, in the order of RFC 9110, section 13.2.2.
-    pub(crate) fn decide(ask: &FileAsk, file: &StoredFile<'_>) -> Self {
-        if let Some(tags) = &ask.if_match {
-            if !matches_strongly(tags, file.etag) {
-                return Self::PreconditionFailed;
-            }
-        } else if later(file.last_modified, ask.if_unmodified_since.as_deref()) == Some(true) {
-            return Self::PreconditionFailed;
-        }
-        if let Some(tags) = &ask.if_none_match {
-            if matches_weakly(tags, file.etag) {
-                return Self::NotModified;
-            }
-        } else if later(file.last_modified, ask.if_modified_since.as_deref()) == Some(false) {
-            return Self::NotModified;
-        }
-        let Some(range) = &ask.range else { return Self::Whole };
-        let current =
-            |validator: &String| validator == file.etag || validator == file.last_modified;
-        if !ask.if_range.as_ref().is_none_or(current) {
-            return Self::Whole;
-        }
-        match Asked::parse(range, file.length) {
-            Asked::Range(range) => Self::Part(range),
-            Asked::Nothing => Self::RangeNotSatisfiable,
-            Asked::Ignored => Self::Whole,
-        }
-    }
-}
-
-/// What a `Range` field asks for.
-#[derive(Debug, PartialEq, Eq)]
-enum Asked {
-    Range(ByteRange),
-    /// Nothing that exists.
-    Nothing,
-    /// It is malformed, of another unit, or several ranges at once: the field is passed over, as
-    /// RFC 9110, section 14.2 allows.
-    Ignored,
-}
-
-impl Asked {
-    fn parse(field: &str, length: u64) -> Self {
-        let Some(("bytes", set)) = field.split_once('=') else { return Self::Ignored };
-        let Some((first, last)) = set.trim().split_once('-') else { return Self::Ignored };
-        let number = |digits: &str| {
-            let all_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-            // A number too large to hold lies beyond every file.
-            all_digits.then(|| digits.parse().unwrap_or(u64::MAX))
+    /// Decides what is delivered of a file.
+    pub(crate) fn delivery(&self, file: &StoredFile<'_>) -> Delivery {
+        let StoredFile { etag, last_modified, length, .. } = *file;
+        let conditions = Conditions {
+            if_match: self.if_match.as_deref(),
+            if_unmodified_since: self.if_unmodified_since.as_deref(),
+            if_none_match: self.if_none_match.as_deref(),
+            if_modified_since: self.if_modified_since.as_deref(),
+            if_range: self.if_range.as_deref(),
+            range: self.range.as_deref(),
         };
-        match (number(first), number(last)) {
-            (Some(first), Some(last)) if first > last => Self::Ignored,
-            (Some(first), last) if last.is_some() || set.ends_with('-') => {
-                Self::within(first, last.unwrap_or(u64::MAX), length)
-            }
-            (None, Some(suffix)) if first.is_empty() => {
-                if suffix == 0 {
-                    return Self::Nothing;
-                }
-                Self::within(length.saturating_sub(suffix), u64::MAX, length)
-            }
-            _ => Self::Ignored,
-        }
-    }
-
-    fn within(first: u64, last: u64, length: u64) -> Self {
-        if first >= length {
-            return Self::Nothing;
-        }
-        Self::Range(ByteRange { first, last: last.min(length - 1) })
+        Delivery::decide(&conditions, Representation { etag, last_modified, length })
     }
 }
 
@@ -275,40 +198,18 @@ fn disposition(name: &str, save: bool) -> String {
     value
 }
 
-/// `If-None-Match`: the weak comparison (RFC 9110, section 8.8.3.2).
-pub(crate) fn matches_weakly(tags: &str, etag: &str) -> bool {
-    tags.trim() == "*" || tags.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag)
-}
-
-/// `If-Match`: the strong comparison.
-fn matches_strongly(tags: &str, etag: &str) -> bool {
-    tags.trim() == "*" || tags.split(',').any(|tag| tag.trim() == etag)
-}
-
-/// Whether the file was changed after the date in a condition. `None` where either is no date:
-/// such a condition is passed over (RFC 9110, sections 13.1.3 and 13.1.4).
-fn later(last_modified: &str, date: Option<&str>) -> Option<bool> {
-    let date = httpdate::parse_http_date(date?).ok()?;
-    let changed = httpdate::parse_http_date(last_modified).ok()?;
-    Some(changed > date)
-}
-
 #[cfg(test)]
 mod tests {
     use outport_wire::file::Visibility;
 
     use super::*;
-    use crate::guard::guard;
     use crate::stored::Freshness;
-
-    const DATE: &str = "Tue, 24 Nov 2026 06:49:10 GMT";
-    const EARLIER: &str = "Mon, 23 Nov 2026 06:49:10 GMT";
 
     fn file() -> StoredFile<'static> {
         StoredFile {
             content_type: "text/plain",
             etag: "\"abc\"",
-            last_modified: DATE,
+            last_modified: "Tue, 24 Nov 2026 06:49:10 GMT",
             length: 100,
             tenant: "demo",
             owner: "alice",
@@ -323,76 +224,6 @@ mod tests {
                 failed_ms: None,
             },
         }
-    }
-
-    fn decide(fields: &str) -> Delivery {
-        let head = format!("GET /files/x HTTP/1.1\r\n{fields}");
-        let request = guard(head.as_bytes()).unwrap();
-        let id = "01000G0000000C000000000004".parse().unwrap();
-        Delivery::decide(&FileAsk::read(&request, id, None), &file())
-    }
-
-    fn part(first: u64, last: u64) -> Delivery {
-        Delivery::Part(ByteRange { first, last })
-    }
-
-    #[test]
-    fn ranges() {
-        for (range, delivery) in [
-            ("bytes=0-9", part(0, 9)),
-            ("bytes=90-", part(90, 99)),
-            ("bytes=90-1000", part(90, 99)),
-            ("bytes=-10", part(90, 99)),
-            ("bytes=-1000", part(0, 99)),
-            ("bytes=0-99999999999999999999999", part(0, 99)),
-            ("bytes=100-", Delivery::RangeNotSatisfiable),
-            ("bytes=99999999999999999999999-", Delivery::RangeNotSatisfiable),
-            ("bytes=-0", Delivery::RangeNotSatisfiable),
-            ("bytes=9-0", Delivery::Whole),
-            ("bytes=a-b", Delivery::Whole),
-            ("bytes=-", Delivery::Whole),
-            ("bytes=0-1,5-6", Delivery::Whole),
-            ("bytes=+1-2", Delivery::Whole),
-            ("lines=0-9", Delivery::Whole),
-            ("0-9", Delivery::Whole),
-        ] {
-            assert_eq!(decide(&format!("range: {range}\r\n")), delivery, "{range}");
-        }
-    }
-
-    #[test]
-    fn ranges_of_what_was_seen_before() {
-        let decide =
-            |if_range: &str| decide(&format!("range: bytes=0-9\r\nif-range: {if_range}\r\n"));
-        assert_eq!(decide("\"abc\""), part(0, 9));
-        assert_eq!(decide(DATE), part(0, 9));
-        assert_eq!(decide("\"other\""), Delivery::Whole);
-        assert_eq!(decide("W/\"abc\""), Delivery::Whole);
-        assert_eq!(decide(EARLIER), Delivery::Whole);
-    }
-
-    #[test]
-    fn conditions() {
-        for (fields, delivery) in [
-            ("if-none-match: \"abc\"\r\n", Delivery::NotModified),
-            ("if-none-match: \"x\", W/\"abc\"\r\n", Delivery::NotModified),
-            ("if-none-match: *\r\n", Delivery::NotModified),
-            ("if-none-match: \"x\"\r\n", Delivery::Whole),
-            ("if-match: \"x\"\r\n", Delivery::PreconditionFailed),
-            ("if-match: W/\"abc\"\r\n", Delivery::PreconditionFailed),
-            ("if-match: \"abc\"\r\n", Delivery::Whole),
-        ] {
-            assert_eq!(decide(fields), delivery, "{fields}");
-        }
-        let since = |name: &str, date: &str| decide(&format!("{name}: {date}\r\n"));
-        assert_eq!(since("if-modified-since", DATE), Delivery::NotModified);
-        assert_eq!(since("if-modified-since", EARLIER), Delivery::Whole);
-        assert_eq!(since("if-modified-since", "yesterday"), Delivery::Whole);
-        assert_eq!(since("if-unmodified-since", EARLIER), Delivery::PreconditionFailed);
-        assert_eq!(since("if-unmodified-since", DATE), Delivery::Whole);
-        // A tag says more than a date (RFC 9110, section 13.1.3).
-        let both = format!("if-none-match: \"x\"\r\nif-modified-since: {DATE}\r\n");
-        assert_eq!(decide(&both), Delivery::Whole);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+pub use outport_wire::conditions::ByteRange;
 use serde::{Deserialize, Serialize};
 
 use crate::exchange::Exchange;
@@ -220,22 +221,6 @@ pub enum Body {
     Value,
     /// The body that the upstream sends, untouched.
     Upstream,
-}
-
-/// A range of bytes, ends included (RFC 9110, section 14).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ByteRange {
-    /// The first byte.
-    pub first: u64,
-    /// The last byte; never before the first.
-    pub last: u64,
-}
-
-impl ByteRange {
-    /// The number of bytes, at least one.
-    pub const fn length(self) -> u64 {
-        self.last - self.first + 1
-    }
 }
 
 /// What to put into the cache.

@@ -136,7 +136,10 @@ impl Instances {
         moment: core::Moment,
     ) -> Result<convert::Step, StepError> {
         let moment = convert::moment(moment);
-        self.step(|instance| instance.edge.call_begin(&mut instance.store, request, moment))
+        self.step(|instance| {
+            instance.begun += 1;
+            instance.edge.call_begin(&mut instance.store, request, moment)
+        })
     }
 
     /// Goes on with an exchange.
@@ -184,7 +187,6 @@ impl Instances {
             *slot = Some(self.fresh().map_err(|error| error.to_string())?);
         }
         let Some(instance) = slot else { return Err("there is no instance".to_owned()) };
-        instance.begun += 1;
         instance.store.set_epoch_deadline(CALL_TICKS_MAX);
         call(instance).map_err(|error| format!("{error:#}"))
     }
