@@ -50,6 +50,7 @@ macro_rules! conformance_tests {
             who_waits_is_answered_by_the_leader
             a_leader_that_leaves_is_followed_by_one
             a_leader_that_vanishes_is_followed_by_one
+            fresh_is_given_to_all
             stale_is_given_to_all_and_led_by_one
             ranges_of_what_is_stored
             a_new_head_keeps_the_body
@@ -57,7 +58,8 @@ macro_rules! conformance_tests {
             what_is_forgotten_is_gone
             what_is_forgotten_is_not_brought_back
             values_are_read
-            allowances_are_spent_and_refill
+            allowances_are_spent
+            allowances_refill
             allowances_are_apart
             signatures
             an_upstream_answers
@@ -126,13 +128,20 @@ fn followed<S: Subject>(leave: impl FnOnce(&mut S, S::Ticket)) {
     assert_eq!(leading, 1);
 }
 
+/// A fresh response is given to everybody, and nobody renews it.
+pub fn fresh_is_given_to_all<S: Subject>() {
+    let mut subject = S::new(vec![]);
+    put(&mut subject, KEY, b"head", 60_000);
+    for _ in 0..2 {
+        let reader = look(&mut subject, KEY);
+        assert_eq!(looked(&mut subject, reader), Some(found(b"head", false, false, false)));
+    }
+}
+
 /// A stale response is given to everybody at once; one of them renews it.
 pub fn stale_is_given_to_all_and_led_by_one<S: Subject>() {
     let mut subject = S::new(vec![]);
-    put(&mut subject, KEY, b"head", 50);
-    let fresh = look(&mut subject, KEY);
-    assert_eq!(looked(&mut subject, fresh), Some(found(b"head", false, false, false)));
-    subject.wait(100);
+    put(&mut subject, KEY, b"head", 0);
     let first = look(&mut subject, KEY);
     assert_eq!(looked(&mut subject, first), Some(found(b"head", false, true, false)));
     let second = look(&mut subject, KEY);
@@ -226,17 +235,27 @@ pub fn values_are_read<S: Subject>() {
     assert_eq!(subject.outcome(reader), Some(Outcome::Value(None)));
 }
 
-/// A burst can be taken at once, no more, and comes back with time.
-pub fn allowances_are_spent_and_refill<S: Subject>() {
+/// A burst can be taken at once, and no more.
+pub fn allowances_are_spent<S: Subject>() {
     let mut subject = S::new(vec![]);
-    let allowance = Allowance { interval_us: 200_000, burst: 3 };
-    let allowed = |subject: &mut S| take(subject, "a", allowance).allowed;
-    assert_eq!([(); 4].map(|()| allowed(&mut subject)), [true, true, true, false]);
+    let allowance = Allowance { interval_us: 60_000_000, burst: 3 };
+    for remaining in [2, 1, 0] {
+        let taken = take(&mut subject, "a", allowance);
+        assert_eq!((taken.allowed, taken.remaining), (true, remaining));
+    }
     let refused = take(&mut subject, "a", allowance);
-    assert!(refused.remaining == 0 && (1..=200_000).contains(&refused.retry_us), "{refused:?}");
-    subject.wait(250);
-    assert!(allowed(&mut subject));
-    assert!(!allowed(&mut subject));
+    assert_eq!((refused.allowed, refused.remaining), (false, 0));
+    assert!((1..=60_000_000).contains(&refused.retry_us), "{refused:?}");
+}
+
+/// What was taken comes back with time.
+pub fn allowances_refill<S: Subject>() {
+    let mut subject = S::new(vec![]);
+    let allowance = Allowance { interval_us: 100_000, burst: 1 };
+    for _ in 0..3 {
+        assert!(take(&mut subject, "a", allowance).allowed);
+        subject.wait(150);
+    }
 }
 
 /// One taker's allowance is not another's.

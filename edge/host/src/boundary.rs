@@ -33,8 +33,7 @@ impl Boundary {
         mut fulfil: impl FnMut(Need) -> Outcome,
     ) -> Result<Reply, String> {
         let request = wit::Request { head, peer: peer.to_vec(), secure: false };
-        let mut step =
-            self.instances.begin(&request, moment).map_err(|error| error.to_string())?;
+        let mut step = self.instances.begin(&request, moment).map_err(|error| error.to_string())?;
         loop {
             let (state, needs) = match step {
                 Step::Reply(reply) => return Ok(reply),

@@ -382,7 +382,7 @@ mod tests {
                     head.extend_from_slice(&byte);
                 }
                 match answer {
-                    ScriptedAnswer::Silence => std::thread::sleep(Duration::from_secs(2)),
+                    ScriptedAnswer::Silence => std::thread::sleep(Duration::from_secs(60)),
                     ScriptedAnswer::Answer(answer) => {
                         write!(stream, "HTTP/1.1 {} x\r\n", answer.head.status).unwrap();
                         stream.write_all(&answer.head.fields).unwrap();

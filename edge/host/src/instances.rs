@@ -42,7 +42,8 @@ pub struct ComponentError(String);
 
 impl ComponentError {
     fn new(error: impl std::fmt::Display) -> Self {
-        Self(error.to_string())
+        // With its causes: the trap itself is one of them.
+        Self(format!("{error:#}"))
     }
 }
 
@@ -54,7 +55,7 @@ pub(crate) struct StepError(String);
 /// Compiles a component to what [`Instances::new`] takes. Only a program with the same wasmtime
 /// can use it.
 pub fn precompile(wasm: &[u8]) -> Result<Vec<u8>, ComponentError> {
-    engine(1)?.precompile_component(wasm).map_err(|error| ComponentError(format!("{error:#}")))
+    engine(1)?.precompile_component(wasm).map_err(ComponentError::new)
 }
 
 fn engine(instances_max: u32) -> Result<Engine, ComponentError> {
@@ -244,8 +245,7 @@ fn load(engine: &Engine, compiled: &[u8]) -> Result<Component, ComponentError> {
     // SAFETY: the bytes are native code and are believed, as this program itself is: they are
     // what `precompile` wrote, embedded into the program when it was built. wasmtime checks that
     // its own version and settings are those they were compiled with.
-    unsafe { Component::deserialize(engine, compiled) }
-        .map_err(|error| ComponentError(format!("{error:#}")))
+    unsafe { Component::deserialize(engine, compiled) }.map_err(ComponentError::new)
 }
 
 /// Moves the engine's epoch on for as long as the instances are there.
