@@ -241,7 +241,7 @@ fn counted(run: Run) -> Result<Outcome> {
     let mut counts = Counts::default();
     let status = run.watched(|line| counts.read(line))?;
     if counts == Counts::default() {
-        bail!("{shown} ran no test ({status})");
+        bail!("no test ran: {shown} ended with {status}");
     }
     Ok(Outcome::Counted(judged(counts, status.success())))
 }

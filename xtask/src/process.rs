@@ -5,6 +5,7 @@ use std::fmt;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -117,6 +118,26 @@ impl Run {
         }
     }
 
+    /// As [`Run::done`], showing what it says on standard error only if it fails or takes longer
+    /// than `patience`.
+    pub(crate) fn done_unseen(mut self, patience: Duration) -> Result<()> {
+        self.command.stdin(Stdio::null()).stdout(io::stderr()).stderr(Stdio::piped());
+        let mut child = self.command.spawn().with_context(|| format!("cannot run {self}"))?;
+        let (lines, said) = mpsc::channel();
+        if let Some(stderr) = child.stderr.take() {
+            std::thread::spawn(move || {
+                let all = BufReader::new(stderr).split(b'\n').map_while(Result::ok);
+                all.take_while(|line| lines.send(line.clone()).is_ok()).for_each(drop);
+            });
+        }
+        let unseen = show_after(&said, Instant::now() + patience);
+        let status = child.wait()?;
+        if !status.success() {
+            unseen.iter().for_each(|line| say(line));
+        }
+        self.check(status)
+    }
+
     /// Runs it and gives what it prints on standard output; an error if it fails.
     pub(crate) fn text(mut self) -> Result<String> {
         self.command.stdin(Stdio::null()).stderr(Stdio::piped());
@@ -164,6 +185,22 @@ impl fmt::Display for Run {
     }
 }
 
+// Shows lines once the moment has come; gives those that it never showed.
+fn show_after(lines: &Receiver<Vec<u8>>, moment: Instant) -> Vec<String> {
+    let mut kept = Vec::new();
+    loop {
+        let left = moment.saturating_duration_since(Instant::now());
+        match lines.recv_timeout(left.max(DEADLINE_POLL)) {
+            Ok(line) => kept.push(String::from_utf8_lossy(&line).into_owned()),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return kept,
+        }
+        if Instant::now() >= moment {
+            kept.drain(..).for_each(|line| say(&line));
+        }
+    }
+}
+
 fn is_set_by_cargo_run(name: &OsString) -> bool {
     name.to_str().is_some_and(|name| {
         name == "CARGO" || name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
@@ -196,6 +233,25 @@ mod tests {
             .unwrap();
         assert_eq!(passed, b"one\n\xfftwo");
         assert_eq!(seen, ["one", "\u{fffd}two"]);
+    }
+
+    #[test]
+    fn lines_are_kept_until_the_moment_comes() {
+        let said = |lines: &[&str]| {
+            let (send, said) = mpsc::channel();
+            lines.iter().for_each(|line| send.send(line.as_bytes().to_vec()).unwrap());
+            said
+        };
+        let later = Instant::now() + Duration::from_secs(3600);
+        assert_eq!(show_after(&said(&["a", "b"]), later), ["a", "b"]);
+        assert_eq!(show_after(&said(&["a line to be shown"]), Instant::now()), [""; 0]);
+    }
+
+    #[test]
+    fn an_unseen_program_fails_as_any_other() {
+        let patience = Duration::from_secs(60);
+        assert!(Run::new("true").done_unseen(patience).is_ok());
+        assert!(Run::new("false").done_unseen(patience).is_err());
     }
 
     #[test]
