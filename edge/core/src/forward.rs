@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn the_origin_believes_what_was_signed() {
-        let head = b"PATCH /uploads/x?a=b HTTP/1.1\r\n";
+        let head = b"PATCH /uploads/x?a=b HTTP/1.1\r\nhost: x\r\n";
         let alice = Identity::new("demo", "alice", Default::default()).unwrap();
         let key = config().edge_key;
         let fetch = to_origin(&guard(head).unwrap(), Some(&alice), &key, MOMENT, 1);

@@ -70,6 +70,10 @@ pub(crate) fn guard(head: &[u8]) -> Result<Guarded<'_>, Problem> {
     guard_target(head.target)?;
     let fields = FieldIndex::new(head.fields);
     guard_fields(&fields)?;
+    if fields.get("host").is_none() {
+        // RFC 9112, section 3.2: whose request it is must be said.
+        return Err(malformed("The field `host` is missing."));
+    }
     let (path, query) = match head.target.split_once('?') {
         Some((path, query)) => (path, Some(query)),
         None => (head.target, None),
@@ -174,7 +178,16 @@ mod tests {
     use super::*;
 
     fn kind(head: &str) -> Option<ProblemType> {
+        let head = format!("{head}host: x\r\n");
         guard(head.as_bytes()).err().map(|problem| problem.kind)
+    }
+
+    #[test]
+    fn whose_request_it_is() {
+        let missing = guard(b"GET / HTTP/1.1\r\naccept: */*\r\n").err();
+        assert_eq!(missing.map(|problem| problem.kind), Some(ProblemType::MalformedRequest));
+        assert_eq!(kind("GET / HTTP/1.1\r\nhost: y\r\n"), Some(ProblemType::MalformedRequest));
+        assert_eq!(kind("GET files HTTP/1.1\r\n"), Some(ProblemType::MalformedRequest));
     }
 
     #[test]

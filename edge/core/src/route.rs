@@ -182,7 +182,7 @@ mod tests {
             cache: false,
             limit: Some("none".into()),
         });
-        let head = format!("{method} {path} HTTP/1.1\r\n");
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: x\r\n");
         Routes::new(&config).unwrap().find(&guard(head.as_bytes()).unwrap(), &config)
     }
 

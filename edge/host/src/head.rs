@@ -1,18 +1,26 @@
 //! Between hyper's heads and the core's, which are bytes.
 
+use std::borrow::Cow;
+
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, Uri};
 use outport_edge_core::head::{FieldLines, RequestHead};
 
 /// A request's head as the core wants it.
 pub(crate) fn to_core<B>(request: &Request<B>) -> Vec<u8> {
-    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    // A target in authority form (RFC 9112, section 3.2.3) goes in as it is: it is the core's to
+    // refuse.
+    let target = match request.uri().path_and_query() {
+        Some(target) => Cow::Borrowed(target.as_str()),
+        None => Cow::Owned(request.uri().to_string()),
+    };
     let mut head = Vec::with_capacity(1024);
-    for part in [request.method().as_str(), " ", target, " HTTP/1.1\r\n"] {
+    for part in [request.method().as_str(), " ", target.as_ref(), " HTTP/1.1\r\n"] {
         head.extend_from_slice(part.as_bytes());
     }
     // HTTP/2 has the authority in the target (RFC 9113, section 8.3.1).
-    if let Some(authority) = request.uri().authority()
+    if request.version() == http::Version::HTTP_2
+        && let Some(authority) = request.uri().authority()
         && !request.headers().contains_key(http::header::HOST)
     {
         push(&mut head, "host", authority.as_str().as_bytes());
@@ -62,10 +70,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_target_that_is_no_path_stays_none() {
+        let request = Request::builder().uri("files").header("host", "x").body(()).unwrap();
+        assert_eq!(to_core(&request), b"GET files HTTP/1.1\r\nhost: x\r\n");
+    }
+
+    #[test]
     fn a_head_comes_back() {
         let request = Request::builder()
             .method("POST")
             .uri("http://example:1/a?b=c")
+            .version(http::Version::HTTP_2)
             .header("x-a", "1")
             .header("x-a", "2")
             .body(())

@@ -442,7 +442,7 @@ fn what_the_origin_says_stays_inside_where_it_must() {
 #[test]
 fn a_driver_that_confuses_its_outcomes_gets_no_file() {
     let mut world = World::new(Abilities::default());
-    let head = format!("GET {} HTTP/1.1\r\n", path());
+    let head = format!("GET {} HTTP/1.1\r\nhost: edge\r\n", path());
     let peer = "192.0.2.1".parse().unwrap();
     let request = Request { head: head.as_bytes(), peer, secure: false };
     let Step::Needs(exchange, _) = world.edge.begin(&request, world.driver.moment()) else {
