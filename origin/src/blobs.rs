@@ -7,14 +7,14 @@ use std::io;
 use std::ops::Range;
 use std::path::Path as FsPath;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt as _};
+use object_store::{MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt as _};
 use outport_wire::id::FileId;
 use tokio::time::Instant;
 
@@ -98,9 +98,12 @@ impl Blobs {
     ) -> object_store::Result<Option<End>> {
         let mut upload = self.store.put_multipart(&open.path).await?;
         let outcome = self.write_chunks(&mut *upload, open, first, intake).await;
-        match outcome {
-            Ok(Some(End::TooLong)) | Err(_) => upload.abort().await?,
-            Ok(_) => drop(upload.complete().await?),
+        if matches!(outcome, Ok(Some(End::TooLong)) | Err(_)) {
+            if let Err(error) = upload.abort().await {
+                tracing::warn!(path = %open.path, %error, "an unfinished part was not removed");
+            }
+        } else {
+            upload.complete().await?;
         }
         outcome
     }
@@ -146,10 +149,16 @@ impl Blobs {
         stream::iter(chunks)
             .map(move |(path, range)| {
                 let store = store.clone();
-                async move { store.get_range(&path, range).await }
+                async move { read_range(&*store, &path, range).await }
             })
             .buffered(READ_AHEAD_CHUNKS)
             .boxed()
+    }
+
+    /// Every part that is there, finished ones alone.
+    pub(crate) fn stored(&self) -> BoxStream<'static, object_store::Result<StoredPart>> {
+        let objects = self.store.list(None);
+        objects.try_filter_map(async |object| Ok(StoredPart::of(&object))).boxed()
     }
 
     /// Removes parts. What can't be removed is garbage that a later sweep may find.
@@ -164,6 +173,23 @@ impl Blobs {
                 }
             })
             .await;
+    }
+}
+
+/// A part that is there, whoever names it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StoredPart {
+    pub(crate) id: FileId,
+    pub(crate) nonce: u64,
+    pub(crate) modified: SystemTime,
+}
+
+impl StoredPart {
+    /// `None` for what is not ours.
+    fn of(object: &ObjectMeta) -> Option<Self> {
+        let (id, nonce) = object.location.filename()?.split_once('-')?;
+        let nonce = u64::from_str_radix(nonce, 16).ok()?;
+        Some(Self { id: id.parse().ok()?, nonce, modified: object.last_modified.into() })
     }
 }
 
@@ -195,6 +221,16 @@ fn path(id: FileId, nonce: u64) -> Path {
 
 /// 32² folders.
 const FOLDER_CHARS: usize = 2;
+
+/// Reads one range. The plural form is one step on a local disk, where the singular is two.
+async fn read_range(
+    store: &dyn ObjectStore,
+    path: &Path,
+    range: Range<u64>,
+) -> object_store::Result<Bytes> {
+    let mut read = store.get_ranges(path, &[range]).await?;
+    Ok(read.pop().unwrap_or_default())
+}
 
 /// Cuts a range into pieces of `bytes`, the last one aside.
 fn chunks(range: Range<u64>, bytes: u64) -> impl Iterator<Item = Range<u64>> {

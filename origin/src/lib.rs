@@ -20,6 +20,7 @@ mod name;
 mod record;
 mod server;
 mod store;
+mod sweep;
 
 pub use crate::config::{Config, Limits, Storage};
 pub use crate::server::{Origin, StartError};

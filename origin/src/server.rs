@@ -4,8 +4,9 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::routing::get;
@@ -19,14 +20,17 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use crate::blobs;
 use crate::config::{Config, Limits};
 use crate::http::{App, Tasks, router};
-use crate::meta::{EngineError, GroupCommit, RedbEngine};
+use crate::meta::{EngineError, FjallEngine, GroupCommit};
 use crate::metrics::Metrics;
 use crate::store::{PartPolicy, Store};
+use crate::sweep::sweep;
 
 /// The most that is read from a connection at once, and so the longest head of a request.
 const READ_BYTES_MAX: usize = 64 << 10;
 /// How long to wait after a connection could not be accepted, for want of file handles mostly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How far the times of files lag behind the clock: they are taken once in a tick of the kernel's.
+const FILE_CLOCK_GRAIN: Duration = Duration::from_millis(20);
 /// How long cut uploads may take to store what they have.
 const CUT_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -54,8 +58,10 @@ pub struct Origin {
     listener: TcpListener,
     metrics_listener: TcpListener,
     shutdown_deadline: Duration,
-    /// Ends when the last task is done.
-    alive: mpsc::Receiver<Infallible>,
+    /// Where parts are kept, and since when by this process.
+    blobs: (PathBuf, SystemTime),
+    /// Held while new work is taken; its other end sees when the last of it is done.
+    alive: (mpsc::Sender<Infallible>, mpsc::Receiver<Infallible>),
     /// Cuts what is still coming in.
     cut: watch::Sender<bool>,
 }
@@ -63,6 +69,7 @@ pub struct Origin {
 impl Origin {
     /// Opens the data folder and takes the addresses.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
+        let begun = SystemTime::now() - FILE_CLOCK_GRAIN;
         check(&config)?;
         let listen = async |address| {
             TcpListener::bind(address).await.map_err(|error| StartError::Listen(address, error))
@@ -70,10 +77,11 @@ impl Origin {
         let listener = listen(config.listen).await?;
         let metrics_listener = listen(config.metrics_listen).await?;
         let (cut, cut_seen) = watch::channel(false);
-        let (alive_held, alive) = mpsc::channel(1);
-        let app = open(&config, Tasks::new(alive_held, cut_seen))?;
-        let shutdown_deadline = config.shutdown_deadline;
-        Ok(Self { app, listener, metrics_listener, shutdown_deadline, alive, cut })
+        let alive = mpsc::channel(1);
+        let app = open(&config, Tasks::new(&alive.0, cut_seen))?;
+        let Config { shutdown_deadline, folder, .. } = config;
+        let blobs = (blobs_folder(&folder), begun);
+        Ok(Self { app, listener, metrics_listener, shutdown_deadline, blobs, alive, cut })
     }
 
     /// Where it answers.
@@ -89,7 +97,8 @@ impl Origin {
     /// Answers until `shutdown` is ready, then finishes what is under way. Uploads that are still
     /// coming at the deadline are cut; what arrived is stored before this returns.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { app, listener, metrics_listener, shutdown_deadline, mut alive, cut } = self;
+        let Self { app, listener, metrics_listener, shutdown_deadline, blobs, alive, cut } = self;
+        let sweeping = tokio::spawn(sweep_once(app.store.clone(), blobs));
         let limits = app.limits.clone();
         let metrics = tokio::spawn(serve_metrics(metrics_listener, app.metrics.clone()));
         let connections = GracefulShutdown::new();
@@ -102,11 +111,14 @@ impl Origin {
             tracing::warn!("uploads are cut");
         }
         cut.send_replace(true);
-        let done = async { while alive.recv().await.is_some() {} };
+        let (held, mut last) = alive;
+        drop(held);
+        let done = async { while last.recv().await.is_some() {} };
         if tokio::time::timeout(CUT_DEADLINE, done).await.is_err() {
             tracing::error!("some uploads did not end");
         }
         metrics.abort();
+        sweeping.abort();
     }
 }
 
@@ -126,9 +138,9 @@ fn check(config: &Config) -> Result<(), StartError> {
 
 fn open(config: &Config, tasks: Tasks) -> Result<App, StartError> {
     let folder_error = |error| StartError::Folder(config.folder.display().to_string(), error);
-    let blobs = blobs::local(&config.folder.join("blobs")).map_err(folder_error)?;
+    let blobs = blobs::local(&blobs_folder(&config.folder)).map_err(folder_error)?;
     let storage = &config.storage;
-    let engine = RedbEngine::open(config.folder.join("meta.redb"), storage.meta_cache_bytes)
+    let engine = FjallEngine::open(config.folder.join("meta"), storage.meta_cache_bytes)
         .map_err(StartError::Meta)?;
     let meta = GroupCommit::new(engine).map_err(folder_error)?;
     let metrics = Arc::new(Metrics::new(meta.stats()));
@@ -145,6 +157,17 @@ fn open(config: &Config, tasks: Tasks) -> Result<App, StartError> {
         metrics,
         tasks,
     })
+}
+
+fn blobs_folder(folder: &Path) -> PathBuf {
+    folder.join("blobs")
+}
+
+async fn sweep_once(store: Store, (folder, begun): (PathBuf, SystemTime)) {
+    match sweep(&store, folder, begun).await {
+        Ok(swept) => tracing::debug!(?swept, "parts were looked through"),
+        Err(error) => tracing::warn!(%error, "parts were not looked through"),
+    }
 }
 
 async fn accept(

@@ -20,7 +20,7 @@ use object_store::ObjectStore;
 use outport_wire::id::{FileId, Home};
 use outport_wire::identity::Identity;
 
-use crate::blobs::{Blobs, PartLimits};
+use crate::blobs::{Blobs, PartLimits, StoredPart};
 use crate::clock;
 use crate::full::is_full;
 use crate::intake::{End, Intake};
@@ -37,8 +37,16 @@ const LIST_ENTRIES_MAX: usize = 1000;
 /// logarithmic: about 600 for a TiB.
 const PART_FRACTION: u64 = 64;
 
-/// A file that is stored whole or not at all gains nothing from parts that are cut early.
-const WHOLE_PART_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
+/// The most parts of one upload: what a record can hold (see [`crate::meta::VALUE_BYTES_MAX`]) at 34
+/// bytes each. Only a client that sends very many small requests gets there.
+const PARTS_MAX: usize = 8192;
+/// A slow upload has its parts cut by their age. With every so many parts they may grow as old
+/// again, so that it takes more than a week to reach [`PARTS_MAX`] in this way.
+const PARTS_PER_AGE: u32 = 512;
+
+/// The oldest that any part grows. A file that is stored whole or not at all gains nothing from
+/// parts that are cut earlier.
+const PART_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// How parts are cut.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +82,9 @@ pub(crate) enum StoreError {
     /// A store failed; retry with backoff.
     #[error("the storage is unavailable: {0}")]
     Unavailable(String),
+    /// A store failed while it wrote, and the change may still be made. Look before a retry.
+    #[error("the storage can't tell whether it stored: {0}")]
+    Uncertain(String),
     /// Too many others change the same record. Retry.
     #[error("the record is changed by others all the time")]
     Contended,
@@ -94,6 +105,9 @@ pub(crate) enum AppendError {
     /// The body was longer than announced. Its last part was thrown away.
     #[error("the body is longer than announced; the upload is at byte {offset}")]
     TooLong { offset: u64 },
+    /// The upload has come in too many pieces; it can't be ended.
+    #[error("an upload can have {PARTS_MAX} pieces; begin anew and send larger ones")]
+    TooManyParts,
     /// The body broke off. What arrived is durable up to `offset`.
     #[error("the body broke off; the upload is at byte {offset}")]
     Cut { offset: u64 },
@@ -172,7 +186,8 @@ impl Store {
             (Err(error), _) => Err(error.into()),
             (_, Err(error)) => Err(error),
         };
-        if created.is_err() && !self.may_exist(id).await {
+        // While it is not certain that there is no record, the parts stay: a sweep will tell.
+        if !matches!(created, Ok(_) | Err(AppendError::Store(StoreError::Uncertain(_)))) {
             self.blobs.remove(id, &parts).await;
             self.unlist(owner, id).await;
         }
@@ -187,8 +202,12 @@ impl Store {
         intake: &mut Intake,
     ) -> Result<Held, AppendError> {
         loop {
-            let limits = self.part_limits(held.record.offset());
-            let written = self.blobs.write(held.id, intake, limits).await.map_err(blob_error)?;
+            if held.record.parts.len() >= PARTS_MAX {
+                return Err(AppendError::TooManyParts);
+            }
+            let limits = self.part_limits(held.record.offset(), held.record.parts.len());
+            let written =
+                self.blobs.write(held.id, intake, limits).await.map_err(StoreError::from)?;
             if let Some(part) = written.part {
                 held = self.commit_part(held, part).await?;
             }
@@ -207,8 +226,7 @@ impl Store {
         let Some(Entry { version, value }) = self.meta.get(record_key(id)).await? else {
             return Ok(None);
         };
-        let record =
-            Record::from_bytes(&value).map_err(|error| StoreError::Fault(error.to_string()))?;
+        let record = read_record(&value)?;
         let held = Held { id, record, version };
         Ok((!held.record.file_record().is_expired(clock::unix_s())).then_some(held))
     }
@@ -293,15 +311,33 @@ impl Store {
         self.blobs.read(id, stretches)
     }
 
+    /// Every part that is there, for a sweep.
+    pub(crate) fn stored_parts(&self) -> BoxStream<'static, Result<StoredPart, StoreError>> {
+        self.blobs.stored().map_err(StoreError::from).boxed()
+    }
+
+    /// Whether the record of a file names a part.
+    pub(crate) async fn names(&self, id: FileId, nonce: u64) -> Result<bool, StoreError> {
+        let Some(entry) = self.meta.get(record_key(id)).await? else { return Ok(false) };
+        let record = read_record(&entry.value)?;
+        Ok(record.parts.iter().any(|part| part.nonce == nonce))
+    }
+
+    /// Removes a part that no record names.
+    pub(crate) async fn remove_part(&self, id: FileId, nonce: u64) {
+        self.blobs.remove(id, &[Part { bytes: 0, nonce }]).await;
+    }
+
     fn new_id(&self, owner: &Identity) -> FileId {
         let home = Home::of(self.region, &owner.tenant, &owner.subject);
         FileId::new(home, clock::unix_ms(), rand::random())
     }
 
-    fn part_limits(&self, offset: u64) -> PartLimits {
+    fn part_limits(&self, offset: u64, parts: usize) -> PartLimits {
         let policy = self.parts;
         let bytes_max = (offset / PART_FRACTION).max(policy.bytes_min).min(policy.bytes_max);
-        PartLimits { bytes_max, age_max: policy.age_max }
+        let ages = 1 + u32::try_from(parts).unwrap_or(u32::MAX) / PARTS_PER_AGE;
+        PartLimits { bytes_max, age_max: policy.age_max.saturating_mul(ages).min(PART_AGE_MAX) }
     }
 
     async fn write_parts(
@@ -312,8 +348,8 @@ impl Store {
     ) -> Result<(), AppendError> {
         let mut offset = 0;
         loop {
-            let limits = PartLimits { age_max: WHOLE_PART_AGE_MAX, ..self.part_limits(offset) };
-            let written = self.blobs.write(id, intake, limits).await.map_err(blob_error)?;
+            let limits = PartLimits { age_max: PART_AGE_MAX, ..self.part_limits(offset, 0) };
+            let written = self.blobs.write(id, intake, limits).await.map_err(StoreError::from)?;
             if let Some(part) = written.part {
                 offset += part.bytes;
                 parts.push(part);
@@ -355,18 +391,22 @@ impl Store {
         part: Part,
     ) -> Result<Held, (AppendError, Unreferenced)> {
         let expected = held.record.offset();
+        let mut certain = true;
         for _ in 0..CHANGE_ATTEMPTS_MAX {
             held.record.parts.push(part);
             match self.replace(&held).await {
                 Ok(version) => return Ok(Held { version, ..held }),
-                Err(MetaError::Conflict | MetaError::Uncertain(_)) => {}
-                Err(error) => return Err((StoreError::from(error).into(), Unreferenced(true))),
+                Err(MetaError::Conflict) => {}
+                Err(MetaError::Uncertain(_)) => certain = false,
+                Err(error) => return Err((StoreError::from(error).into(), Unreferenced(certain))),
             }
             let now = match self.load(held.id).await {
                 Ok(Some(now)) => now,
                 Ok(None) => return Err((AppendError::Gone, Unreferenced(true))),
                 Err(error) => return Err((error.into(), Unreferenced(false))),
             };
+            // What expected a state that is past will never be made.
+            certain |= now.version != held.version;
             held = now;
             // After an uncertain write, it may be there already.
             if held.record.parts.contains(&part) {
@@ -377,7 +417,7 @@ impl Store {
                 return Err((AppendError::OffsetMismatch { expected }, Unreferenced(true)));
             }
         }
-        Err((StoreError::Contended.into(), Unreferenced(true)))
+        Err((StoreError::Contended.into(), Unreferenced(certain)))
     }
 
     async fn list_entry(&self, owner: &Identity, id: FileId) -> Result<(), StoreError> {
@@ -405,11 +445,6 @@ impl Store {
         }
     }
 
-    /// Whether there is a record, as far as can be known.
-    async fn may_exist(&self, id: FileId) -> bool {
-        !matches!(self.meta.get(record_key(id)).await, Ok(None))
-    }
-
     async fn remove_remains(&self, held: &Held) {
         let Record { tenant, owner, parts, .. } = &held.record;
         if let Ok(owner) = Identity::new(tenant, owner, Default::default()) {
@@ -421,6 +456,10 @@ impl Store {
 
 /// Whether it is certain that no record names a part.
 struct Unreferenced(bool);
+
+fn read_record(value: &[u8]) -> Result<Record, StoreError> {
+    Record::from_bytes(value).map_err(|error| StoreError::Fault(error.to_string()))
+}
 
 fn record_key(id: FileId) -> Key {
     Key::new(format!("file/{id}"), "record")
@@ -442,10 +481,10 @@ fn listed_id(key: &[u8]) -> Option<FileId> {
     std::str::from_utf8(id).ok()?.parse().ok()
 }
 
-fn blob_error(error: object_store::Error) -> AppendError {
-    let error =
-        if is_full(&error) { StoreError::Full } else { StoreError::Unavailable(error.to_string()) };
-    AppendError::Store(error)
+impl From<object_store::Error> for StoreError {
+    fn from(error: object_store::Error) -> Self {
+        if is_full(&error) { Self::Full } else { Self::Unavailable(error.to_string()) }
+    }
 }
 
 impl From<MetaError> for StoreError {
@@ -454,9 +493,8 @@ impl From<MetaError> for StoreError {
             MetaError::Full(_) => Self::Full,
             MetaError::Conflict => Self::Contended,
             MetaError::TooLarge(_) => Self::Fault(error.to_string()),
-            MetaError::Unavailable(source) | MetaError::Uncertain(source) => {
-                Self::Unavailable(format!("{error}: {source}"))
-            }
+            MetaError::Unavailable(source) => Self::Unavailable(format!("{error}: {source}")),
+            MetaError::Uncertain(source) => Self::Uncertain(format!("{error}: {source}")),
         }
     }
 }
@@ -466,3 +504,6 @@ impl<E> From<StoreError> for ChangeError<E> {
         Self::Store(error)
     }
 }
+
+#[cfg(test)]
+mod tests;

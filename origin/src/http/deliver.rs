@@ -6,14 +6,15 @@ use axum::extract::State;
 use axum::response::Response;
 use futures::{StreamExt as _, TryStreamExt as _};
 use http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_MATCH,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, response};
+use outport_wire::conditions::{ByteRange, Conditions, Delivery, Representation};
 use outport_wire::file::FILE_HEADER;
 use outport_wire::problem::ProblemType;
 
 use super::App;
-use super::conditional::{Answer, Representation, answer};
 use super::failure::Failure;
 use super::field::Id;
 use crate::clock;
@@ -33,40 +34,52 @@ pub(crate) async fn deliver(
 ) -> Result<Response, Failure> {
     let held = app.store.load(id).await?.filter(|held| held.record.is_complete());
     let held = held.ok_or_else(Failure::not_found)?;
-    let etag = etag(id);
-    let Record { created_s: modified, length, .. } = held.record;
-    let file = Representation { etag: &etag, modified, length };
-    let common = common_fields(&held.record, &etag);
+    let (etag, last_modified) = (etag(id), clock::http_date(held.record.created_s));
+    let length = held.record.length;
+    let file = Representation { etag: &etag, last_modified: &last_modified, length };
+    let common = common_fields(&held.record, file);
     let is_get = method == Method::GET;
-    let (status, range) = match answer(&headers, file, is_get) {
-        Answer::Whole => (StatusCode::OK, 0..length),
-        Answer::Partial(range) => (StatusCode::PARTIAL_CONTENT, range),
-        Answer::NotModified => {
+    let (head, range) = match Delivery::decide(&conditions(&headers, is_get), file) {
+        Delivery::Whole => (common.status(StatusCode::OK), 0..length),
+        Delivery::Part(ByteRange { first, last }) => {
+            let content_range = format!("bytes {first}-{last}/{length}");
+            let head = common.status(StatusCode::PARTIAL_CONTENT);
+            (head.header(CONTENT_RANGE, content_range), first..last + 1)
+        }
+        Delivery::NotModified => {
             return finish(common.status(StatusCode::NOT_MODIFIED), Body::empty());
         }
-        Answer::PreconditionFailed => {
+        Delivery::PreconditionFailed => {
             return Err(Failure::new(ProblemType::PreconditionFailed, "the file is another"));
         }
-        Answer::NotSatisfiable => return not_satisfiable(length),
+        Delivery::RangeNotSatisfiable => return not_satisfiable(length),
     };
-    let mut head = common
-        .status(status)
+    let head = head
         .header(CONTENT_TYPE, &held.record.media_type)
         .header(CONTENT_LENGTH, range.end - range.start)
         .header(ACCEPT_RANGES, "bytes");
-    if status == StatusCode::PARTIAL_CONTENT {
-        let content_range = format!("bytes {}-{}/{length}", range.start, range.end - 1);
-        head = head.header(CONTENT_RANGE, content_range);
-    }
     let body = if is_get { content(&app, &held, range).await? } else { Body::empty() };
     finish(head, body)
 }
 
+/// The request's conditions. Ranges are for a GET alone.
+fn conditions(headers: &HeaderMap, is_get: bool) -> Conditions<'_> {
+    let field = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    Conditions {
+        if_match: field(IF_MATCH),
+        if_unmodified_since: field(IF_UNMODIFIED_SINCE),
+        if_none_match: field(IF_NONE_MATCH),
+        if_modified_since: field(IF_MODIFIED_SINCE),
+        if_range: field(IF_RANGE),
+        range: field(RANGE).filter(|_| is_get),
+    }
+}
+
 /// What every answer about the file carries, a 304 included.
-fn common_fields(record: &Record, etag: &str) -> response::Builder {
+fn common_fields(record: &Record, file: Representation<'_>) -> response::Builder {
     Response::builder()
-        .header(ETAG, etag)
-        .header(LAST_MODIFIED, clock::http_date(record.created_s))
+        .header(ETAG, file.etag)
+        .header(LAST_MODIFIED, file.last_modified)
         .header(CACHE_CONTROL, CACHEABLE)
         .header(HeaderName::from_static(FILE_HEADER), record.file_record().encode())
 }
@@ -77,7 +90,7 @@ async fn content(app: &App, held: &Held, range: std::ops::Range<u64>) -> Result<
     let mut chunks = app.store.read(held.id, held.record.stretches(range));
     let first = match chunks.next().await {
         None => return Ok(Body::empty()),
-        Some(first) => first.map_err(|error| StoreError::Unavailable(error.to_string()))?,
+        Some(first) => first.map_err(StoreError::from)?,
     };
     let metrics = app.metrics.clone();
     let whole = futures::stream::iter([Ok(first)]).chain(chunks);

@@ -87,7 +87,7 @@ impl From<StoreError> for Failure {
                 ProblemType::StorageFull,
                 "what was acknowledged is safe; go on when there is space again",
             ),
-            StoreError::Unavailable(cause) => {
+            StoreError::Unavailable(cause) | StoreError::Uncertain(cause) => {
                 tracing::error!(%cause, "the storage failed");
                 Self::new(ProblemType::Overloaded, "the storage is unavailable; try again")
             }
@@ -103,6 +103,7 @@ impl From<AppendError> for Failure {
         let (kind, offset) = match error {
             AppendError::Gone => return Self::not_found(),
             AppendError::Store(error) => return error.into(),
+            AppendError::TooManyParts => return Self::new(ProblemType::TooLarge, detail),
             AppendError::OffsetMismatch { expected } => (ProblemType::OffsetMismatch, expected),
             AppendError::TooLong { offset } => (ProblemType::BodyTooLong, offset),
             AppendError::Cut { offset } => (ProblemType::BodyTooShort, offset),

@@ -1,7 +1,6 @@
 //! The origin's HTTP interface: routes, and what they share.
 
 mod caller;
-mod conditional;
 mod deliver;
 mod document;
 mod failure;
@@ -53,22 +52,25 @@ impl App {
 /// Work that is to be finished though its client went away.
 #[derive(Clone, Debug)]
 pub(crate) struct Tasks {
-    /// Held by each of them; whoever has the other end sees when the last is done.
-    alive: mpsc::Sender<Infallible>,
+    /// Held by each of them while it runs; whoever has the other end sees when the last is done.
+    alive: mpsc::WeakSender<Infallible>,
     /// Becomes true when bodies that are still coming are to be cut.
     cut: watch::Receiver<bool>,
 }
 
 impl Tasks {
-    pub(crate) fn new(alive: mpsc::Sender<Infallible>, cut: watch::Receiver<bool>) -> Self {
-        Self { alive, cut }
+    /// Takes work for as long as somebody holds `alive`.
+    pub(crate) fn new(alive: &mpsc::Sender<Infallible>, cut: watch::Receiver<bool>) -> Self {
+        Self { alive: alive.downgrade(), cut }
     }
 
     async fn finish<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, Failure> {
-        let alive = self.alive.clone();
+        let alive = self.alive.upgrade().ok_or_else(|| {
+            Failure::new(ProblemType::Overloaded, "the origin is shutting down; try again")
+        })?;
         let task = tokio::spawn(async move {
             let _alive = alive;
             work.await

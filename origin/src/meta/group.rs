@@ -9,10 +9,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::{Entry, Key, Meta, MetaError, SCAN_ENTRIES_MAX, Version, check_sizes};
 
@@ -22,6 +24,10 @@ const QUEUE_JOBS_MAX: usize = 1024;
 const GROUP_JOBS_MAX: usize = 512;
 /// No operation joins a commit that holds as many bytes of values as this.
 const GROUP_BYTES_MAX: usize = 8 << 20;
+
+/// How long a caller waits for a place in the queue, and as long again for its commit. A disk that
+/// takes longer is as good as none.
+const WRITE_WAIT_MAX: Duration = Duration::from_secs(15);
 
 /// What an engine keeps under a key: the version and, behind it, the value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,8 +132,15 @@ impl<E: Engine> GroupCommit<E> {
         let (answer, answered) = oneshot::channel();
         let job = Job { key: storage_key(&key.partition, &key.key), task, answer };
         let queue = self.queue.as_ref().ok_or_else(|| unavailable(Ended))?;
-        queue.send(job).await.map_err(|_| unavailable(Ended))?;
-        answered.await.map_err(|_| MetaError::Uncertain(Arc::new(Ended)))?
+        match timeout(WRITE_WAIT_MAX, queue.send(job)).await {
+            Ok(sent) => sent.map_err(|_| unavailable(Ended))?,
+            Err(elapsed) => return Err(unavailable(elapsed)),
+        }
+        match timeout(WRITE_WAIT_MAX, answered).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(MetaError::Uncertain(Arc::new(Ended))),
+            Err(elapsed) => Err(MetaError::Uncertain(Arc::new(elapsed))),
+        }
     }
 
     async fn read<T: Send + 'static>(

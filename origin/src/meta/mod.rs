@@ -11,18 +11,18 @@
 
 #[cfg(test)]
 mod conformance;
+mod fjall;
 mod group;
 mod memory;
-mod redb;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
+pub use self::fjall::FjallEngine;
 pub use self::group::{Change, Engine, EngineError, GroupCommit, GroupStats, Stored};
 pub use self::memory::MemoryMeta;
-pub use self::redb::RedbEngine;
 
 /// The longest partition name, in bytes.
 pub const PARTITION_BYTES_MAX: usize = 1024;

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::support::{Running, bytes, file_of};
+use crate::support::{Running, bytes, file_of, parts_in};
 
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
@@ -48,4 +48,42 @@ async fn a_restart_keeps_everything() {
     let again = Running::start_in(folder, |_| {}).await;
     assert_eq!(again.alice().get(&file, &[]).await.expect(200).body, "x");
     assert_eq!(again.alice().get("/files", &[]).await.json()["files"][0]["name"], "a");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_names_is_swept() {
+    let origin = Running::start().await;
+    let alice = origin.alice();
+    let file = alice.store("name=a", bytes(10_000)).await;
+    let upload = alice.begin(10_000, "").await;
+    alice.patch(&upload, 0, bytes(5_000)).await.expect(204);
+    let folder = origin.stop().await;
+
+    let named = parts_in(folder.path());
+    let blobs = folder.path().join("blobs");
+    let id = file.strip_prefix("/files/").unwrap();
+    let put = |id: &str, rest: &str| {
+        let shelf = blobs.join(&id[id.len() - 2..]);
+        std::fs::create_dir_all(&shelf).unwrap();
+        std::fs::write(shelf.join(format!("{id}{rest}")), "x").unwrap();
+        shelf
+    };
+    put(id, "-0000000000000001");
+    put(id, "-0000000000000002#1");
+    put("0000000000000000000000000A", "-0000000000000001");
+    let foreign = put(id, "-is-not-ours").join(format!("{id}-is-not-ours"));
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+
+    let again = Running::start_in(folder, |_| {}).await;
+    for _ in 0..200 {
+        if parts_in(again.folder.path()) == named + 1 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!(parts_in(again.folder.path()), named + 1);
+    assert!(foreign.exists());
+    let alice = again.alice();
+    assert!(alice.get(&file, &[]).await.expect(200).body == bytes(10_000));
+    assert_eq!(alice.offset(&upload).await, 5_000);
 }

@@ -1,0 +1,373 @@
+//! What becomes of an upload when a disk is full, a store fails, or somebody else is faster.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::io::ErrorKind;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use futures::future::{BoxFuture, FutureExt as _};
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result as BlobResult, UploadPart,
+};
+use outport_wire::file::Visibility;
+use outport_wire::identity::Scopes;
+use tokio::sync::watch;
+
+use super::*;
+use crate::meta::MemoryMeta;
+
+const CHUNK_BYTES: u64 = 1 << 10;
+const PART_BYTES: usize = 4 << 10;
+
+/// A store over a disk of limited size, and metadata that fails as it is told.
+struct Scene {
+    store: Store,
+    disk: Arc<SmallDisk>,
+    meta: Arc<FailingMeta>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let disk = Arc::new(SmallDisk::default());
+        let meta = Arc::new(FailingMeta::default());
+        let parts = PartPolicy {
+            bytes_min: PART_BYTES as u64,
+            bytes_max: 1 << 30,
+            age_max: Duration::from_secs(60),
+        };
+        let store = Store::new(meta.clone(), disk.clone(), CHUNK_BYTES, 0, parts);
+        Self { store, disk, meta }
+    }
+
+    async fn begin(&self, length: usize) -> Held {
+        self.store.begin(&alice(), description(), length as u64).await.unwrap()
+    }
+
+    async fn append(&self, held: &Held, body: &[u8]) -> Result<Held, AppendError> {
+        self.store.append(held.clone(), &mut intake(body)).await
+    }
+
+    async fn offset(&self, held: &Held) -> usize {
+        self.store.load(held.id).await.unwrap().unwrap().record.offset() as usize
+    }
+
+    async fn content(&self, held: &Held) -> Vec<u8> {
+        let held = self.store.load(held.id).await.unwrap().unwrap();
+        let stretches = held.record.stretches(0..held.record.offset());
+        let chunks: Vec<_> = self.store.read(held.id, stretches).try_collect().await.unwrap();
+        chunks.concat()
+    }
+
+    async fn parts(&self) -> usize {
+        self.disk.inner.list(None).count().await
+    }
+}
+
+fn alice() -> Identity {
+    Identity::new("demo", "alice", Scopes::all()).unwrap()
+}
+
+fn description() -> Description {
+    Description {
+        name: "a".into(),
+        media_type: "text/plain".into(),
+        visibility: Visibility::Private,
+        metadata: BTreeMap::new(),
+        tus_metadata: None,
+    }
+}
+
+fn intake(body: &[u8]) -> Intake {
+    let pieces: Vec<_> = body.chunks(700).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+    let (_keep, shutdown) = watch::channel(false);
+    Intake::new(stream::iter(pieces).boxed(), u64::MAX, Duration::from_secs(60), shutdown)
+}
+
+fn bytes(length: usize) -> Vec<u8> {
+    (0..length).map(|place| (place * 31 + place / 251) as u8).collect()
+}
+
+#[tokio::test]
+async fn a_full_disk_loses_nothing_that_was_acknowledged() {
+    let scene = Scene::new();
+    let content = bytes(30_000);
+    let held = scene.begin(content.len()).await;
+    for room in [PART_BYTES + 100, 100, 2 * PART_BYTES] {
+        scene.disk.room.store(room, Ordering::Relaxed);
+        let offset = scene.offset(&held).await;
+        let now = scene.store.load(held.id).await.unwrap().unwrap();
+        let full = scene.append(&now, &content[offset..]).await;
+        assert!(matches!(full, Err(AppendError::Store(StoreError::Full))), "{full:?}");
+        let grown = scene.offset(&held).await - offset;
+        assert_eq!(grown, room / PART_BYTES * PART_BYTES, "whole parts are kept");
+        assert!(scene.content(&held).await == content[..offset + grown]);
+    }
+    scene.disk.room.store(usize::MAX, Ordering::Relaxed);
+    let now = scene.store.load(held.id).await.unwrap().unwrap();
+    let offset = scene.offset(&held).await;
+    scene.append(&now, &content[offset..]).await.unwrap();
+    assert!(scene.content(&held).await == content);
+}
+
+#[tokio::test]
+async fn a_whole_file_on_a_full_disk_leaves_nothing() {
+    let scene = Scene::new();
+    scene.disk.room.store(10_000, Ordering::Relaxed);
+    let body = &mut intake(&bytes(30_000));
+    let full = scene.store.store_whole(&alice(), description(), body).await;
+    assert!(matches!(full, Err(AppendError::Store(StoreError::Full))), "{full:?}");
+    assert_eq!(scene.parts().await, 0);
+    let partition = list_partition("demo", "alice");
+    assert_eq!(scene.meta.inner.scan(partition, None, 10).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn full_metadata_takes_no_part() {
+    let scene = Scene::new();
+    let held = scene.begin(10).await;
+    scene.meta.fail([Failing::Full]);
+    let full = scene.append(&held, b"01234").await;
+    assert!(matches!(full, Err(AppendError::Store(StoreError::Full))), "{full:?}");
+    assert_eq!((scene.offset(&held).await, scene.parts().await), (0, 0));
+    scene.append(&held, b"0123456789").await.unwrap();
+}
+
+#[tokio::test]
+async fn an_uncertain_commit_is_looked_after() {
+    for happened in [Failing::UncertainDone, Failing::UncertainNotDone] {
+        let scene = Scene::new();
+        let held = scene.begin(10).await;
+        scene.meta.fail([happened]);
+        let held = scene.append(&held, b"01234").await.unwrap();
+        scene.append(&held, b"56789").await.unwrap();
+        assert_eq!(scene.content(&held).await, b"0123456789");
+        assert_eq!(scene.parts().await, 2, "no part is there twice");
+    }
+}
+
+#[tokio::test]
+async fn an_append_survives_a_change_of_the_name() {
+    let scene = Scene::new();
+    let held = scene.begin(10).await;
+    let renamed = scene.store.change(held.id, |record| {
+        record.name = "b".into();
+        Ok::<_, ()>(())
+    });
+    renamed.await.unwrap();
+    let done = scene.append(&held, b"0123456789").await.unwrap();
+    assert_eq!((done.record.name.as_str(), done.record.is_complete()), ("b", true));
+}
+
+#[tokio::test]
+async fn the_loser_of_a_race_leaves_nothing() {
+    let scene = Scene::new();
+    let held = scene.begin(10).await;
+    scene.append(&held, b"01234").await.unwrap();
+    let lost = scene.append(&held, b"xxxxxxxx").await;
+    assert!(matches!(lost, Err(AppendError::OffsetMismatch { expected: 5 })), "{lost:?}");
+    assert_eq!((scene.content(&held).await, scene.parts().await), (b"01234".to_vec(), 1));
+}
+
+#[tokio::test]
+async fn an_append_to_what_was_removed_leaves_nothing() {
+    let scene = Scene::new();
+    let held = scene.begin(10).await;
+    scene.store.remove(held.id, |_| Ok::<_, ()>(())).await.unwrap();
+    let gone = scene.append(&held, b"01234").await;
+    assert!(matches!(gone, Err(AppendError::Gone)), "{gone:?}");
+    assert_eq!(scene.parts().await, 0);
+}
+
+#[tokio::test]
+async fn parts_grow_with_the_upload() {
+    let scene = Scene::new();
+    let bytes_max = |offset| scene.store.part_limits(offset, 0).bytes_max;
+    assert_eq!(bytes_max(0), PART_BYTES as u64);
+    assert_eq!(bytes_max(64 << 20), 1 << 20);
+    assert_eq!(bytes_max(1 << 50), 1 << 30);
+    let age_s = |parts| scene.store.part_limits(0, parts).age_max.as_secs();
+    assert_eq!((age_s(0), age_s(511), age_s(512), age_s(5120)), (60, 60, 120, 660));
+    assert_eq!(age_s(usize::MAX), 24 * 3600);
+}
+
+#[tokio::test]
+async fn the_largest_record_fits_the_metadata() {
+    let scene = Scene::new();
+    let held = scene.begin(usize::MAX).await;
+    let full = scene.store.change(held.id, |record| {
+        record.parts = vec![Part { bytes: 1 << 30, nonce: u64::MAX }; PARTS_MAX];
+        record.metadata = BTreeMap::from([("k".into(), "\u{1}".repeat(8 << 10))]);
+        record.tus_metadata = Some("x".repeat(11 << 10));
+        Ok::<_, ()>(())
+    });
+    let held = full.await.unwrap();
+    let refused = scene.append(&held, b"x").await;
+    assert!(matches!(refused, Err(AppendError::TooManyParts)), "{refused:?}");
+}
+
+/// What becomes of a write.
+#[derive(Clone, Copy)]
+enum Failing {
+    Full,
+    UncertainDone,
+    UncertainNotDone,
+}
+
+#[derive(Default)]
+struct FailingMeta {
+    inner: MemoryMeta,
+    next: Mutex<VecDeque<Failing>>,
+}
+
+impl FailingMeta {
+    fn fail(&self, next: impl Into<VecDeque<Failing>>) {
+        *self.next.lock().unwrap() = next.into();
+    }
+}
+
+impl Meta for FailingMeta {
+    fn get(&self, key: Key) -> BoxFuture<'_, Result<Option<Entry>, MetaError>> {
+        self.inner.get(key)
+    }
+
+    fn put(
+        &self,
+        key: Key,
+        value: Bytes,
+        expected: Option<Version>,
+    ) -> BoxFuture<'_, Result<Version, MetaError>> {
+        let cause = || Arc::new(std::io::Error::other("told to"));
+        let failing = self.next.lock().unwrap().pop_front();
+        async move {
+            match failing {
+                None => self.inner.put(key, value, expected).await,
+                Some(Failing::Full) => Err(MetaError::Full(cause())),
+                Some(Failing::UncertainNotDone) => Err(MetaError::Uncertain(cause())),
+                Some(Failing::UncertainDone) => {
+                    self.inner.put(key, value, expected).await?;
+                    Err(MetaError::Uncertain(cause()))
+                }
+            }
+        }
+        .boxed()
+    }
+
+    fn delete(&self, key: Key, expected: Version) -> BoxFuture<'_, Result<(), MetaError>> {
+        self.inner.delete(key, expected)
+    }
+
+    fn scan(
+        &self,
+        partition: Bytes,
+        after: Option<Bytes>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(Bytes, Entry)>, MetaError>> {
+        self.inner.scan(partition, after, limit)
+    }
+}
+
+/// A blob store that is full after `room` bytes more.
+#[derive(Debug)]
+struct SmallDisk {
+    inner: InMemory,
+    room: Arc<AtomicUsize>,
+}
+
+impl Default for SmallDisk {
+    fn default() -> Self {
+        Self { inner: InMemory::new(), room: Arc::new(AtomicUsize::new(usize::MAX)) }
+    }
+}
+
+impl fmt::Display for SmallDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a small disk")
+    }
+}
+
+fn take_room(room: &AtomicUsize, bytes: usize) -> BlobResult<()> {
+    let taken =
+        room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |room| room.checked_sub(bytes));
+    taken.map(drop).map_err(|_| object_store::Error::Generic {
+        store: "small disk",
+        source: Box::new(std::io::Error::from(ErrorKind::StorageFull)),
+    })
+}
+
+#[async_trait]
+impl ObjectStore for SmallDisk {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        opts: PutOptions,
+    ) -> BlobResult<PutResult> {
+        take_room(&self.room, payload.content_length())?;
+        self.inner.put_opts(location, payload, opts).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        opts: PutMultipartOptions,
+    ) -> BlobResult<Box<dyn MultipartUpload>> {
+        let inner = self.inner.put_multipart_opts(location, opts).await?;
+        Ok(Box::new(SmallUpload { inner, room: self.room.clone(), taken: 0 }))
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> BlobResult<GetResult> {
+        self.inner.get_opts(location, options).await
+    }
+
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, BlobResult<Path>>,
+    ) -> BoxStream<'static, BlobResult<Path>> {
+        self.inner.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, BlobResult<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> BlobResult<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> BlobResult<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
+
+#[derive(Debug)]
+struct SmallUpload {
+    inner: Box<dyn MultipartUpload>,
+    room: Arc<AtomicUsize>,
+    taken: usize,
+}
+
+#[async_trait]
+impl MultipartUpload for SmallUpload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        let bytes = data.content_length();
+        if let Err(error) = take_room(&self.room, bytes) {
+            return async move { Err(error) }.boxed();
+        }
+        self.taken += bytes;
+        self.inner.put_part(data)
+    }
+
+    async fn complete(&mut self) -> BlobResult<PutResult> {
+        self.inner.complete().await
+    }
+
+    async fn abort(&mut self) -> BlobResult<()> {
+        self.room.fetch_add(self.taken, Ordering::Relaxed);
+        self.inner.abort().await
+    }
+}
