@@ -39,7 +39,8 @@ pub(crate) fn run(mut args: impl Iterator<Item = String>) -> Result<()> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     // For the workers of nginx, who may run as another user.
     let readable = Permissions::from_mode(0o755);
-    let folder = tempfile::Builder::new().prefix("outport-").permissions(readable).tempdir()?;
+    let folder =
+        tempfile::Builder::new().prefix("outport-bench-").permissions(readable).tempdir()?;
     let lineup = runtime.block_on(contenders::start(folder.path()))?;
     let load = Load::new(folder.path())?;
     let verify = |contender: &Contender| runtime.block_on(contender.verify());
