@@ -11,9 +11,10 @@ use anyhow::{Result, bail};
 
 const USAGE: &str = "usage: outport-bench [NAME [ARGS...]]
 
-call                               what one decision costs at the component's boundary
-edge                               a small file from the cache, beside nginx and wasmtime serve
-meta [--folder DIR] [--seconds N]   durable commits of metadata per second, by engine and writers";
+call                                what one decision costs at the component's boundary
+edge                                a small file from the cache, beside nginx and wasmtime serve
+meta [--folder DIR] [--seconds N]   durable commits of metadata per second, by engine and writers
+meta --full DIR                     what becomes of the metadata when that small disk is full";
 
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
