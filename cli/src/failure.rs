@@ -1,5 +1,6 @@
 //! Why a command failed, what the user can do about it, and the exit code that says so.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -50,6 +51,8 @@ pub(crate) enum Failure {
     },
     /// A process of ours ended, or could not begin.
     Process(String),
+    /// A node could not start.
+    Start(String),
     /// Some of several things that were asked for, each with its name.
     Several(Vec<(String, Failure)>),
 }
@@ -71,9 +74,18 @@ impl Failure {
         Self::Io { what: format!("can't {verb} {}", path.display()), source }
     }
 
-    /// A node that does not start.
-    pub(crate) fn start(node: &str, error: impl fmt::Display) -> Self {
-        Self::Process(format!("the {node} can't start: {error}"))
+    /// A node that does not start, with every cause that says something new.
+    pub(crate) fn start(node: &str, error: &dyn Error) -> Self {
+        let mut text = format!("the {node} can't start: {error}");
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            let said = error.to_string();
+            if !text.contains(&said) {
+                text = format!("{text}: {said}");
+            }
+            cause = error.source();
+        }
+        Self::Start(text)
     }
 
     /// What became of several things: nothing where all of them worked.
@@ -84,7 +96,7 @@ impl Failure {
     /// The process's exit code; [`EXIT_CODES`] explains them.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Io { .. } | Self::Process(_) => 1,
+            Self::Io { .. } | Self::Process(_) | Self::Start(_) => 1,
             Self::Usage(_) => 2,
             Self::Refused { status: 401 | 403, .. } => 3,
             Self::Refused { status: 404 | 410, .. } => 4,
@@ -101,6 +113,10 @@ impl Failure {
             Self::Unreachable { .. } => {
                 "Is it running? `outport serve` starts one here; --server or OUTPORT_SERVER names \
                  another."
+            }
+            Self::Start(_) => {
+                "If something else has the port or the folder: --edge-port, --origin-port and \
+                 --data name others, and port 0 is any free one."
             }
             Self::Refused { status: 401, .. } => {
                 "Give a token with --token or OUTPORT_TOKEN; `outport token` makes one, and so \
@@ -130,7 +146,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io { what, source } => write!(f, "{what}: {source}")?,
-            Self::Usage(text) | Self::Process(text) => f.write_str(text)?,
+            Self::Usage(text) | Self::Process(text) | Self::Start(text) => f.write_str(text)?,
             Self::Configuration(mistakes) => write!(f, "{mistakes}")?,
             Self::Unreachable { server, reason } => write!(f, "{server}: {reason}")?,
             Self::Refused { status, problem } if problem.detail.is_empty() => {

@@ -66,7 +66,7 @@ impl Keys {
         let secret = URL_SAFE_NO_PAD.decode(String::from(self.issuer.secret.clone()));
         let pair = secret.ok().and_then(|secret| Ed25519KeyPair::from_bytes(&secret).ok());
         let pair =
-            pair.ok_or(Failure::Usage("the issuer in keys.json is no Ed25519 key".into()))?;
+            pair.ok_or(Failure::Process("the issuer in keys.json is no Ed25519 key".into()))?;
         Ok(pair.with_key_id(&self.issuer.id))
     }
 

@@ -42,7 +42,11 @@ fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("outport: {failure}");
+            match &failure {
+                // Each line begins with its place, where editors look for it.
+                Failure::Configuration(mistakes) => eprintln!("{mistakes}"),
+                other => eprintln!("outport: {other}"),
+            }
             ExitCode::from(failure.exit_code())
         }
     }

@@ -18,6 +18,7 @@ scenarios![
     an_unknown_file,
     ids_that_are_none,
     methods_that_are_not_for_files,
+    by_http_2,
 ];
 
 async fn a_file_with_all_that_is_said_about_it(world: World) {
@@ -159,4 +160,20 @@ async fn methods_that_are_not_for_files(world: World) {
         assert!(answer.field("allow").contains("GET"), "{answer:?}");
     }
     assert_eq!(world.owner().get(&file.path()).await.body, "x");
+}
+
+async fn by_http_2(world: World) {
+    let owner = world.owner().by_http_2();
+    let content = random::bytes(3_000_000);
+    let kind = "application/octet-stream";
+    let file = owner.upload("name=h2.bin", kind, content.clone()).await;
+    let path = file.path();
+    let gets = (0..20).map(|_| owner.get(&path));
+    for answer in futures::future::join_all(gets).await {
+        answer.expect_status(200);
+        assert_eq!(random::digest(&answer.body), random::digest(&content));
+    }
+    let part = owner.get_with(&path, &[("range", "bytes=10-19")]).await;
+    assert_eq!((part.status, &part.body[..]), (206, &content[10..20]));
+    owner.anonymous().get(&path).await.expect_problem(404, "not-found");
 }

@@ -34,6 +34,13 @@ impl Api {
         Self { http: http.build().expect("a client can be built"), base, token: None }
     }
 
+    /// The same server and caller, by HTTP/2.
+    #[must_use]
+    pub fn by_http_2(&self) -> Self {
+        let http = reqwest::Client::builder().http2_prior_knowledge();
+        Self { http: http.build().expect("a client can be built"), ..self.clone() }
+    }
+
     /// The same server, as the holder of `token`.
     #[must_use]
     pub fn with_token(&self, token: &str) -> Self {

@@ -16,4 +16,5 @@ pub mod random;
 pub mod raw;
 pub mod suite;
 pub mod tus;
+pub mod upstream;
 pub mod world;

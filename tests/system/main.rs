@@ -3,6 +3,7 @@
 // What is not as it should be ends the test.
 #![allow(clippy::expect_used, clippy::indexing_slicing)]
 
+mod configured;
 mod crash;
 mod full_disk;
 mod herd;
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let checks = [
+        configured::all(),
         crash::all(),
         full_disk::all(),
         herd::all(),

@@ -99,7 +99,8 @@ async fn put(
     bars: &MultiProgress,
     path: &Path,
 ) -> Result<(), Failure> {
-    let source = source(args, path).map_err(|error| Failure::io("read", path, error))?;
+    let source = source(args, path);
+    let source = source.map_err(|source| Failure::Io { what: "can't be read".into(), source })?;
     let bar = bars.add(bar(&source));
     let progress = {
         let bar = bar.clone();

@@ -46,7 +46,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let keys = Keys::open(&args.node.data)?;
     let stop = stop::asked(args.with_parent)?;
     let node = EdgeNode::start(config(&args, settings, &keys, component)?).await;
-    let node = node.map_err(|error| Failure::start("edge", error))?;
+    let node = node.map_err(|error| Failure::start("edge", &error))?;
     say(&EdgeReady {
         edge: format!("http://{}", address(node.address())?),
         edge_metrics: format!("http://{}/metrics", address(node.metrics_address())?),

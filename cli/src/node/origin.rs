@@ -29,7 +29,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let keys = Keys::open(&args.node.data)?;
     let stop = stop::asked(args.with_parent)?;
     let origin = Origin::bind(config(&args, &settings, keys)).await;
-    let origin = origin.map_err(|error| Failure::start("origin", error))?;
+    let origin = origin.map_err(|error| Failure::start("origin", &error))?;
     say(&OriginReady {
         origin: format!("http://{}", address(origin.address())?),
         origin_metrics: format!("http://{}/metrics", address(origin.metrics_address())?),
