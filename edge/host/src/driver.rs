@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use outport_edge_core::step::{
     Body, Ended, Fetch, Looked, Moment, Need, Outcome, Reply, Store, StoreBody,
 };
@@ -25,6 +25,11 @@ use crate::metrics::Metrics;
 use crate::upstream::Upstreams;
 use crate::values::Values;
 
+/// How much of a body that nobody wants is read all the same, in bytes, and for how long. Closing
+/// at once would reset the connection, and the client might never read the answer (RFC 9112,
+/// section 9.6).
+const DISCARDED_BYTES_MAX: u64 = 16 << 20;
+const DISCARD_MAX: Duration = Duration::from_secs(5);
 /// The most steps of an exchange. The core's longest has five; more would be a loop.
 const STEPS_MAX: usize = 16;
 
@@ -51,6 +56,8 @@ impl Driver {
         peer: IpAddr,
     ) -> Response<EdgeBody> {
         let head = head::to_core(&request);
+        // Who waits to be told to send (RFC 9110, section 10.1.1) has sent nothing to discard.
+        let waits = request.headers().contains_key(header::EXPECT);
         let mut exchange = Exchange::new(self.needs.clone(), Some(request.into_body()));
         let reply = match self.decide(head, peer, &mut exchange).await {
             Ok(reply) => reply,
@@ -61,6 +68,10 @@ impl Driver {
             }
         };
         self.metrics.request_ended(reply.ended);
+        let unread = exchange.request_body.take().filter(|body| !waits && !body.is_end_stream());
+        if let Some(unread) = unread {
+            tokio::spawn(tokio::time::timeout(DISCARD_MAX, discard(unread)));
+        }
         exchange.respond(reply)
     }
 
@@ -234,6 +245,18 @@ async fn fill(
             cache.take_back(&key, entry);
         }
         body.cut();
+    }
+}
+
+/// Reads on while the answer is on its way.
+async fn discard(mut body: Incoming) {
+    let mut left = DISCARDED_BYTES_MAX;
+    while let Some(Ok(frame)) = body.frame().await {
+        let read = frame.data_ref().map_or(0, |chunk| chunk.len() as u64);
+        match left.checked_sub(read) {
+            Some(rest) => left = rest,
+            None => return,
+        }
     }
 }
 

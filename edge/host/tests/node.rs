@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -230,4 +231,24 @@ async fn a_route_is_proxied_and_the_rest_is_nothing() {
     assert_eq!(nothing.headers()["content-type"], "application/problem+json");
     let unknown = setup.get(&format!("/files/{}", ID.replace('4', "5")), &[]).await;
     assert_eq!(unknown.status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_upload_is_told_why() {
+    let setup = Setup::new(u64::MAX).await;
+    let refused = tokio::task::spawn_blocking(move || {
+        let address = setup.edge.strip_prefix("http://").unwrap().to_owned();
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        let body = vec![7; 4 << 20];
+        let head = format!(
+            "POST /files HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(&body).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    });
+    assert!(refused.await.unwrap().starts_with("HTTP/1.1 401 "));
 }
