@@ -10,7 +10,7 @@ use crate::workspace::Workspace;
 use crate::{apt, bench, wasm};
 
 /// What the page's tools need at least.
-const NODE_MAJOR_MIN: u32 = 20;
+const NODE_MAJOR_MIN: u64 = 20;
 
 /// The names that a Chromium answers to.
 const CHROMIUMS: &[&str] =
@@ -107,8 +107,8 @@ fn node_version() -> Result<String> {
 }
 
 // "v20.19.1"
-fn node_major(version: &str) -> Option<u32> {
-    version.strip_prefix('v')?.split('.').next()?.parse().ok()
+fn node_major(version: &str) -> Option<u64> {
+    Some(semver::Version::parse(version.strip_prefix('v')?).ok()?.major)
 }
 
 fn browser() -> Result<()> {
