@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use futures::future::ready;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::local::LocalFileSystem;
@@ -158,21 +159,19 @@ impl Blobs {
     /// Every part that is there, finished ones alone.
     pub(crate) fn stored(&self) -> BoxStream<'static, object_store::Result<StoredPart>> {
         let objects = self.store.list(None);
-        objects.try_filter_map(async |object| Ok(StoredPart::of(&object))).boxed()
+        objects.try_filter_map(|object| ready(Ok(StoredPart::of(&object)))).boxed()
     }
 
     /// Removes parts. What can't be removed is garbage that a later sweep may find.
     pub(crate) async fn remove(&self, id: FileId, parts: &[Part]) {
         let paths: Vec<_> = parts.iter().map(|part| Ok(path(id, part.nonce))).collect();
-        let removed = self.store.delete_stream(stream::iter(paths).boxed());
-        let failed = removed.map_ok(drop).filter_map(async |removed| removed.err());
-        failed
-            .for_each(async |error| {
-                if !matches!(error, object_store::Error::NotFound { .. }) {
-                    tracing::warn!(%id, %error, "a part could not be removed");
-                }
-            })
-            .await;
+        let mut removed = self.store.delete_stream(stream::iter(paths).boxed());
+        while let Some(removed) = removed.next().await {
+            match removed {
+                Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => tracing::warn!(%id, %error, "a part could not be removed"),
+            }
+        }
     }
 }
 

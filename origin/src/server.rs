@@ -71,9 +71,6 @@ impl Origin {
     pub async fn bind(config: Config) -> Result<Self, StartError> {
         let begun = SystemTime::now() - FILE_CLOCK_GRAIN;
         check(&config)?;
-        let listen = async |address| {
-            TcpListener::bind(address).await.map_err(|error| StartError::Listen(address, error))
-        };
         let listener = listen(config.listen).await?;
         let metrics_listener = listen(config.metrics_listen).await?;
         let (cut, cut_seen) = watch::channel(false);
@@ -170,6 +167,10 @@ async fn sweep_once(store: Store, (folder, begun): (PathBuf, SystemTime)) {
     }
 }
 
+async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|error| StartError::Listen(address, error))
+}
+
 async fn accept(
     listener: &TcpListener,
     router: Router,
@@ -226,7 +227,7 @@ fn serve(
 }
 
 async fn serve_metrics(listener: TcpListener, metrics: Arc<Metrics>) {
-    let router = Router::new().route("/metrics", get(async move || metrics.render()));
+    let router = Router::new().route("/metrics", get(move || async move { metrics.render() }));
     if let Err(error) = axum::serve(listener, router).await {
         tracing::error!(%error, "metrics are not served");
     }

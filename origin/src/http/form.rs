@@ -152,7 +152,7 @@ fn paced(
             let item: BoxStream<'static, _> = stream::iter([item]).boxed();
             item.chain(pause())
         })
-        .filter_map(async |item| item)
+        .filter_map(futures::future::ready)
 }
 
 /// A stream of one item that is not ready at first, and is at once after that.

@@ -7,6 +7,7 @@ mod failure;
 mod field;
 mod files;
 mod form;
+mod linger;
 mod uploads;
 
 use std::convert::Infallible;
@@ -100,11 +101,12 @@ pub(crate) fn router(app: App) -> Router {
     Router::new()
         .merge(files)
         .merge(uploads)
-        .fallback(async || Failure::not_found())
+        .fallback(|| async { Failure::not_found() })
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(app.clone(), caller::check_signature))
         .layer(from_fn_with_state(app.clone(), count))
-        .route("/healthz", get(async || "ok\n"))
+        .layer(from_fn(linger::linger))
+        .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .with_state(app)
 }

@@ -253,3 +253,20 @@ async fn shutdown_keeps_what_arrived() {
     let again = Running::start_in(folder, |_| {}).await;
     assert_eq!(again.alice().offset(&upload).await, 700);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_reaches_who_sends_all_before_reading() {
+    let origin = Running::start_with(|config| config.limits.upload_bytes_max = 1 << 30).await;
+    let alice = origin.alice();
+    let length = 8 << 20;
+    let upload = alice.begin(length, "").await;
+    for announced in [format!("content-length: {length}"), "transfer-encoding: chunked".into()] {
+        let body = [format!("{length:x}\r\n").into_bytes(), vec![0; length]].concat();
+        let body = if announced.starts_with("content") { &body[8..] } else { &body[..] };
+        let mut stream = open_patch(&alice, &upload, 5, &announced, body).await;
+        let mut answer = vec![0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer, b"HTTP/1.1 409");
+    }
+    assert_eq!(alice.offset(&upload).await, 0);
+}
