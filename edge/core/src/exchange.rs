@@ -212,7 +212,7 @@ impl Edge {
     }
 
     fn method_refused(&self, target: &Target, visit: &Visit) -> Result<Step, Problem> {
-        let allowed = target.methods().unwrap_or_default();
+        let allowed = target.allow();
         let detail = format!("This resource takes {allowed}.");
         let problem = Problem::new(ProblemType::MethodNotAllowed, detail);
         let mut refused = visit.problem(&self.limits, &problem);
@@ -424,7 +424,7 @@ impl Edge {
         if visit.allowed_origin.is_some() && cors::is_preflight(request) {
             cors::describe_preflight(&mut fields);
         }
-        fields.push("allow", target.methods().unwrap_or_default());
+        fields.push("allow", target.allow());
         if matches!(target, Target::Uploads | Target::Upload(_)) {
             fields.push("tus-resumable", tus::VERSION);
             fields.push("tus-version", tus::VERSION);

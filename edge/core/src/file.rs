@@ -14,8 +14,10 @@ use crate::stored::StoredFile;
 
 /// How long others may keep a public file without asking again, in seconds.
 const PUBLIC_MAX_AGE_S: u64 = 300;
+/// What is never shown needs to say no more than that.
+const SAVED_POLICY: &str = "default-src 'none'; sandbox";
 /// Nothing in a file runs, and nothing it shows is fetched from elsewhere.
-const FILE_POLICY: &str = "default-src 'none'; img-src 'self' data:; media-src 'self'; style-src 'unsafe-inline'; sandbox";
+const SHOWN_POLICY: &str = "default-src 'none'; img-src 'self' data:; media-src 'self'; style-src 'unsafe-inline'; sandbox";
 /// A browser's own PDF viewer does not start in a sandboxed document.
 const PDF_POLICY: &str = "default-src 'none'; object-src 'self'; style-src 'unsafe-inline'";
 
@@ -108,8 +110,10 @@ pub(crate) fn describe(
     fields.push("content-disposition", disposition(file.name, ask.download || !kind.is_shown()));
     fields.push("content-security-policy", kind.policy());
     fields.push("cross-origin-resource-policy", "cross-origin");
-    // A signed link must not leak to where a document's own links lead.
-    fields.push("referrer-policy", "no-referrer");
+    if kind.is_shown() {
+        // A signed link must not leak to where a document's own links lead.
+        fields.push("referrer-policy", "no-referrer");
+    }
 }
 
 fn cache_control(file: &StoredFile<'_>, now_s: u64) -> String {
@@ -168,7 +172,11 @@ impl Kind {
     }
 
     fn policy(self) -> &'static str {
-        if self == Self::Pdf { PDF_POLICY } else { FILE_POLICY }
+        match self {
+            Self::Inert | Self::Includable => SHOWN_POLICY,
+            Self::Pdf => PDF_POLICY,
+            Self::Other => SAVED_POLICY,
+        }
     }
 }
 
@@ -237,7 +245,10 @@ mod tests {
             assert_eq!(kind.sent_type(content_type), "text/plain; charset=utf-8");
         }
         assert!(Kind::of("image/png").is_shown() && Kind::of("application/pdf").is_shown());
-        assert!(Kind::Inert.policy().contains("sandbox"));
+        for kind in [Kind::Inert, Kind::Includable, Kind::Other] {
+            assert!(kind.policy().starts_with("default-src 'none'; "));
+            assert!(kind.policy().ends_with("sandbox"));
+        }
     }
 
     #[test]

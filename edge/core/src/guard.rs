@@ -11,28 +11,36 @@ pub(crate) const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// The most field lines of a head.
 const FIELDS_MAX: usize = 128;
 
-/// Fields that may come once only. Two of them, and two parties may each believe another one.
-const SINGLETONS: &[&str] = &[
-    "authorization",
-    "content-disposition",
-    "content-length",
-    "content-range",
-    "content-type",
-    "host",
-    "if-modified-since",
-    "if-range",
-    "if-unmodified-since",
-    "origin",
-    "range",
-    "transfer-encoding",
-    "tus-resumable",
-    "upload-checksum",
-    "upload-concat",
-    "upload-defer-length",
-    "upload-length",
-    "upload-metadata",
-    "upload-offset",
-];
+/// Counts the places of [`singleton`].
+const SINGLETONS: usize = 19;
+
+/// The place of a field that may come once only. Two of it, and two parties may each believe
+/// another one.
+fn singleton(name: &str) -> Option<usize> {
+    // A match is decided by length first; a search would compare them all.
+    Some(match name {
+        "authorization" => 0,
+        "content-disposition" => 1,
+        "content-length" => 2,
+        "content-range" => 3,
+        "content-type" => 4,
+        "host" => 5,
+        "if-modified-since" => 6,
+        "if-range" => 7,
+        "if-unmodified-since" => 8,
+        "origin" => 9,
+        "range" => 10,
+        "transfer-encoding" => 11,
+        "tus-resumable" => 12,
+        "upload-checksum" => 13,
+        "upload-concat" => 14,
+        "upload-defer-length" => 15,
+        "upload-length" => 16,
+        "upload-metadata" => 17,
+        "upload-offset" => 18,
+        _ => return None,
+    })
+}
 
 /// A request that may be looked at.
 #[derive(Clone, Debug)]
@@ -110,10 +118,10 @@ fn guard_target(target: &str) -> Result<(), Problem> {
 
 fn guard_fields(fields: &FieldIndex<'_>) -> Result<(), Problem> {
     let mut count = 0;
-    let mut seen = [false; SINGLETONS.len()];
+    let mut seen = [false; SINGLETONS];
     for (name, _) in fields.iter() {
         count += 1;
-        let Some(place) = SINGLETONS.iter().position(|single| *single == name) else { continue };
+        let Some(place) = singleton(name) else { continue };
         if let Some(seen) = seen.get_mut(place)
             && std::mem::replace(seen, true)
         {
@@ -211,8 +219,11 @@ mod tests {
 
     #[test]
     fn fields_that_come_twice() {
-        let head = "GET / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 1\r\n";
-        assert_eq!(kind(head), Some(ProblemType::MalformedRequest));
+        for name in ["authorization", "content-length", "range", "upload-metadata", "upload-offset"]
+        {
+            let head = format!("GET / HTTP/1.1\r\n{name}: 1\r\n{name}: 1\r\n");
+            assert_eq!(kind(&head), Some(ProblemType::MalformedRequest), "{name}");
+        }
         assert_eq!(kind("GET / HTTP/1.1\r\naccept: a\r\naccept: b\r\n"), None);
     }
 

@@ -124,7 +124,7 @@ impl Fields {
 
     /// Adds a field line with a number.
     pub fn push_number(&mut self, name: &str, value: u64) {
-        self.push_args(name, format_args!("{value}"));
+        self.push(name, itoa::Buffer::new().format(value));
     }
 
     /// Adds a field line of our own making, which holds nothing from outside.

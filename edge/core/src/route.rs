@@ -109,23 +109,28 @@ fn asset(name: &str, config: &Config) -> Option<Target> {
 }
 
 impl Target {
-    /// The methods that are served, as `Allow` lists them. `None` where every method passes.
-    pub(crate) const fn methods(&self) -> Option<&'static str> {
+    /// The methods that are served. `None` where every method passes.
+    pub(crate) const fn methods(&self) -> Option<&'static [&'static str]> {
         match self {
-            Self::Health | Self::KeySet | Self::Asset(_) => Some("GET, HEAD"),
-            Self::Session => Some("POST"),
-            Self::Uploads => Some("POST, OPTIONS"),
-            Self::Upload(_) => Some("GET, HEAD, PATCH, DELETE, OPTIONS"),
-            Self::Files => Some("GET, HEAD, POST, OPTIONS"),
-            Self::File(_) => Some("GET, HEAD, PATCH, DELETE, OPTIONS"),
-            Self::Links(_) => Some("POST, OPTIONS"),
+            Self::Health | Self::KeySet | Self::Asset(_) => Some(&["GET", "HEAD"]),
+            Self::Session => Some(&["POST"]),
+            Self::Uploads => Some(&["POST", "OPTIONS"]),
+            Self::Upload(_) => Some(&["GET", "HEAD", "PATCH", "DELETE", "OPTIONS"]),
+            Self::Files => Some(&["GET", "HEAD", "POST", "OPTIONS"]),
+            Self::File(_) => Some(&["GET", "HEAD", "PATCH", "DELETE", "OPTIONS"]),
+            Self::Links(_) => Some(&["POST", "OPTIONS"]),
             Self::Route(_) | Self::Nothing => None,
         }
     }
 
     /// Whether the resource is served with this method.
     pub(crate) fn takes(&self, method: &str) -> bool {
-        self.methods().is_none_or(|methods| methods.split(", ").any(|listed| listed == method))
+        self.methods().is_none_or(|methods| methods.contains(&method))
+    }
+
+    /// The methods as `Allow` lists them.
+    pub(crate) fn allow(&self) -> String {
+        self.methods().unwrap_or_default().join(", ")
     }
 
     /// Who may use it.
