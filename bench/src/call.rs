@@ -44,7 +44,9 @@ pub(crate) fn run() -> Result<()> {
             .context("the first exchange stores the file")?;
         let found = |need: Need| answer(need, &stored.head);
         let component = median(|| {
-            boundary.decide(head.clone(), [192, 0, 2, 1], now(), found).map_err(|error| anyhow!(error))
+            boundary
+                .decide(head.clone(), [192, 0, 2, 1], now(), found)
+                .map_err(|error| anyhow!(error))
         })?;
         let native = median(|| native(&mut edge, &head, found))?;
         println!(
