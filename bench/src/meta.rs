@@ -150,7 +150,8 @@ fn value(seed: usize) -> Bytes {
 
 async fn fill(meta: Arc<dyn Meta>) {
     let puts = (0..RECORDS).map(|place| meta.put(record(place), value(place), None));
-    futures::stream::iter(puts).buffer_unordered(1024).for_each(async |_| ()).await;
+    let done = futures::stream::iter(puts).buffer_unordered(1024);
+    done.for_each(|_| futures::future::ready(())).await;
 }
 
 #[derive(Clone, Copy, Debug)]
