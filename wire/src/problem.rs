@@ -73,8 +73,6 @@ problems! {
     OffsetMismatch "offset-mismatch" 409 "The offset does not match the upload's";
     /// The resource changed underneath.
     Conflict "conflict" 409 "The resource was changed by another request";
-    /// A length is needed.
-    LengthRequired "length-required" 411 "A length is needed";
     /// The tus version is not spoken here.
     TusVersion "tus-version" 412 "The tus version is not supported";
     /// A condition of the request does not hold.
