@@ -239,7 +239,7 @@ pub(crate) async fn change(
     Ok((uncacheable(), Json(document::held(&held))).into_response())
 }
 
-/// `DELETE /files/{id}`.
+/// `DELETE /files/{id}` and `DELETE /uploads/{id}`: frees what is held, complete or not.
 pub(crate) async fn remove(
     State(app): State<App>,
     Id(id): Id,

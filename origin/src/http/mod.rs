@@ -94,7 +94,7 @@ pub(crate) fn router(app: App) -> Router {
             get(uploads::progress)
                 .head(uploads::head)
                 .patch(uploads::patch)
-                .delete(uploads::terminate)
+                .delete(files::remove)
                 .options(uploads::options),
         )
         .layer(from_fn(uploads::check_version));

@@ -146,17 +146,6 @@ pub(crate) async fn patch(
     Ok((StatusCode::NO_CONTENT, [(UPLOAD_OFFSET, offset)]).into_response())
 }
 
-/// `DELETE /uploads/{id}`: ends an upload and frees what it held, complete or not.
-pub(crate) async fn terminate(
-    State(app): State<App>,
-    Id(id): Id,
-    caller: Caller,
-) -> Result<Response, Failure> {
-    let identity = caller.allowed(Scope::Write)?;
-    app.store.remove(id, |record| own(identity, record)).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
-}
-
 /// `GET /uploads/{id}`: how far it is; once it is complete, where the file is.
 pub(crate) async fn progress(
     State(app): State<App>,
