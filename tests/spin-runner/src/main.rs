@@ -1,0 +1,2 @@
+//! Serves a Spin application's component where the `spin` program is missing.
+fn main() {}
