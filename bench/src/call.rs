@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, anyhow};
 use jwt_simple::prelude::*;
 use outport_edge_core::config::{Config, Issuer, READ_LIMIT, WRITE_LIMIT};
 use outport_edge_core::step::{
-    Allowance, Looked, Moment, Need, Outcome, Reply, Taken, UpstreamHead,
+    Allowance, Left, Looked, Moment, Need, Outcome, Reply, Taken, UpstreamHead,
 };
 use outport_edge_core::{Edge, Exchange, step};
 use outport_edge_host::Boundary;
@@ -121,7 +121,8 @@ fn answer(need: Need, head: &[u8]) -> Outcome {
             collapsed: false,
         }),
         Need::Take { .. } => {
-            Outcome::Taken(Taken { allowed: true, remaining: 9, retry_us: 0, full_us: 9 })
+            let left = Left { remaining: 9, retry_us: 0, full_us: 9 };
+            Outcome::Taken(Taken { allowed: true, left: Some(left) })
         }
         _ => Outcome::Verified(true),
     }

@@ -77,8 +77,13 @@ fn from_outcome(outcome: wit::Outcome) -> core::Outcome {
             core::Outcome::Looked(core::Looked::Found { head, body, lead, collapsed })
         }
         wit::Outcome::Value(length) => core::Outcome::Value(length),
-        wit::Outcome::Take(wit::Taken { allowed, remaining, retry_us, full_us }) => {
-            core::Outcome::Taken(core::Taken { allowed, remaining, retry_us, full_us })
+        wit::Outcome::Take(wit::Taken { allowed, left }) => {
+            let left = left.map(|wit::Left { remaining, retry_us, full_us }| core::Left {
+                remaining,
+                retry_us,
+                full_us,
+            });
+            core::Outcome::Taken(core::Taken { allowed, left })
         }
         wit::Outcome::Verify(verified) => core::Outcome::Verified(verified),
         wit::Outcome::Fetch(answer) => core::Outcome::Fetched(match answer {

@@ -22,7 +22,7 @@ use crate::limit::Limit;
 use crate::route::{Access, Routes, Target};
 use crate::session;
 use crate::step::{
-    Abilities, Body, Ended, Fetch, FetchError, Moment, Need, Outcome, Reply, Request, Step,
+    Abilities, Body, Ended, Fetch, FetchError, Moment, Need, Outcome, Reply, Request, Step, Taken,
     UpstreamHead,
 };
 use crate::stored::file_key;
@@ -131,10 +131,18 @@ impl Edge {
             let Some(Outcome::Taken(taken)) = outcomes.next() else { return self.confused(&visit) };
             visit.taken = Some(taken);
             if !taken.allowed {
-                return Step::Reply(visit.problem(&self.limits, &too_many(taken.retry_us)));
+                return Step::Reply(self.too_many(&visit, taken));
             }
         }
         self.go_on(visit, stage, outcomes.next(), moment)
+    }
+
+    fn too_many(&self, visit: &Visit, taken: Taken) -> Reply {
+        let limit = visit.limit.and_then(|place| self.limits.get(usize::from(place)));
+        let wait_s = limit.map_or(1, |limit| limit.retry_s(taken));
+        let detail = format!("Wait {wait_s} s, or ask less often.");
+        let problem = Problem::new(ProblemType::RateLimited, detail).with("retry_after_s", wait_s);
+        visit.problem(&self.limits, &problem)
     }
 
     fn go_on(&self, visit: Visit, stage: Stage, outcome: Option<Outcome>, moment: Moment) -> Step {
@@ -513,12 +521,6 @@ fn changed(target: &Target) -> Option<String> {
         Target::Upload(id) | Target::File(id) => Some(file_key(*id)),
         _ => None,
     }
-}
-
-fn too_many(retry_us: u64) -> Problem {
-    let wait_s = retry_us.div_ceil(1_000_000).max(1);
-    let detail = format!("Wait {wait_s} s, or ask less often.");
-    Problem::new(ProblemType::RateLimited, detail).with("retry_after_s", wait_s)
 }
 
 #[cfg(test)]

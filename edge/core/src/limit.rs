@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use outport_wire::identity::Identity;
 
 use crate::head::Fields;
-use crate::step::{Allowance, Need, Taken};
+use crate::step::{Allowance, Left, Need, Taken};
 
 /// Takes one unit. `arrival_us` is the number kept for this taker (0 at first), `now_us` the time
 /// on the same clock. Returns the number to keep and what the taker is told.
@@ -20,13 +20,12 @@ pub fn take(arrival_us: u64, now_us: u64, allowance: Allowance) -> (u64, Taken) 
     let allowed = next <= latest;
     let kept = if allowed { next } else { arrival_us };
     let room = latest.saturating_sub(kept.max(now_us));
-    let taken = Taken {
-        allowed,
+    let left = Left {
         remaining: u32::try_from(room / interval).unwrap_or(u32::MAX),
         retry_us: if allowed { 0 } else { next - latest },
         full_us: kept.saturating_sub(now_us),
     };
-    (kept, taken)
+    (kept, Taken { allowed, left: Some(left) })
 }
 
 /// A named limit, as the configuration states it.
@@ -49,19 +48,30 @@ impl Limit {
     }
 
     /// `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-11), and
-    /// `Retry-After` where the taker was refused. Seconds are rounded up, so that whoever waits
-    /// that long is served.
+    /// `Retry-After` where the taker was refused. What the platform can't tell is left out.
     pub(crate) fn describe(&self, taken: Taken, fields: &mut Fields) {
-        let Allowance { interval_us, burst } = self.allowance;
-        let window_s = seconds(interval_us.saturating_mul(u64::from(burst))).max(1);
-        let name = &self.name;
+        let (name, burst, window_s) = (&self.name, self.allowance.burst, self.window_s());
         let policy = format_args!("\"{name}\";q={burst};w={window_s}");
         fields.push_args("ratelimit-policy", policy);
-        let (remaining, full_s) = (taken.remaining, seconds(taken.full_us));
-        fields.push_args("ratelimit", format_args!("\"{name}\";r={remaining};t={full_s}"));
-        if !taken.allowed {
-            fields.push_number("retry-after", seconds(taken.retry_us).max(1));
+        if let Some(Left { remaining, full_us, .. }) = taken.left {
+            let full_s = seconds(full_us);
+            fields.push_args("ratelimit", format_args!("\"{name}\";r={remaining};t={full_s}"));
         }
+        if !taken.allowed {
+            fields.push_number("retry-after", self.retry_s(taken));
+        }
+    }
+
+    /// How long a refused taker should wait: until there is one more unit or, where nobody knows
+    /// when, for as long as a spent allowance takes to be full again. Seconds are rounded up, so
+    /// that whoever waits that long is served.
+    pub(crate) fn retry_s(&self, taken: Taken) -> u64 {
+        taken.left.map_or(self.window_s(), |left| seconds(left.retry_us).max(1))
+    }
+
+    fn window_s(&self) -> u64 {
+        let Allowance { interval_us, burst } = self.allowance;
+        seconds(interval_us.saturating_mul(u64::from(burst))).max(1)
     }
 }
 
@@ -82,15 +92,13 @@ mod tests {
         for remaining in [2, 1, 0] {
             let (next, taken) = take(kept, now, TEN_A_SECOND);
             assert!(taken.allowed);
-            assert_eq!(taken.remaining, remaining);
+            assert_eq!(taken.left.unwrap().remaining, remaining);
             kept = next;
         }
         let (unchanged, refused) = take(kept, now, TEN_A_SECOND);
         assert_eq!(unchanged, kept);
-        assert_eq!(
-            refused,
-            Taken { allowed: false, remaining: 0, retry_us: 100_000, full_us: 300_000 }
-        );
+        let left = Left { remaining: 0, retry_us: 100_000, full_us: 300_000 };
+        assert_eq!(refused, Taken { allowed: false, left: Some(left) });
         assert!(!take(kept, now + 99_999, TEN_A_SECOND).1.allowed);
         assert!(take(kept, now + 100_000, TEN_A_SECOND).1.allowed);
     }
@@ -99,7 +107,7 @@ mod tests {
     fn rest_refills_no_further_than_the_burst() {
         let (kept, _) = take(0, 1_000_000, TEN_A_SECOND);
         let (_, taken) = take(kept, 900_000_000_000, TEN_A_SECOND);
-        assert_eq!(taken.remaining, 2);
+        assert_eq!(taken.left.unwrap().remaining, 2);
     }
 
     #[test]
@@ -128,12 +136,20 @@ mod tests {
     #[test]
     fn what_clients_are_told() {
         let limit = Limit { name: "read".into(), allowance: TEN_A_SECOND };
-        let refused = Taken { allowed: false, remaining: 0, retry_us: 1_000_001, full_us: 5 };
-        let mut fields = Fields::new();
-        limit.describe(refused, &mut fields);
+        let told = |taken: Taken| {
+            let mut fields = Fields::new();
+            limit.describe(taken, &mut fields);
+            String::from_utf8(fields.into_bytes()).unwrap()
+        };
+        let left = Left { remaining: 0, retry_us: 1_000_001, full_us: 5 };
         assert_eq!(
-            String::from_utf8(fields.into_bytes()).unwrap(),
+            told(Taken { allowed: false, left: Some(left) }),
             "ratelimit-policy: \"read\";q=3;w=1\r\nratelimit: \"read\";r=0;t=1\r\nretry-after: 2\r\n"
+        );
+        // A limiter that says no, and nothing else.
+        assert_eq!(
+            told(Taken { allowed: false, left: None }),
+            "ratelimit-policy: \"read\";q=3;w=1\r\nretry-after: 1\r\n"
         );
     }
 }

@@ -72,7 +72,8 @@ pub enum Need {
     /// Take one from an allowance. Answered by [`Outcome::Taken`]. Atomic for the key on this
     /// node: two takers never get the same unit.
     Take {
-        /// Who takes from which allowance. At most 512 bytes.
+        /// Who takes from which allowance: the limit's name, which holds no space, a space, and
+        /// the taker. At most 512 bytes.
         key: String,
         /// How the allowance refills.
         allowance: Allowance,
@@ -161,6 +162,13 @@ pub enum Looked {
 pub struct Taken {
     /// Whether there was one to take.
     pub allowed: bool,
+    /// What is left. `None` where the platform's limiter says yes or no, and nothing else.
+    pub left: Option<Left>,
+}
+
+/// What is left of an allowance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
     /// Units left.
     pub remaining: u32,
     /// When one more will be there, in microseconds from now; 0 where one is.

@@ -82,8 +82,13 @@ pub(crate) fn outcome(outcome: core::Outcome) -> wit::Outcome {
             wit::Outcome::Lookup(Some(wit::Found { head, body, lead, collapsed }))
         }
         core::Outcome::Value(length) => wit::Outcome::Value(length),
-        core::Outcome::Taken(core::Taken { allowed, remaining, retry_us, full_us }) => {
-            wit::Outcome::Take(wit::Taken { allowed, remaining, retry_us, full_us })
+        core::Outcome::Taken(core::Taken { allowed, left }) => {
+            let left = left.map(|core::Left { remaining, retry_us, full_us }| wit::Left {
+                remaining,
+                retry_us,
+                full_us,
+            });
+            wit::Outcome::Take(wit::Taken { allowed, left })
         }
         core::Outcome::Verified(verified) => wit::Outcome::Verify(verified),
         core::Outcome::Fetched(answer) => wit::Outcome::Fetch(match answer {
