@@ -21,6 +21,8 @@ pub mod config;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod cors;
+pub mod deployment;
+pub mod driver;
 mod exchange;
 mod file;
 mod forward;
@@ -29,6 +31,7 @@ pub mod head;
 pub mod limit;
 #[cfg(any(test, feature = "conformance"))]
 pub mod memory;
+pub mod platform;
 mod route;
 mod session;
 pub mod step;

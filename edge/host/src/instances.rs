@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 
-use outport_edge_core::step as core;
+use outport_edge_core::platform::WASMTIME;
+use outport_edge_core::step::{self as core, Abilities};
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{
     Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, StoreLimits,
@@ -218,7 +219,8 @@ impl Instances {
         store.limiter(|guest| &mut guest.limits);
         store.set_epoch_deadline(CALL_TICKS_MAX);
         let edge = self.ready.instantiate(&mut store).map_err(ComponentError::new)?;
-        let abilities = bindings::outport::edge::types::Abilities { signatures: true };
+        let Abilities { signatures } = WASMTIME.abilities;
+        let abilities = bindings::outport::edge::types::Abilities { signatures };
         edge.call_configure(&mut store, &self.config, abilities)
             .map_err(ComponentError::new)?
             .map_err(ComponentError)?;

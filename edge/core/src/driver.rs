@@ -1,0 +1,42 @@
+//! What every driver does in the same way, free of I/O.
+
+use outport_wire::problem::{Problem, ProblemType};
+
+use crate::answer::Visit;
+use crate::step::Reply;
+
+/// The most steps of an exchange. The core's longest has five; more would be a loop.
+pub const STEPS_MAX: usize = 16;
+
+/// The answer when there is no decision: the core failed, or its steps had no end.
+pub fn broken() -> Reply {
+    internal("The edge could not decide this request.")
+}
+
+/// The answer while a part of the platform is missing that the edge can't be without. Which one
+/// is said in the log and not to the world.
+pub fn unconfigured() -> Reply {
+    internal("This edge is not configured: its log names what is missing, and where it is set.")
+}
+
+fn internal(detail: &'static str) -> Reply {
+    Visit::default().problem(&[], &Problem::new(ProblemType::Internal, detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::head::FieldLines;
+    use crate::step::Body;
+
+    #[test]
+    fn both_are_problem_documents() {
+        for reply in [broken(), unconfigured()] {
+            let fields = FieldLines::new(&reply.fields);
+            assert_eq!((reply.status, fields.get("cache-control")), (500, Some("no-store")));
+            let Body::Bytes(body) = reply.body else { panic!("it has no body") };
+            let document: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(document["type"], "urn:outport:problem:internal");
+        }
+    }
+}

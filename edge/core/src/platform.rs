@@ -1,0 +1,247 @@
+//! What each platform's edge can do: what its driver declares, which bounds the platform sets, and
+//! how well it keeps the contract of each need.
+//!
+//! Data only. Drivers declare their abilities from here, `outport check` and `outport render` go
+//! by the bounds, and `docs/platforms.md` is printed from it, so that the three never differ.
+
+use crate::step::Abilities;
+
+/// A platform that an edge runs on.
+#[derive(Clone, Copy, Debug)]
+pub struct Platform {
+    /// Its name, as people say it.
+    pub name: &'static str,
+    /// Its name on command lines.
+    pub key: &'static str,
+    /// The program that deploys to it.
+    pub tool: &'static str,
+    /// What the driver can do beyond the needs that every driver meets.
+    pub abilities: Abilities,
+    /// The cache.
+    pub cache: Cache,
+    /// The key-value store.
+    pub values: Values,
+    /// The limiter.
+    pub limits: Limits,
+    /// Who checks signatures of tokens, and what it costs.
+    pub signatures: &'static str,
+    /// How bodies pass.
+    pub bodies: &'static str,
+    /// Where the counters of requests go.
+    pub metrics: &'static str,
+    /// What the platform bounds.
+    pub bounds: Bounds,
+    /// What can't be tested without the platform itself.
+    pub untested: &'static [&'static str],
+}
+
+/// How far something holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// One process of the node.
+    Node,
+    /// One isolate: a process has several, a data centre many.
+    Isolate,
+    /// One data centre.
+    DataCentre,
+    /// Everything that shares the key-value store.
+    Store,
+    /// Everywhere.
+    Everywhere,
+}
+
+/// A cache of responses.
+#[derive(Clone, Copy, Debug)]
+pub struct Cache {
+    /// What it is built on.
+    pub on: &'static str,
+    /// Who finds what was stored.
+    pub shared: Reach,
+    /// Whose requests for one vacant key become one.
+    pub collapses: Reach,
+    /// Where what is forgotten is gone at once, and is not brought back by who began before.
+    pub forgets: Reach,
+    /// What is not exact about it; empty where all is.
+    pub inexact: &'static str,
+}
+
+/// A store of small values.
+#[derive(Clone, Copy, Debug)]
+pub struct Values {
+    /// What it is built on.
+    pub on: &'static str,
+    /// When a value is seen elsewhere once it was written.
+    pub consistency: &'static str,
+}
+
+/// A limiter.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// What it is built on.
+    pub on: &'static str,
+    /// Whose requests are counted together.
+    pub counts: Reach,
+    /// Whether it tells what is left of an allowance, for the field `RateLimit`.
+    pub tells_what_is_left: bool,
+    /// How exact it is.
+    pub accuracy: &'static str,
+}
+
+/// What a platform bounds. `None`: it bounds nothing, or the operator does.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// A request's body, in bytes.
+    pub request_body_bytes: Option<u64>,
+    /// A value of the key-value store, in bytes.
+    pub value_bytes: Option<u64>,
+    /// One piece of the configuration, in bytes.
+    pub config_piece_bytes: Option<usize>,
+    /// One piece of the secrets, in bytes.
+    pub secret_piece_bytes: Option<usize>,
+    /// A period that a named limit must be stated in, in seconds; the rate is a whole number of
+    /// requests in it.
+    pub limit_periods_s: &'static [u32],
+}
+
+/// All of them.
+pub const ALL: [Platform; 4] = [WASMTIME, CLOUDFLARE, FASTLY, SPIN];
+
+const MIB: u64 = 1 << 20;
+
+/// Our own node: wasmtime around the component.
+pub const WASMTIME: Platform = Platform {
+    name: "wasmtime",
+    key: "wasmtime",
+    tool: "outport",
+    abilities: Abilities { signatures: true },
+    cache: Cache {
+        on: "memory, S3-FIFO",
+        shared: Reach::Node,
+        collapses: Reach::Node,
+        forgets: Reach::Node,
+        inexact: "",
+    },
+    values: Values { on: "redb", consistency: "at once, on the node" },
+    limits: Limits {
+        on: "memory, GCRA",
+        counts: Reach::Node,
+        tells_what_is_left: true,
+        accuracy: "exact",
+    },
+    signatures: "ring, natively",
+    bodies: "streamed by the node, never through WebAssembly",
+    metrics: "Prometheus, on a port of its own",
+    bounds: Bounds {
+        request_body_bytes: None,
+        value_bytes: Some(25 * MIB),
+        config_piece_bytes: None,
+        secret_piece_bytes: None,
+        limit_periods_s: &[],
+    },
+    untested: &[],
+};
+
+/// Cloudflare Workers.
+pub const CLOUDFLARE: Platform = Platform {
+    name: "Cloudflare Workers",
+    key: "cloudflare",
+    tool: "wrangler",
+    abilities: Abilities { signatures: true },
+    cache: Cache {
+        on: "Cache API",
+        shared: Reach::DataCentre,
+        collapses: Reach::Isolate,
+        forgets: Reach::DataCentre,
+        inexact: "an exchange in another isolate that began before may bring a forgotten entry \
+                  back, until its record is stale",
+    },
+    values: Values { on: "Workers KV", consistency: "within about 60 s" },
+    limits: Limits {
+        on: "rate-limit bindings",
+        counts: Reach::DataCentre,
+        tells_what_is_left: false,
+        accuracy: "by the platform; periods of 10 or 60 s",
+    },
+    signatures: "WebCrypto, natively",
+    bodies: "the platform's own streams, handed on",
+    metrics: "Analytics Engine, one point a request",
+    bounds: Bounds {
+        request_body_bytes: Some(100_000_000),
+        value_bytes: Some(25 * MIB),
+        config_piece_bytes: Some(5_000),
+        secret_piece_bytes: Some(5_000),
+        limit_periods_s: &[10, 60],
+    },
+    untested: &[
+        "the cache's reach over one data centre: locally there is one",
+        "the reach and accuracy of the rate limits, and how late KV shows a new value",
+        "the limit of a plan on request bodies",
+    ],
+};
+
+/// Fastly Compute.
+pub const FASTLY: Platform = Platform {
+    name: "Fastly Compute",
+    key: "fastly",
+    tool: "fastly",
+    abilities: Abilities { signatures: false },
+    cache: Cache {
+        on: "core cache, transactions",
+        shared: Reach::DataCentre,
+        collapses: Reach::DataCentre,
+        forgets: Reach::Everywhere,
+        inexact: "",
+    },
+    values: Values { on: "KV store", consistency: "mostly at once, up to 300 ms for new values" },
+    limits: Limits {
+        on: "edge rate limiting",
+        counts: Reach::DataCentre,
+        tells_what_is_left: false,
+        accuracy: "may count 10 % too few; windows of 1, 10 and 60 s, penalties of a minute",
+    },
+    signatures: "inside WebAssembly",
+    bodies: "the platform's own bodies, handed on",
+    metrics: "log endpoint `outport`, one line a request",
+    bounds: Bounds {
+        request_body_bytes: None,
+        value_bytes: Some(25 * MIB),
+        config_piece_bytes: Some(8_000),
+        secret_piece_bytes: Some(64_000),
+        limit_periods_s: &[1, 10, 60],
+    },
+    untested: &["limits: the local runtime's limiter never limits"],
+};
+
+/// Spin.
+pub const SPIN: Platform = Platform {
+    name: "Spin",
+    key: "spin",
+    tool: "spin",
+    abilities: Abilities { signatures: false },
+    cache: Cache {
+        on: "key-value store",
+        shared: Reach::Store,
+        collapses: Reach::Store,
+        forgets: Reach::Store,
+        inexact: "",
+    },
+    values: Values { on: "key-value store", consistency: "the store's" },
+    limits: Limits {
+        on: "key-value store, GCRA",
+        counts: Reach::Store,
+        tells_what_is_left: true,
+        accuracy: "",
+    },
+    signatures: "inside WebAssembly",
+    bodies: "",
+    metrics: "log, one line a request",
+    bounds: Bounds {
+        request_body_bytes: None,
+        value_bytes: None,
+        config_piece_bytes: None,
+        secret_piece_bytes: None,
+        limit_periods_s: &[],
+    },
+    untested: &["Spin itself, where its program is not installed: its interfaces are served by \
+                 a runner of ours"],
+};
