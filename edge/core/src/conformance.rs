@@ -1,10 +1,15 @@
 //! The contract of each kind of need, as tests that every driver runs.
 //!
-//! A driver implements [`Subject`] over itself and calls [`conformance_tests!`] in a test module.
+//! A driver implements [`Subject`] over itself. One that runs natively calls
+//! [`conformance_tests!`] in a test module; one that runs inside a platform is built with the
+//! suite in it and answers requests with [`answer`].
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
 
 use crate::step::{
-    Allowance, Body, ByteRange, Ended, Fetch, FetchError, Looked, Need, Outcome, Reply, Store,
-    StoreBody, Taken, Upstream, UpstreamHead,
+    Allowance, Body, ByteRange, Ended, Fetch, FetchError, Left, Looked, Need, Outcome, Reply,
+    Store, StoreBody, Taken, Upstream, UpstreamHead,
 };
 
 pub use crate::memory::UpstreamAnswer;
@@ -19,33 +24,46 @@ pub enum ScriptedAnswer {
 }
 
 /// A driver under test.
-pub trait Subject {
+#[allow(async_fn_in_trait)] // Nothing here need be `Send`: each test is one task.
+pub trait Subject: Sized {
     /// Names an exchange.
     type Ticket: Copy;
 
+    /// The allowance that the limiter is tested with, where it can't be any.
+    const ALLOWANCE: Allowance = Allowance { interval_us: 2_000_000, burst: 3 };
+    /// Whether the limiter tells what is left.
+    const COUNTS: bool = true;
+    /// How long after it was spent there is something of [`Subject::ALLOWANCE`] again.
+    const REFILL_MS: u64 = 2_100;
+    /// Tests that can't be held on this platform or its local runtime, and why.
+    const LEFT_OUT: &'static [(&'static str, &'static str)] = &[];
+
     /// A fresh driver whose upstream gives these answers in turn, and can't be reached after.
-    fn new(answers: Vec<ScriptedAnswer>) -> Self;
+    async fn new(answers: Vec<ScriptedAnswer>) -> Self;
     /// Begins an exchange.
     fn open(&mut self) -> Self::Ticket;
     /// Begins to fulfil a need of it.
-    fn ask(&mut self, ticket: Self::Ticket, need: Need);
+    async fn ask(&mut self, ticket: Self::Ticket, need: Need);
     /// The outcome of the need asked last; `None` while there is none and nothing is left to do.
-    fn outcome(&mut self, ticket: Self::Ticket) -> Option<Outcome>;
+    async fn outcome(&mut self, ticket: Self::Ticket) -> Option<Outcome>;
     /// Ends the exchange. Returns the body that the client gets, and whether it ended whole.
-    fn reply(&mut self, ticket: Self::Ticket, reply: Reply) -> (Vec<u8>, bool);
+    async fn reply(&mut self, ticket: Self::Ticket, reply: Reply) -> (Vec<u8>, bool);
     /// Ends the exchange without a reply, as when the client has gone.
-    fn abandon(&mut self, ticket: Self::Ticket);
+    async fn abandon(&mut self, ticket: Self::Ticket);
     /// Puts a value into the key-value store.
-    fn put_value(&mut self, key: &str, value: &[u8]);
+    async fn put_value(&mut self, key: &str, value: &[u8]);
     /// Lets this time pass.
-    fn wait(&mut self, ms: u64);
+    async fn wait(&mut self, ms: u64);
 }
 
-/// Writes one test for each part of every contract.
+/// Writes one test for each part of every contract, for a driver that runs natively.
 #[macro_export]
 macro_rules! conformance_tests {
     ($subject:ty) => {
-        $crate::conformance_tests!($subject;
+        $crate::conformance_tests!(@list natively $subject);
+    };
+    (@list $what:ident $($subject:ty)?) => {
+        $crate::conformance_tests!(@$what $($subject)?;
             one_leads_and_the_others_wait
             who_waits_is_answered_by_the_leader
             a_leader_that_leaves_is_followed_by_one
@@ -67,304 +85,416 @@ macro_rules! conformance_tests {
             an_upstream_that_says_nothing
         );
     };
-    ($subject:ty; $($name:ident)*) => {
-        $(#[test] fn $name() { $crate::conformance::$name::<$subject>(); })*
+    (@natively $subject:ty; $($name:ident)*) => {
+        $(#[test] fn $name() {
+            let test = $crate::conformance::run::<$subject>(stringify!($name));
+            assert!($crate::conformance::block_on(test));
+        })*
     };
+    (@by_name; $($name:ident)*) => {
+        /// The names of the tests.
+        pub const NAMES: &[&str] = &[$(stringify!($name)),*];
+
+        /// Runs a test, which panics if the driver breaks the contract. False where there is no
+        /// test of that name.
+        pub async fn run<S: Subject>(name: &str) -> bool {
+            match name {
+                $(stringify!($name) => $name::<S>().await,)*
+                _ => return false,
+            }
+            true
+        }
+    };
+}
+
+conformance_tests!(@list by_name);
+
+/// Runs a native subject's test, whose futures never wait.
+pub fn block_on<T>(test: impl Future<Output = T>) -> T {
+    let mut test = std::pin::pin!(test);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    loop {
+        if let std::task::Poll::Ready(done) = test.as_mut().poll(&mut context) {
+            return done;
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// Answers a request below [`PATH`] in a driver that was built with the suite: status and text.
+///
+/// `names` lists the tests, each with a tab and the reason where it is left out; a test's name
+/// runs it; `panic` panics; `memory` tells the linear memory's size in bytes.
+pub async fn answer<S: Subject>(path: &str) -> (u16, String) {
+    match path.strip_prefix(PATH).unwrap_or_default() {
+        "names" => (200, names::<S>()),
+        "memory" => (200, memory_bytes().to_string()),
+        "panic" => panic!("somebody asked for it"),
+        name if run::<S>(name).await => (204, String::new()),
+        _ => (404, "there is no such test".to_owned()),
+    }
+}
+
+/// Where a driver that was built with the suite has it.
+pub const PATH: &str = "/conformance/";
+
+fn names<S: Subject>() -> String {
+    let mut text = String::new();
+    for name in NAMES {
+        let reason = S::LEFT_OUT.iter().find(|(left_out, _)| left_out == name);
+        let reason = reason.map_or(String::new(), |(_, reason)| format!("\t{reason}"));
+        let _ = writeln!(text, "{name}{reason}"); // Writing to a String never fails.
+    }
+    text
+}
+
+fn memory_bytes() -> usize {
+    #[cfg(target_family = "wasm")]
+    return std::arch::wasm32::memory_size(0) * 65_536;
+    #[cfg(not(target_family = "wasm"))]
+    0
+}
+
+/// The field by which the upstream of a platform under test is told what to answer: a whole
+/// response of HTTP/1.1 in hexadecimal, or `silence`.
+const SCRIPT_FIELD: &str = "x-script";
+
+/// Makes a fetch of the suite one that the scripted upstream outside answers with the next
+/// answer, or one to the first route, where nobody listens, once they are used up.
+pub fn scripted(need: Need, answers: &mut VecDeque<ScriptedAnswer>) -> Need {
+    let Need::Fetch(mut fetch) = need else { return need };
+    match answers.pop_front() {
+        None => fetch.upstream = Upstream::Route(0),
+        Some(answer) => {
+            let script = match answer {
+                ScriptedAnswer::Silence => "silence".to_owned(),
+                ScriptedAnswer::Answer(answer) => to_hex(&raw_answer(&answer)),
+            };
+            let field = format!("{SCRIPT_FIELD}: {script}\r\n");
+            fetch.head.extend_from_slice(field.as_bytes());
+        }
+    }
+    Need::Fetch(fetch)
+}
+
+/// An answer as the bytes of a connection that closes after it.
+pub fn raw_answer(answer: &UpstreamAnswer) -> Vec<u8> {
+    let mut raw = format!("HTTP/1.1 {} Scripted\r\n", answer.head.status).into_bytes();
+    for part in [answer.head.fields.as_slice(), b"connection: close\r\n\r\n", &answer.body] {
+        raw.extend_from_slice(part);
+    }
+    raw
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 const KEY: &str = "file 1";
 
 /// Of several lookups of a vacant key, one is told so and the others wait.
-pub fn one_leads_and_the_others_wait<S: Subject>() {
-    let mut subject = S::new(vec![]);
-    let first = look(&mut subject, KEY);
-    assert_eq!(looked(&mut subject, first), Some(Looked::Vacant));
-    let second = look(&mut subject, KEY);
-    assert_eq!(looked(&mut subject, second), None);
-    let elsewhere = look(&mut subject, "file 2");
-    assert_eq!(looked(&mut subject, elsewhere), Some(Looked::Vacant));
+async fn one_leads_and_the_others_wait<S: Subject>() {
+    let mut subject = S::new(vec![]).await;
+    let first = look(&mut subject, KEY).await;
+    assert_eq!(looked(&mut subject, first).await, Some(Looked::Vacant));
+    let second = look(&mut subject, KEY).await;
+    assert_eq!(looked(&mut subject, second).await, None);
+    let elsewhere = look(&mut subject, "file 2").await;
+    assert_eq!(looked(&mut subject, elsewhere).await, Some(Looked::Vacant));
 }
 
 /// What the leader stores is what those who waited get, head and body.
-pub fn who_waits_is_answered_by_the_leader<S: Subject>() {
-    let mut subject = S::new(vec![answer(b"hello")]);
-    let leader = look(&mut subject, KEY);
-    let waiters = [look(&mut subject, KEY), look(&mut subject, KEY)];
-    assert_eq!(looked(&mut subject, leader), Some(Looked::Vacant));
-    fill(&mut subject, leader, 5);
+async fn who_waits_is_answered_by_the_leader<S: Subject>() {
+    let mut subject = S::new(vec![answering(b"hello")]).await;
+    let leader = look(&mut subject, KEY).await;
+    let waiters = [look(&mut subject, KEY).await, look(&mut subject, KEY).await];
+    assert_eq!(looked(&mut subject, leader).await, Some(Looked::Vacant));
+    fill(&mut subject, leader, 5).await;
     for waiter in waiters {
         let found = found(b"head", true, false, true);
-        assert_eq!(looked(&mut subject, waiter), Some(found));
-        assert_eq!(subject.reply(waiter, stored(None)), (b"hello".to_vec(), true));
+        assert_eq!(looked(&mut subject, waiter).await, Some(found));
+        assert_eq!(subject.reply(waiter, stored(None)).await, (b"hello".to_vec(), true));
     }
 }
 
 /// When the leader ends without storing, one of those who wait leads.
-pub fn a_leader_that_leaves_is_followed_by_one<S: Subject>() {
-    followed::<S>(|subject, leader| {
-        subject.reply(leader, with(Body::Empty, None));
-    });
+async fn a_leader_that_leaves_is_followed_by_one<S: Subject>() {
+    followed::<S>(false).await;
 }
 
 /// The same when the leader's client is gone.
-pub fn a_leader_that_vanishes_is_followed_by_one<S: Subject>() {
-    followed::<S>(S::abandon);
+async fn a_leader_that_vanishes_is_followed_by_one<S: Subject>() {
+    followed::<S>(true).await;
 }
 
-fn followed<S: Subject>(leave: impl FnOnce(&mut S, S::Ticket)) {
-    let mut subject = S::new(vec![]);
-    let leader = look(&mut subject, KEY);
-    assert_eq!(looked(&mut subject, leader), Some(Looked::Vacant));
-    let waiters = [look(&mut subject, KEY), look(&mut subject, KEY)];
-    leave(&mut subject, leader);
-    let leading = waiters
-        .into_iter()
-        .filter(|waiter| match looked(&mut subject, *waiter) {
-            Some(Looked::Vacant) => true,
-            None => false,
+async fn followed<S: Subject>(vanishes: bool) {
+    let mut subject = S::new(vec![]).await;
+    let leader = look(&mut subject, KEY).await;
+    assert_eq!(looked(&mut subject, leader).await, Some(Looked::Vacant));
+    let waiters = [look(&mut subject, KEY).await, look(&mut subject, KEY).await];
+    if vanishes {
+        subject.abandon(leader).await;
+    } else {
+        subject.reply(leader, with(Body::Empty, None)).await;
+    }
+    let mut leading = 0;
+    for waiter in waiters {
+        match looked(&mut subject, waiter).await {
+            Some(Looked::Vacant) => leading += 1,
+            None => {}
             other => panic!("{other:?}"),
-        })
-        .count();
+        }
+    }
     assert_eq!(leading, 1);
 }
 
 /// A fresh response is given to everybody, and nobody renews it.
-pub fn fresh_is_given_to_all<S: Subject>() {
-    let mut subject = S::new(vec![]);
-    put(&mut subject, KEY, b"head", 60_000);
+async fn fresh_is_given_to_all<S: Subject>() {
+    let mut subject = S::new(vec![]).await;
+    put(&mut subject, KEY, b"head", 60_000).await;
     for _ in 0..2 {
-        let reader = look(&mut subject, KEY);
-        assert_eq!(looked(&mut subject, reader), Some(found(b"head", false, false, false)));
+        let reader = look(&mut subject, KEY).await;
+        assert_eq!(looked(&mut subject, reader).await, Some(found(b"head", false, false, false)));
     }
 }
 
 /// A stale response is given to everybody at once; one of them renews it.
-pub fn stale_is_given_to_all_and_led_by_one<S: Subject>() {
-    let mut subject = S::new(vec![]);
-    put(&mut subject, KEY, b"head", 0);
-    let first = look(&mut subject, KEY);
-    assert_eq!(looked(&mut subject, first), Some(found(b"head", false, true, false)));
-    let second = look(&mut subject, KEY);
-    assert_eq!(looked(&mut subject, second), Some(found(b"head", false, false, false)));
-    subject.abandon(first);
-    let third = look(&mut subject, KEY);
-    assert_eq!(looked(&mut subject, third), Some(found(b"head", false, true, false)));
+async fn stale_is_given_to_all_and_led_by_one<S: Subject>() {
+    let mut subject = S::new(vec![]).await;
+    put(&mut subject, KEY, b"head", 0).await;
+    let first = look(&mut subject, KEY).await;
+    assert_eq!(looked(&mut subject, first).await, Some(found(b"head", false, true, false)));
+    let second = look(&mut subject, KEY).await;
+    assert_eq!(looked(&mut subject, second).await, Some(found(b"head", false, false, false)));
+    subject.abandon(first).await;
+    let third = look(&mut subject, KEY).await;
+    assert_eq!(looked(&mut subject, third).await, Some(found(b"head", false, true, false)));
 }
 
 /// A range of a stored body, and all of it.
-pub fn ranges_of_what_is_stored<S: Subject>() {
-    let mut subject = S::new(vec![answer(b"0123456789")]);
-    let leader = look(&mut subject, KEY);
-    looked(&mut subject, leader);
-    fill(&mut subject, leader, 10);
+async fn ranges_of_what_is_stored<S: Subject>() {
+    let mut subject = S::new(vec![answering(b"0123456789")]).await;
+    let leader = look(&mut subject, KEY).await;
+    looked(&mut subject, leader).await;
+    fill(&mut subject, leader, 10).await;
     for (first, last) in [(0, 0), (3, 5), (9, 9), (0, 9)] {
-        let reader = look(&mut subject, KEY);
-        looked(&mut subject, reader);
+        let reader = look(&mut subject, KEY).await;
+        looked(&mut subject, reader).await;
         let range = ByteRange { first, last };
         let expected: Vec<u8> = (first..=last).map(|digit| b'0' + digit as u8).collect();
-        assert_eq!(subject.reply(reader, stored(Some(range))), (expected, true));
+        assert_eq!(subject.reply(reader, stored(Some(range))).await, (expected, true));
     }
 }
 
 /// A renewed head goes with the body that is there.
-pub fn a_new_head_keeps_the_body<S: Subject>() {
-    let mut subject = S::new(vec![answer(b"hello")]);
-    let leader = look(&mut subject, KEY);
-    looked(&mut subject, leader);
-    fill(&mut subject, leader, 5);
-    let renewer = look(&mut subject, KEY);
-    looked(&mut subject, renewer);
+async fn a_new_head_keeps_the_body<S: Subject>() {
+    let mut subject = S::new(vec![answering(b"hello")]).await;
+    let leader = look(&mut subject, KEY).await;
+    looked(&mut subject, leader).await;
+    fill(&mut subject, leader, 5).await;
+    let renewer = look(&mut subject, KEY).await;
+    looked(&mut subject, renewer).await;
     let store = store(KEY, b"newer", StoreBody::Keep, 60_000);
     assert_eq!(
-        subject.reply(renewer, with(Body::Stored(None), Some(store))),
+        subject.reply(renewer, with(Body::Stored(None), Some(store))).await,
         (b"hello".to_vec(), true)
     );
-    let reader = look(&mut subject, KEY);
-    assert_eq!(looked(&mut subject, reader), Some(found(b"newer", true, false, false)));
-    assert_eq!(subject.reply(reader, stored(None)), (b"hello".to_vec(), true));
+    let reader = look(&mut subject, KEY).await;
+    assert_eq!(looked(&mut subject, reader).await, Some(found(b"newer", true, false, false)));
+    assert_eq!(subject.reply(reader, stored(None)).await, (b"hello".to_vec(), true));
 }
 
 /// A body that ends before its length is not whole, and is not there afterwards.
-pub fn a_cut_body_is_never_stored<S: Subject>() {
+async fn a_cut_body_is_never_stored<S: Subject>() {
     let mut subject = S::new(vec![ScriptedAnswer::Answer(UpstreamAnswer {
         head: UpstreamHead { status: 200, fields: b"content-length: 10\r\n".to_vec() },
         body: b"hello".to_vec(),
-    })]);
-    let leader = look(&mut subject, KEY);
-    looked(&mut subject, leader);
-    subject.ask(leader, fetch());
-    subject.outcome(leader);
+    })])
+    .await;
+    let leader = look(&mut subject, KEY).await;
+    looked(&mut subject, leader).await;
+    subject.ask(leader, fetch()).await;
+    subject.outcome(leader).await;
     let store = store(KEY, b"head", StoreBody::Upstream(10), 60_000);
-    let (_, whole) = subject.reply(leader, with(Body::Stored(None), Some(store)));
+    let (_, whole) = subject.reply(leader, with(Body::Stored(None), Some(store))).await;
     assert!(!whole);
-    let next = look(&mut subject, KEY);
-    assert_eq!(looked(&mut subject, next), Some(Looked::Vacant));
+    let next = look(&mut subject, KEY).await;
+    assert_eq!(looked(&mut subject, next).await, Some(Looked::Vacant));
 }
 
 /// What is forgotten is not found by who looks later.
-pub fn what_is_forgotten_is_gone<S: Subject>() {
-    let mut subject = S::new(vec![]);
-    put(&mut subject, KEY, b"head", 60_000);
-    forget(&mut subject, KEY);
-    let next = look(&mut subject, KEY);
-    assert_eq!(looked(&mut subject, next), Some(Looked::Vacant));
+async fn what_is_forgotten_is_gone<S: Subject>() {
+    let mut subject = S::new(vec![]).await;
+    put(&mut subject, KEY, b"head", 60_000).await;
+    forget(&mut subject, KEY).await;
+    let next = look(&mut subject, KEY).await;
+    assert_eq!(looked(&mut subject, next).await, Some(Looked::Vacant));
 }
 
 /// Who began before something was forgotten does not bring it back.
-pub fn what_is_forgotten_is_not_brought_back<S: Subject>() {
-    let mut subject = S::new(vec![]);
-    let leader = look(&mut subject, KEY);
-    assert_eq!(looked(&mut subject, leader), Some(Looked::Vacant));
-    forget(&mut subject, KEY);
+async fn what_is_forgotten_is_not_brought_back<S: Subject>() {
+    let mut subject = S::new(vec![]).await;
+    let leader = look(&mut subject, KEY).await;
+    assert_eq!(looked(&mut subject, leader).await, Some(Looked::Vacant));
+    forget(&mut subject, KEY).await;
     let late = store(KEY, b"old", StoreBody::None, 60_000);
-    subject.reply(leader, with(Body::Empty, Some(late)));
-    let next = look(&mut subject, KEY);
-    assert_eq!(looked(&mut subject, next), Some(Looked::Vacant));
+    subject.reply(leader, with(Body::Empty, Some(late))).await;
+    let next = look(&mut subject, KEY).await;
+    assert_eq!(looked(&mut subject, next).await, Some(Looked::Vacant));
 }
 
 /// A value is read as it was written; what is not there is absent.
-pub fn values_are_read<S: Subject>() {
-    let mut subject = S::new(vec![]);
-    subject.put_value("page", b"<html>");
+async fn values_are_read<S: Subject>() {
+    let mut subject = S::new(vec![]).await;
+    subject.put_value("page", b"<html>").await;
     let reader = subject.open();
-    subject.ask(reader, Need::Value { key: "page".into() });
-    assert_eq!(subject.outcome(reader), Some(Outcome::Value(Some(6))));
-    assert_eq!(subject.reply(reader, with(Body::Value, None)), (b"<html>".to_vec(), true));
+    subject.ask(reader, Need::Value { key: "page".into() }).await;
+    assert_eq!(subject.outcome(reader).await, Some(Outcome::Value(Some(6))));
+    assert_eq!(subject.reply(reader, with(Body::Value, None)).await, (b"<html>".to_vec(), true));
     let reader = subject.open();
-    subject.ask(reader, Need::Value { key: "none".into() });
-    assert_eq!(subject.outcome(reader), Some(Outcome::Value(None)));
+    subject.ask(reader, Need::Value { key: "none".into() }).await;
+    assert_eq!(subject.outcome(reader).await, Some(Outcome::Value(None)));
 }
 
 /// A burst can be taken at once, and no more.
-pub fn allowances_are_spent<S: Subject>() {
-    let mut subject = S::new(vec![]);
-    let allowance = Allowance { interval_us: 60_000_000, burst: 3 };
-    for remaining in [2, 1, 0] {
-        let taken = take(&mut subject, "a", allowance);
-        assert_eq!((taken.allowed, taken.remaining), (true, remaining));
+async fn allowances_are_spent<S: Subject>() {
+    let mut subject = S::new(vec![]).await;
+    let Allowance { interval_us, burst } = S::ALLOWANCE;
+    for remaining in (0..burst).rev() {
+        let taken = take(&mut subject, "test a", S::ALLOWANCE).await;
+        assert!(taken.allowed, "{taken:?}");
+        assert_eq!(taken.left.map(|left| left.remaining), S::COUNTS.then_some(remaining));
     }
-    let refused = take(&mut subject, "a", allowance);
-    assert_eq!((refused.allowed, refused.remaining), (false, 0));
-    assert!((1..=60_000_000).contains(&refused.retry_us), "{refused:?}");
+    let refused = take(&mut subject, "test a", S::ALLOWANCE).await;
+    assert!(!refused.allowed && refused.left.is_some() == S::COUNTS, "{refused:?}");
+    if let Some(Left { remaining, retry_us, .. }) = refused.left {
+        assert!(remaining == 0 && (1..=interval_us).contains(&retry_us), "{refused:?}");
+    }
 }
 
 /// What was taken comes back with time.
-pub fn allowances_refill<S: Subject>() {
-    let mut subject = S::new(vec![]);
-    let allowance = Allowance { interval_us: 100_000, burst: 1 };
-    for _ in 0..3 {
-        assert!(take(&mut subject, "a", allowance).allowed);
-        subject.wait(150);
-    }
+async fn allowances_refill<S: Subject>() {
+    let mut subject = S::new(vec![]).await;
+    spend(&mut subject, "test a").await;
+    subject.wait(S::REFILL_MS).await;
+    assert!(take(&mut subject, "test a", S::ALLOWANCE).await.allowed);
 }
 
 /// One taker's allowance is not another's.
-pub fn allowances_are_apart<S: Subject>() {
-    let mut subject = S::new(vec![]);
-    let allowance = Allowance { interval_us: 60_000_000, burst: 1 };
-    assert!(take(&mut subject, "a", allowance).allowed);
-    assert!(take(&mut subject, "b", allowance).allowed);
-    assert!(!take(&mut subject, "a", allowance).allowed);
+async fn allowances_are_apart<S: Subject>() {
+    let mut subject = S::new(vec![]).await;
+    spend(&mut subject, "test a").await;
+    assert!(take(&mut subject, "test b", S::ALLOWANCE).await.allowed);
 }
 
 /// RFC 8032, section 7.1, test 2; and what is not signed by the key.
-pub fn signatures<S: Subject>() {
-    let key = hex("3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c");
-    let key: [u8; 32] = key.try_into().unwrap_or([0; 32]);
+async fn signatures<S: Subject>() {
     let signature = hex("92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da\
          085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00");
-    let mut subject = S::new(vec![]);
-    let mut check = |message: &[u8], signature: &[u8]| {
-        let ticket = subject.open();
+    let mut subject = S::new(vec![]).await;
+    for (message, signature, right) in
+        [(&[0x72], &signature[..], true), (&[0x73], &signature, false), (&[0x72], &[], false)]
+    {
+        let key = hex("3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c");
+        let key: [u8; 32] = key.try_into().unwrap_or([0; 32]);
         let (message, signature) = (message.to_vec(), signature.to_vec());
-        subject.ask(ticket, Need::Verify { key, message, signature });
-        subject.outcome(ticket)
-    };
-    assert_eq!(check(&[0x72], &signature), Some(Outcome::Verified(true)));
-    assert_eq!(check(&[0x73], &signature), Some(Outcome::Verified(false)));
-    assert_eq!(check(&[0x72], &[]), Some(Outcome::Verified(false)));
+        let ticket = subject.open();
+        subject.ask(ticket, Need::Verify { key, message, signature }).await;
+        assert_eq!(subject.outcome(ticket).await, Some(Outcome::Verified(right)));
+    }
 }
 
 /// Head and body of an upstream's answer arrive as they were sent.
-pub fn an_upstream_answers<S: Subject>() {
+async fn an_upstream_answers<S: Subject>() {
     let mut subject = S::new(vec![ScriptedAnswer::Answer(UpstreamAnswer {
         head: UpstreamHead {
             status: 404,
             fields: b"x-test: a, b\r\ncontent-length: 5\r\n".to_vec(),
         },
         body: b"hello".to_vec(),
-    })]);
+    })])
+    .await;
     let ticket = subject.open();
-    subject.ask(ticket, fetch());
-    let Some(Outcome::Fetched(Ok(head))) = subject.outcome(ticket) else { panic!("no answer") };
+    subject.ask(ticket, fetch()).await;
+    let Some(Outcome::Fetched(Ok(head))) = subject.outcome(ticket).await else {
+        panic!("no answer")
+    };
     assert_eq!(head.status, 404);
     let fields = crate::head::FieldLines::new(&head.fields);
     assert_eq!(fields.get("x-test"), Some("a, b"));
     assert_eq!(fields.get("content-length"), Some("5"));
-    assert_eq!(subject.reply(ticket, with(Body::Upstream, None)), (b"hello".to_vec(), true));
+    assert_eq!(subject.reply(ticket, with(Body::Upstream, None)).await, (b"hello".to_vec(), true));
 }
 
 /// No connection, no answer, and it is said so.
-pub fn an_upstream_that_is_not_there<S: Subject>() {
-    let mut subject = S::new(vec![]);
+async fn an_upstream_that_is_not_there<S: Subject>() {
+    let mut subject = S::new(vec![]).await;
     let ticket = subject.open();
-    subject.ask(ticket, fetch());
-    let outcome = subject.outcome(ticket);
+    subject.ask(ticket, fetch()).await;
+    let outcome = subject.outcome(ticket).await;
     assert_eq!(outcome, Some(Outcome::Fetched(Err(FetchError::Unreachable))));
 }
 
 /// An upstream is waited for no longer than allowed.
-pub fn an_upstream_that_says_nothing<S: Subject>() {
-    let mut subject = S::new(vec![ScriptedAnswer::Silence]);
+async fn an_upstream_that_says_nothing<S: Subject>() {
+    let mut subject = S::new(vec![ScriptedAnswer::Silence]).await;
     let ticket = subject.open();
-    subject.ask(ticket, fetch());
-    let outcome = subject.outcome(ticket);
+    subject.ask(ticket, fetch()).await;
+    let outcome = subject.outcome(ticket).await;
     assert_eq!(outcome, Some(Outcome::Fetched(Err(FetchError::Timeout))));
 }
 
-fn look<S: Subject>(subject: &mut S, key: &str) -> S::Ticket {
+async fn look<S: Subject>(subject: &mut S, key: &str) -> S::Ticket {
     let ticket = subject.open();
-    subject.ask(ticket, Need::Lookup { key: key.to_owned() });
+    subject.ask(ticket, Need::Lookup { key: key.to_owned() }).await;
     ticket
 }
 
-fn looked<S: Subject>(subject: &mut S, ticket: S::Ticket) -> Option<Looked> {
-    match subject.outcome(ticket) {
+async fn looked<S: Subject>(subject: &mut S, ticket: S::Ticket) -> Option<Looked> {
+    match subject.outcome(ticket).await {
         None => None,
         Some(Outcome::Looked(looked)) => Some(looked),
         Some(other) => panic!("{other:?}"),
     }
 }
 
-fn take<S: Subject>(subject: &mut S, key: &str, allowance: Allowance) -> Taken {
+async fn take<S: Subject>(subject: &mut S, key: &str, allowance: Allowance) -> Taken {
     let ticket = subject.open();
-    subject.ask(ticket, Need::Take { key: key.to_owned(), allowance });
-    match subject.outcome(ticket) {
+    subject.ask(ticket, Need::Take { key: key.to_owned(), allowance }).await;
+    match subject.outcome(ticket).await {
         Some(Outcome::Taken(taken)) => taken,
         other => panic!("{other:?}"),
     }
 }
 
+/// Takes all of an allowance, and is refused one more.
+async fn spend<S: Subject>(subject: &mut S, key: &str) {
+    for _ in 0..S::ALLOWANCE.burst {
+        assert!(take(subject, key, S::ALLOWANCE).await.allowed);
+    }
+    assert!(!take(subject, key, S::ALLOWANCE).await.allowed);
+}
+
 /// Stores a head without a body.
-fn put<S: Subject>(subject: &mut S, key: &str, head: &[u8], fresh_ms: u64) {
-    let leader = look(subject, key);
-    assert_eq!(looked(subject, leader), Some(Looked::Vacant));
+async fn put<S: Subject>(subject: &mut S, key: &str, head: &[u8], fresh_ms: u64) {
+    let leader = look(subject, key).await;
+    assert_eq!(looked(subject, leader).await, Some(Looked::Vacant));
     let store = store(key, head, StoreBody::None, fresh_ms);
-    subject.reply(leader, with(Body::Empty, Some(store)));
+    subject.reply(leader, with(Body::Empty, Some(store))).await;
 }
 
 /// Lets a leader fetch, store and read the whole body.
-fn fill<S: Subject>(subject: &mut S, leader: S::Ticket, length: u64) {
-    subject.ask(leader, fetch());
-    assert!(matches!(subject.outcome(leader), Some(Outcome::Fetched(Ok(_)))));
+async fn fill<S: Subject>(subject: &mut S, leader: S::Ticket, length: u64) {
+    subject.ask(leader, fetch()).await;
+    assert!(matches!(subject.outcome(leader).await, Some(Outcome::Fetched(Ok(_)))));
     let store = store(KEY, b"head", StoreBody::Upstream(length), 60_000);
-    let (body, whole) = subject.reply(leader, with(Body::Stored(None), Some(store)));
+    let (body, whole) = subject.reply(leader, with(Body::Stored(None), Some(store))).await;
     assert!(whole && body.len() as u64 == length);
 }
 
-fn forget<S: Subject>(subject: &mut S, key: &str) {
+async fn forget<S: Subject>(subject: &mut S, key: &str) {
     let ticket = subject.open();
-    subject.reply(ticket, Reply { forget: vec![key.to_owned()], ..with(Body::Empty, None) });
+    subject.reply(ticket, Reply { forget: vec![key.to_owned()], ..with(Body::Empty, None) }).await;
 }
 
 fn fetch() -> Need {
@@ -376,7 +506,7 @@ fn fetch() -> Need {
     })
 }
 
-fn answer(body: &[u8]) -> ScriptedAnswer {
+fn answering(body: &[u8]) -> ScriptedAnswer {
     let fields = format!("content-length: {}\r\n", body.len()).into_bytes();
     ScriptedAnswer::Answer(UpstreamAnswer {
         head: UpstreamHead { status: 200, fields },

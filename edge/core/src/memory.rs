@@ -313,7 +313,7 @@ pub(crate) mod tests {
     impl Subject for InMemory {
         type Ticket = Ticket;
 
-        fn new(answers: Vec<conformance::ScriptedAnswer>) -> Self {
+        async fn new(answers: Vec<conformance::ScriptedAnswer>) -> Self {
             let mut answers = answers.into_iter();
             let upstreams: Upstreams = Box::new(move |_| match answers.next() {
                 Some(conformance::ScriptedAnswer::Answer(answer)) => Ok(answer),
@@ -327,27 +327,27 @@ pub(crate) mod tests {
             self.driver.open()
         }
 
-        fn ask(&mut self, ticket: Ticket, need: Need) {
+        async fn ask(&mut self, ticket: Ticket, need: Need) {
             self.driver.ask(ticket, need);
         }
 
-        fn outcome(&mut self, ticket: Ticket) -> Option<Outcome> {
+        async fn outcome(&mut self, ticket: Ticket) -> Option<Outcome> {
             self.driver.outcome(ticket)
         }
 
-        fn reply(&mut self, ticket: Ticket, reply: Reply) -> (Vec<u8>, bool) {
+        async fn reply(&mut self, ticket: Ticket, reply: Reply) -> (Vec<u8>, bool) {
             self.driver.reply(ticket, reply)
         }
 
-        fn abandon(&mut self, ticket: Ticket) {
+        async fn abandon(&mut self, ticket: Ticket) {
             self.driver.abandon(ticket);
         }
 
-        fn put_value(&mut self, key: &str, value: &[u8]) {
+        async fn put_value(&mut self, key: &str, value: &[u8]) {
             self.driver.put_value(key, value);
         }
 
-        fn wait(&mut self, ms: u64) {
+        async fn wait(&mut self, ms: u64) {
             self.driver.advance(ms);
         }
     }

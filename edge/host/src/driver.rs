@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
+use outport_edge_core::driver::{STEPS_MAX, broken};
 use outport_edge_core::step::{
-    Body, Ended, Fetch, Looked, Moment, Need, Outcome, Reply, Store, StoreBody,
+    Body, Fetch, Looked, Moment, Need, Outcome, Reply, Store, StoreBody,
 };
-use outport_wire::problem::{PROBLEM_TYPE, Problem, ProblemType};
 
 use crate::body::EdgeBody;
 use crate::cache::{Cache, Entry, Holding, NewBody, StoredBody};
@@ -30,8 +30,6 @@ use crate::values::Values;
 /// section 9.6).
 const DISCARDED_BYTES_MAX: u64 = 16 << 20;
 const DISCARD_MAX: Duration = Duration::from_secs(5);
-/// The most steps of an exchange. The core's longest has five; more would be a loop.
-const STEPS_MAX: usize = 16;
 
 /// What a node meets needs with.
 pub(crate) struct Driver {
@@ -59,14 +57,10 @@ impl Driver {
         // Who waits to be told to send (RFC 9110, section 10.1.1) has sent nothing to discard.
         let waits = request.headers().contains_key(header::EXPECT);
         let mut exchange = Exchange::new(self.needs.clone(), Some(request.into_body()));
-        let reply = match self.decide(head, peer, &mut exchange).await {
-            Ok(reply) => reply,
-            Err(fault) => {
-                tracing::error!("a request could not be decided: {fault}");
-                self.metrics.request_ended(Ended::Edge);
-                return broken();
-            }
-        };
+        let reply = self.decide(head, peer, &mut exchange).await.unwrap_or_else(|fault| {
+            tracing::error!("a request could not be decided: {fault}");
+            broken()
+        });
         self.metrics.request_ended(reply.ended);
         let unread = exchange.request_body.take().filter(|body| !waits && !body.is_end_stream());
         if let Some(unread) = unread {
@@ -266,15 +260,6 @@ fn moment() -> Moment {
     Moment { unix_ms, random: rand::random() }
 }
 
-/// The answer when there is no decision.
-fn broken() -> Response<EdgeBody> {
-    let problem = Problem::new(ProblemType::Internal, "The edge could not decide this request.");
-    let mut response = Response::new(EdgeBody::full(problem.to_json().into()));
-    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_TYPE));
-    response
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, HashMap};
@@ -284,7 +269,7 @@ mod tests {
     use std::pin::Pin;
     use std::task::{Context, Waker};
 
-    use outport_edge_core::conformance::{ScriptedAnswer, Subject};
+    use outport_edge_core::conformance::{self, ScriptedAnswer, Subject};
 
     use super::*;
 
@@ -305,7 +290,7 @@ mod tests {
     impl Subject for Native {
         type Ticket = u64;
 
-        fn new(answers: Vec<ScriptedAnswer>) -> Self {
+        async fn new(answers: Vec<ScriptedAnswer>) -> Self {
             let folder = tempfile::tempdir().unwrap();
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(1)
@@ -329,7 +314,7 @@ mod tests {
             self.opened
         }
 
-        fn ask(&mut self, ticket: u64, need: Need) {
+        async fn ask(&mut self, ticket: u64, need: Need) {
             let Some(State::Idle(mut exchange)) = self.exchanges.remove(&ticket) else {
                 panic!("it is asked one thing at a time")
             };
@@ -347,7 +332,7 @@ mod tests {
             self.exchanges.insert(ticket, State::Asked(asked));
         }
 
-        fn outcome(&mut self, ticket: u64) -> Option<Outcome> {
+        async fn outcome(&mut self, ticket: u64) -> Option<Outcome> {
             let Some(State::Asked(asked)) = self.exchanges.get_mut(&ticket) else {
                 panic!("nothing was asked")
             };
@@ -356,7 +341,7 @@ mod tests {
             Some(outcome)
         }
 
-        fn reply(&mut self, ticket: u64, reply: Reply) -> (Vec<u8>, bool) {
+        async fn reply(&mut self, ticket: u64, reply: Reply) -> (Vec<u8>, bool) {
             let Some(State::Idle(exchange)) = self.exchanges.remove(&ticket) else {
                 panic!("its outcome was not taken")
             };
@@ -368,15 +353,15 @@ mod tests {
             })
         }
 
-        fn abandon(&mut self, ticket: u64) {
+        async fn abandon(&mut self, ticket: u64) {
             self.exchanges.remove(&ticket);
         }
 
-        fn put_value(&mut self, key: &str, value: &[u8]) {
+        async fn put_value(&mut self, key: &str, value: &[u8]) {
             self.needs.values.replace(key, &BTreeMap::from([(key.to_owned(), value)])).unwrap();
         }
 
-        fn wait(&mut self, ms: u64) {
+        async fn wait(&mut self, ms: u64) {
             std::thread::sleep(Duration::from_millis(ms));
         }
     }
@@ -407,10 +392,7 @@ mod tests {
                 match answer {
                     ScriptedAnswer::Silence => std::thread::sleep(Duration::from_secs(60)),
                     ScriptedAnswer::Answer(answer) => {
-                        write!(stream, "HTTP/1.1 {} x\r\n", answer.head.status).unwrap();
-                        stream.write_all(&answer.head.fields).unwrap();
-                        stream.write_all(b"connection: close\r\n\r\n").unwrap();
-                        stream.write_all(&answer.body).unwrap();
+                        stream.write_all(&conformance::raw_answer(&answer)).unwrap();
                     }
                 }
             }
