@@ -2,6 +2,7 @@
 
 mod check;
 mod client;
+mod core_config;
 mod duration;
 mod failure;
 mod keys;

@@ -1,7 +1,7 @@
 //! The commands that serve: `edge` and `origin`, and `serve`, which runs one of each.
 
 pub(crate) mod edge;
-mod embedded;
+pub(crate) mod embedded;
 pub(crate) mod origin;
 mod process;
 mod ready;

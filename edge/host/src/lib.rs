@@ -25,4 +25,4 @@ mod values;
 pub use boundary::Boundary;
 pub use instances::{ComponentError, precompile};
 pub use node::{Config, EdgeNode, StartError};
-pub use page::PageFile;
+pub use page::{PageFile, assets};

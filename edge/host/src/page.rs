@@ -49,20 +49,29 @@ impl PageFile {
     }
 }
 
-/// Puts the page into the store, and returns what the core must know of it.
-pub(crate) fn deploy(
-    page: &[PageFile],
-    values: &Values,
-) -> Result<BTreeMap<String, Asset>, ValueError> {
-    let mut files = BTreeMap::new();
+/// What the core must know of a page, and the values that it is made of, by key.
+pub fn assets(
+    page: &'static [PageFile],
+) -> (BTreeMap<String, Asset>, BTreeMap<String, &'static [u8]>) {
+    let mut values = BTreeMap::new();
     for file in page {
-        files.insert(file.key(None), file.content);
-        files.extend(
+        values.insert(file.key(None), file.content);
+        values.extend(
             file.codings.iter().map(|(coding, content)| (file.key(Some(coding)), *content)),
         );
     }
+    let assets = page.iter().map(|file| (file.name.to_owned(), file.asset())).collect();
+    (assets, values)
+}
+
+/// Puts the page into the store, and returns what the core must know of it.
+pub(crate) fn deploy(
+    page: &'static [PageFile],
+    values: &Values,
+) -> Result<BTreeMap<String, Asset>, ValueError> {
+    let (assets, files) = assets(page);
     values.replace("page ", &files)?;
-    Ok(page.iter().map(|file| (file.name.to_owned(), file.asset())).collect())
+    Ok(assets)
 }
 
 fn content_type(name: &str) -> &'static str {
