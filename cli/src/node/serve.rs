@@ -1,19 +1,14 @@
 //! `outport serve`: an edge and its origin, as two processes, on embedded defaults.
 
 use std::ffi::OsString;
-use std::time::Duration;
-
-use clap::ValueEnum;
 
 use super::process::Node;
 use super::ready::{EdgeReady, OriginReady, ServeReady};
 use super::{NodeArgs, say, stop};
+use crate::core_config::DEMO_TOKEN_TTL;
 use crate::failure::Failure;
 use crate::keys::Keys;
 use crate::{settings, token};
-
-/// The life of the demo tenant's token; start again for a new one.
-pub(super) const DEMO_TOKEN_TTL: Duration = Duration::from_secs(30 * 86_400);
 
 /// Runs an edge and its origin here.
 #[derive(clap::Args)]
@@ -26,20 +21,10 @@ pub(crate) struct Args {
     /// The origin's port, on this machine only; 0 takes any free one
     #[arg(long, value_name = "PORT", default_value_t = 8081)]
     origin_port: u16,
-    /// What runs the edge
-    #[arg(long, value_enum, default_value_t = Platform::Wasmtime)]
-    on: Platform,
-}
-
-/// What can run an edge.
-#[derive(Clone, Copy, ValueEnum)]
-enum Platform {
-    Wasmtime,
 }
 
 /// Runs the command.
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let Platform::Wasmtime = args.on;
     // Mistakes show here once, before anything runs, and not in each process.
     args.node.settings()?;
     let token = token::demo(&Keys::open(&args.node.data)?, DEMO_TOKEN_TTL)?;
