@@ -11,6 +11,7 @@ scenarios![
     health,
     a_key_set,
     every_answer_says_how_it_is_limited,
+    what_is_left_of_the_limit,
 ];
 
 async fn the_page_and_its_parts(world: World) {
@@ -63,10 +64,15 @@ async fn a_key_set(world: World) {
 }
 
 async fn every_answer_says_how_it_is_limited(world: World) {
-    let answer = world.owner().get("/files?limit=1").await;
+    let answer = world.owner().get("/files?limit=1&prefix=no-such-name").await;
     let policy = answer.field("ratelimit-policy");
     assert!(policy.contains("\"read\"") && policy.contains(";q="), "{policy}");
-    assert!(answer.field("ratelimit").contains(";r="), "{answer:?}");
+}
+
+async fn what_is_left_of_the_limit(world: World) {
+    let answer = world.owner().get("/files?limit=1&prefix=no-such-name").await;
+    let left = answer.field("ratelimit");
+    assert!(left.contains("\"read\"") && left.contains(";r="), "{left}");
 }
 
 /// The addresses below /assets/ that the page names.
