@@ -7,6 +7,9 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Body, Method, Url};
 use serde_json::Value;
 
+use crate::scene;
+use crate::transcript::Fields;
+
 /// A server, and a caller.
 #[derive(Clone, Debug)]
 pub struct Api {
@@ -115,6 +118,7 @@ impl Api {
         fields: &[(&str, &str)],
         body: impl Into<Body>,
     ) -> Result<Answer, reqwest::Error> {
+        let asked = scene::ask(&self.authority(), method.as_str(), path);
         let mut request =
             self.http.request(method.clone(), self.url(path)).headers(headers(fields));
         if let Some(token) = &self.token {
@@ -123,7 +127,9 @@ impl Api {
         if !matches!(method, Method::GET | Method::HEAD | Method::OPTIONS) {
             request = request.body(body);
         }
-        Answer::read(request.send().await?).await
+        let answer = Answer::read(request.send().await?).await?;
+        asked.answered(answer.status, answer.fields(), &answer.body);
+        Ok(answer)
     }
 
     /// Uploads a file in one request and returns its document.
@@ -160,6 +166,12 @@ impl Answer {
     async fn read(response: reqwest::Response) -> Result<Self, reqwest::Error> {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         Ok(Self { status, headers, body: response.bytes().await? })
+    }
+
+    /// The fields as text.
+    fn fields(&self) -> Fields {
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        self.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect()
     }
 
     /// Ends the test unless the status is `status`.

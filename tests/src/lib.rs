@@ -10,11 +10,15 @@
 pub mod api;
 pub mod deployment;
 pub mod metrics;
+pub mod platform;
 pub mod process;
 pub mod proxy;
 pub mod random;
 pub mod raw;
+pub mod rename;
+pub mod scene;
 pub mod suite;
+pub mod transcript;
 pub mod tus;
 pub mod upstream;
 pub mod world;

@@ -1,4 +1,5 @@
-//! Bytes that nothing can guess, compress or have cached.
+//! Bytes that nothing can compress or has cached. Those of a scenario are the same in every run,
+//! and words, which find things again on one server, are not.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -7,16 +8,20 @@ use std::path::Path;
 use rand::RngCore as _;
 use sha2::{Digest as _, Sha256};
 
+use crate::scene;
+
 /// So many random bytes.
 pub fn bytes(count: usize) -> Vec<u8> {
     let mut bytes = vec![0; count];
-    rand::rng().fill_bytes(&mut bytes);
+    scene::fill(&mut bytes);
     bytes
 }
 
 /// A random word for names that are to be found again.
 pub fn word() -> String {
-    format!("{:016x}", rand::rng().next_u64())
+    let word = format!("{:016x}", rand::rng().next_u64());
+    scene::word(&word);
+    word
 }
 
 /// The SHA-256 of bytes, to compare what is too long to print.

@@ -1,6 +1,7 @@
 //! Runs scenarios and checks as tests, with counts, filters and a clean end.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,28 +9,31 @@ use std::sync::Arc;
 use libtest_mimic::{Arguments, Failed, Trial};
 use tokio::runtime::Runtime;
 
+use crate::platform::{self, Platform};
+use crate::scene::Scene;
+use crate::transcript::{Outcome, Writer};
 use crate::world::{Caller, World};
 
 /// How many scenarios run at once unless `--test-threads` says otherwise.
 const SCENARIOS_AT_ONCE: usize = 8;
 
-type Run = Box<dyn FnOnce(World) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+type Play = Box<dyn FnOnce(World) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
 /// One scenario.
 pub struct Scenario {
     name: String,
     needs: Option<Caller>,
-    run: Run,
+    play: Play,
 }
 
 impl Scenario {
     /// A scenario named after its function.
-    pub fn new<F>(name: &str, needs: Option<Caller>, run: fn(World) -> F) -> Self
+    pub fn new<F>(name: &str, needs: Option<Caller>, play: fn(World) -> F) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let name = name.split_once("::").map_or(name, |(_, name)| name).to_owned();
-        Self { name, needs, run: Box::new(move |world| Box::pin(run(world))) }
+        Self { name, needs, play: Box::new(move |world| Box::pin(play(world))) }
     }
 }
 
@@ -51,35 +55,67 @@ macro_rules! scenarios {
     (@ $caller:ident) => { Some($crate::world::Caller::$caller) };
 }
 
-/// Runs the scenarios against one server. Those whose caller is missing are left out, and say so.
+/// What every scenario of a run shares.
+#[derive(Clone)]
+struct Run {
+    runtime: Arc<Runtime>,
+    /// None where scenarios are only listed.
+    world: Option<World>,
+    platform: Platform,
+    transcript: Arc<Writer>,
+}
+
+/// Runs the scenarios against one server. Those whose caller is missing, and those that the
+/// platform decides by itself, are left out, and say so.
 pub fn run(scenarios: Vec<Scenario>) -> ExitCode {
     let mut args = Arguments::from_args();
     // Scenarios mostly wait, so there may be more of them than cores.
     args.test_threads = args.test_threads.or(Some(SCENARIOS_AT_ONCE));
-    let runtime = Arc::new(Runtime::new().expect("a runtime can be made"));
-    let world = if args.list { None } else { Some(World::open()) };
-    let trials = scenarios.into_iter().map(|scenario| trial(scenario, &runtime, &world)).collect();
+    let names: Vec<_> = scenarios.iter().map(|scenario| scenario.name.clone()).collect();
+    platform::expect_scenarios(&names);
+    let platform = Platform::under_test();
+    let run = Run {
+        runtime: Arc::new(Runtime::new().expect("a runtime can be made")),
+        world: if args.list { None } else { Some(World::open()) },
+        platform,
+        transcript: Arc::new(Writer::new(platform)),
+    };
+    let trials = scenarios.into_iter().map(|scenario| run.trial(scenario)).collect();
     let conclusion = libtest_mimic::run(&args, trials);
+    run.transcript.write().expect("the transcript can be written");
     // The server ends with its last holder, which must be us.
-    drop(world);
+    drop(run);
     conclusion.exit_code()
 }
 
-fn trial(scenario: Scenario, runtime: &Arc<Runtime>, world: &Option<World>) -> Trial {
-    let Scenario { name, needs, run } = scenario;
-    let missing = needs.filter(|caller| world.as_ref().is_some_and(|world| !world.has(*caller)));
-    if let Some(caller) = missing {
-        eprintln!("{name} is left out: there is no token for {caller:?}");
-    }
-    let (runtime, world) = (Arc::clone(runtime), world.clone());
-    let test = move || match world {
-        Some(world) => {
-            runtime.block_on(run(world));
-            Ok(())
+impl Run {
+    fn trial(&self, scenario: Scenario) -> Trial {
+        let left_out = self.left_out(&scenario);
+        if let Some(why) = &left_out {
+            eprintln!("{} is left out: {why}", scenario.name);
+            let outcome = Outcome::LeftOut(why.clone());
+            self.transcript.keep(scenario.name.clone(), outcome, Vec::new());
         }
-        None => Err(Failed::from("there is no server")),
-    };
-    Trial::test(name, test).with_ignored_flag(missing.is_some())
+        let (run, name) = (self.clone(), scenario.name.clone());
+        Trial::test(name, move || run.play(scenario)).with_ignored_flag(left_out.is_some())
+    }
+
+    fn left_out(&self, scenario: &Scenario) -> Option<String> {
+        let has = |caller| self.world.as_ref().is_none_or(|world| world.has(caller));
+        let missing = scenario.needs.filter(|caller| !has(*caller));
+        let missing = missing.map(|caller| format!("there is no token for {caller:?}"));
+        missing.or_else(|| self.platform.leaves_out(&scenario.name).map(str::to_owned))
+    }
+
+    fn play(self, Scenario { name, play, .. }: Scenario) -> Result<(), Failed> {
+        let world = self.world.ok_or("there is no server")?;
+        let scene = Scene::new(&name);
+        let played = || self.runtime.block_on(scene.run(play(world)));
+        let played = catch_unwind(AssertUnwindSafe(played));
+        let outcome = if played.is_ok() { Outcome::Passed } else { Outcome::Failed };
+        self.transcript.keep(name, outcome, scene.exchanges());
+        played.or_else(|panic| resume_unwind(panic))
+    }
 }
 
 /// A test that starts and ends processes of its own.

@@ -71,7 +71,7 @@ fn request(read: &[u8]) -> Option<Value> {
 }
 
 /// The content of a chunked body, once all of it is there.
-fn dechunked(mut rest: &str) -> Option<String> {
+pub(crate) fn dechunked(mut rest: &str) -> Option<String> {
     let mut content = String::new();
     loop {
         let (size, after) = rest.split_once("\r\n")?;

@@ -1,0 +1,66 @@
+//! The platforms that an edge runs on, and the scenarios that one of them never lets it see.
+
+use std::fmt;
+
+use clap::ValueEnum as _;
+use serde::{Deserialize, Serialize};
+
+/// What the edge runs on.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Platform {
+    /// Our own host.
+    Wasmtime,
+    /// Cloudflare Workers.
+    Cloudflare,
+    /// Fastly Compute.
+    Fastly,
+    /// Spin.
+    Spin,
+}
+
+/// A scenario that a platform's own HTTP server decides before the edge sees the request, or that
+/// asks for what the platform does not have.
+pub struct LeftOut {
+    platform: Platform,
+    scenario: &'static str,
+    why: &'static str,
+}
+
+/// Every scenario that is left out somewhere.
+pub const LEFT_OUT: &[LeftOut] = &[];
+
+impl Platform {
+    /// The platform under test, by `OUTPORT_PLATFORM`; without it our own host.
+    pub fn under_test() -> Self {
+        let Ok(name) = std::env::var("OUTPORT_PLATFORM") else { return Self::Wasmtime };
+        let named = Self::from_str(&name, false);
+        let platform = named.unwrap_or_else(|error| panic!("OUTPORT_PLATFORM: {error}"));
+        // The suite starts nothing but our own host.
+        let is_served = platform == Self::Wasmtime || std::env::var_os("OUTPORT_EDGE").is_some();
+        assert!(is_served, "OUTPORT_PLATFORM is {platform}: set OUTPORT_EDGE to where it serves");
+        platform
+    }
+
+    /// Why the scenario is left out here, if it is.
+    pub fn leaves_out(self, scenario: &str) -> Option<&'static str> {
+        let entry = LEFT_OUT.iter().find(|left| (left.platform, left.scenario) == (self, scenario));
+        entry.map(|entry| entry.why)
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // As in the transcripts.
+        self.serialize(f)
+    }
+}
+
+/// Ends the run where something is left out that is no scenario, so that the list stays true.
+pub fn expect_scenarios(names: &[String]) {
+    for LeftOut { scenario, .. } in LEFT_OUT {
+        assert!(names.iter().any(|name| name == scenario), "{scenario} is no scenario");
+    }
+}
