@@ -8,7 +8,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::print_stdout)]
 
 pub mod api;
+pub mod compare;
 pub mod deployment;
+pub mod differences;
 pub mod metrics;
 pub mod platform;
 pub mod process;

@@ -1,0 +1,36 @@
+//! What may differ between platforms, and why. Everything else must be equal, byte for byte.
+
+use crate::platform::Platform;
+
+/// One difference to be expected.
+#[derive(Debug)]
+pub struct Difference {
+    /// Where.
+    pub platforms: &'static [Platform],
+    /// In which scenario; none means in all of them.
+    pub scenario: Option<&'static str>,
+    /// In what.
+    pub what: What,
+    /// Why it must be so.
+    pub why: &'static str,
+}
+
+/// What of an answer differs from our own host's.
+#[derive(Debug, PartialEq, Eq)]
+pub enum What {
+    /// There is a field more.
+    Added(&'static str),
+    /// A field is missing.
+    Removed(&'static str),
+    /// A field has another value.
+    Changed(&'static str),
+    /// The status is this one, and not that of our own host.
+    Status(u16),
+    /// The body.
+    Body,
+    /// Whatever is said, in a scenario that the platform's own HTTP server answers.
+    Anything,
+}
+
+/// The list. An entry that explains nothing any more fails the comparison.
+pub const DIFFERENCES: &[Difference] = &[];
