@@ -19,6 +19,7 @@ pub mod random;
 pub mod raw;
 pub mod rename;
 pub mod scene;
+pub mod scripted;
 pub mod suite;
 pub mod transcript;
 pub mod tus;
