@@ -27,7 +27,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         (Ok(_), true) => report(&file, &[]),
         (Err(LoadError::Wrong(wrong)), true) => {
             report(&file, &wrong.mistakes)?;
-            Err(Failure::Configuration(wrong))
+            Err(Failure::Configuration(vec![wrong]))
         }
         (Err(error), _) => Err(error.into()),
     }

@@ -33,8 +33,8 @@ pub(crate) enum Failure {
     },
     /// What the user gave, beyond what the parser of the command line checks.
     Usage(String),
-    /// The configuration.
-    Configuration(Mistakes),
+    /// The configuration, file by file.
+    Configuration(Vec<Mistakes>),
     /// The server did not answer, or broke off, and trying again did not help.
     Unreachable {
         /// The server's address.
@@ -147,7 +147,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Io { what, source } => write!(f, "{what}: {source}")?,
             Self::Usage(text) | Self::Process(text) | Self::Start(text) => f.write_str(text)?,
-            Self::Configuration(mistakes) => write!(f, "{mistakes}")?,
+            Self::Configuration(files) => write!(f, "{}", configuration(files))?,
             Self::Unreachable { server, reason } => write!(f, "{server}: {reason}")?,
             Self::Refused { status, problem } if problem.detail.is_empty() => {
                 write!(f, "{} ({status})", problem.title)?;
@@ -173,7 +173,13 @@ impl From<LoadError> for Failure {
     fn from(error: LoadError) -> Self {
         match error {
             LoadError::Unreadable { file, source } => Self::io("read", Path::new(&file), source),
-            LoadError::Wrong(mistakes) => Self::Configuration(mistakes),
+            LoadError::Wrong(mistakes) => Self::Configuration(vec![mistakes]),
         }
     }
+}
+
+/// The mistakes of every file. Each line begins with its place, where editors look for it.
+pub(crate) fn configuration(files: &[Mistakes]) -> String {
+    let files: Vec<String> = files.iter().map(Mistakes::to_string).collect();
+    files.join("\n")
 }

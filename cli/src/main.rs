@@ -8,7 +8,9 @@ mod failure;
 mod keys;
 mod node;
 mod output;
+mod render;
 mod settings;
+mod target;
 mod token;
 
 use std::process::ExitCode;
@@ -37,6 +39,7 @@ enum Command {
     Share(client::share::Args),
     Token(token::Args),
     Check(check::Args),
+    Render(render::Args),
 }
 
 fn main() -> ExitCode {
@@ -44,8 +47,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             match &failure {
-                // Each line begins with its place, where editors look for it.
-                Failure::Configuration(mistakes) => eprintln!("{mistakes}"),
+                Failure::Configuration(files) => eprintln!("{}", failure::configuration(files)),
                 other => eprintln!("outport: {other}"),
             }
             ExitCode::from(failure.exit_code())
@@ -60,6 +62,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Origin(args) => node::block_on(node::origin::run(args)),
         Command::Token(args) => token::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Render(args) => render::run(&args),
         Command::Put(args) => block_on(client::put::run(args)),
         Command::Get(args) => block_on(client::get::run(args)),
         Command::Ls(args) => block_on(client::ls::run(args)),

@@ -15,6 +15,10 @@ use outport_edge_core::config::{READ_LIMIT, Route, WRITE_LIMIT};
 /// The file read when none is named, if it exists.
 pub(crate) const DEFAULT_FILE: &str = "outport.toml";
 
+/// What to do where a platform takes no configuration of such a size.
+pub(crate) const SMALLER: &str =
+    "fewer or shorter routes, limits and web origins make the configuration smaller";
+
 /// The largest configuration that is read.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
