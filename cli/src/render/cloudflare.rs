@@ -1,4 +1,8 @@
 //! Cloudflare's form: variables and secrets for `wrangler`, and the page for Workers KV.
+//!
+//! `wrangler kv bulk put` takes base64. Its local store spoils what is no text by reading it as
+//! UTF-8 (wrangler 4.86; workers-sdk pull request 15192), so such values are also there as files,
+//! which `wrangler kv key put` takes as they are. The service is not concerned.
 
 use std::fmt::Write as _;
 
@@ -20,14 +24,19 @@ pub(super) fn render(source: &Source) -> Result<Rendered, Problem> {
         .collect();
     let secrets: Map<String, Value> =
         variables.iter().map(|(name, text)| (name.clone(), text.as_str().into())).collect();
-    Ok(Rendered {
-        files: vec![
-            File::secret("vars.env", dotenv(&variables)),
-            File::secret("secrets.json", Value::Object(secrets).to_string()),
-            File::open("values.json", Value::Array(values).to_string()),
-        ],
-        next: next(source),
-    })
+    let no_text: Vec<(&str, File)> = source
+        .value_files()
+        .into_iter()
+        .filter(|(_, file)| std::str::from_utf8(&file.content).is_err())
+        .collect();
+    let next = next(source, &no_text);
+    let mut files = vec![
+        File::secret("vars.env", dotenv(&variables)),
+        File::secret("secrets.json", Value::Object(secrets).to_string()),
+        File::open("values.json", Value::Array(values).to_string()),
+    ];
+    files.extend(no_text.into_iter().map(|(_, file)| file));
+    Ok(Rendered { files, next })
 }
 
 /// Configuration and secrets as variables of the Worker. All of them are set as secrets, so that
@@ -64,14 +73,21 @@ fn dotenv(variables: &[(String, String)]) -> String {
     lines
 }
 
-fn next(source: &Source) -> Vec<Next> {
+fn next(source: &Source, no_text: &[(&str, File)]) -> Vec<Next> {
     let [vars, secrets, values] =
         ["vars.env", "secrets.json", "values.json"].map(|name| word(source.path(name)));
     let put = format!("wrangler kv bulk put {values} --binding OUTPORT_VALUES");
+    let put_one = |(key, file): &(&str, File)| {
+        let (key, path) = (word(key), word(source.path(&file.name)));
+        format!("wrangler kv key put {key} --path {path} --binding OUTPORT_VALUES --local")
+    };
+    let mut here = vec![format!("{put} --local")];
+    here.extend(no_text.iter().map(put_one));
+    here.push(format!("wrangler dev --env-file {vars}"));
     vec![
         Next {
-            title: "To run it here",
-            commands: vec![format!("{put} --local"), format!("wrangler dev --env-file {vars}")],
+            title: "To run it here (what is no text one by one: the local store wants it so)",
+            commands: here,
         },
         Next {
             title: "To deploy it",
