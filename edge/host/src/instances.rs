@@ -69,6 +69,8 @@ fn engine(instances_max: u32) -> Result<Engine, ComponentError> {
     let mut config = Config::new();
     config
         .wasm_component_model(true)
+        // The component's functions are synchronous; no call need be ready to be suspended.
+        .concurrency_support(false)
         .epoch_interruption(true)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     Engine::new(&config).map_err(ComponentError::new)
