@@ -6,6 +6,7 @@
 mod call;
 mod edge;
 mod meta;
+mod start;
 
 use anyhow::{Result, bail};
 
@@ -14,6 +15,7 @@ const USAGE: &str = "usage: outport-bench [NAME [ARGS...]]
 call                                what one decision costs at the component's boundary
 edge                                a small file from the cache, beside nginx and wasmtime serve
 meta [--folder DIR] [--seconds N]   durable commits of metadata per second, by engine and writers
+start                               how quickly each platform's edge is compiled and instantiated
 meta --full DIR                     what becomes of the metadata when that small disk is full";
 
 fn main() -> Result<()> {
@@ -22,6 +24,7 @@ fn main() -> Result<()> {
         Some("call") => call::run(),
         None | Some("edge") => edge::run(args),
         Some("meta") => meta::run(args),
+        Some("start") => start::run(),
         Some("help" | "--help") => {
             println!("{USAGE}");
             Ok(())
