@@ -13,8 +13,16 @@ const STOP_MS = 10_000;
 
 const results = fileURLToPath(new URL('../test-results/', import.meta.url));
 
-/** Starts the program that OUTPORT_BIN names, on free ports and an empty data folder. */
+/**
+ * The product that OUTPORT_EDGE and OUTPORT_TOKEN name; else starts the program that OUTPORT_BIN
+ * names, on free ports and an empty data folder.
+ */
 export async function startProduct() {
+  const { OUTPORT_EDGE: edge, OUTPORT_TOKEN: token } = process.env;
+  return edge ? { edge, token, stop: async () => {} } : startProgram();
+}
+
+async function startProgram() {
   const program = process.env.OUTPORT_BIN;
   if (!program) throw new Error('set OUTPORT_BIN to the outport program');
   const data = mkdtempSync(join(tmpdir(), 'outport-page-'));

@@ -5,17 +5,21 @@ use std::ffi::OsString;
 use anyhow::{Result, bail};
 use lexopt::prelude::*;
 
+use crate::platform::Platform;
 use crate::setup::Part;
+use crate::up::Asked;
 
 /// What `cargo xtask` alone prints.
 pub(crate) const USAGE: &str = "\
-cargo xtask setup [--only wasm|page|browser|deny|bench]
-                                                     install what is missing
-cargo xtask build                                    page, component and program
-cargo xtask up [--on wasmtime] [--edge-port N] [--origin-port N] [--data DIR] [--config FILE]
-                                                     build and serve
+cargo xtask setup [--only PART]...                   install what is missing
+cargo xtask build [--on PLATFORM]                    page, component and program; the edge for it
+cargo xtask up [--on wasmtime|cloudflare|fastly|spin] [--edge-port N] [--origin-port N]
+               [--data DIR] [--config FILE]          build and serve
 cargo xtask outport ARGS...                          build and run the program
-cargo xtask test [--fast]                            every check; --fast: those that need no set-up
+cargo xtask test [--fast] [--on PLATFORM]            every check; --fast: those that need no set-up;
+                                                     --on: what has to do with one platform
+cargo xtask budgets [--memory]                       sizes and imports of each edge; --memory: what
+                                                     it takes while 1 GiB passes
 cargo xtask bench [NAME...]                          side by side with real peers";
 
 /// A parsed command line.
@@ -25,16 +29,29 @@ pub(crate) enum Task {
     Help,
     /// Install what these parts need.
     Setup { parts: Vec<Part> },
-    /// Build page, component and program.
-    Build,
-    /// Build, then become `outport serve` with these arguments.
-    Up { serve_args: Vec<OsString> },
+    /// Build page, component and program, and the edge for a platform if one is named.
+    Build { on: Option<Platform> },
+    /// Build and serve.
+    Up(Asked),
     /// Build, then become the program with these arguments.
     Outport { args: Vec<OsString> },
     /// Run the checks.
-    Test { fast: bool },
+    Test(Tests),
+    /// Measure each platform's edge.
+    Budgets { memory: bool },
     /// Build, then become the benchmark program with these arguments.
     Bench { args: Vec<OsString> },
+}
+
+/// Which checks are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tests {
+    /// All of them.
+    All,
+    /// Those that need no set-up.
+    Fast,
+    /// Those that have to do with this platform.
+    On(Platform),
 }
 
 /// Reads a command line, the program's own name first.
@@ -45,10 +62,11 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Task> {
         Some(Value(name)) => match name.to_str() {
             Some("help") => Task::Help,
             Some("setup") => Task::Setup { parts: setup_parts(&mut parser)? },
-            Some("build") => Task::Build,
-            Some("up") => Task::Up { serve_args: serve_args(&mut parser)? },
+            Some("build") => Task::Build { on: on(&mut parser)? },
+            Some("up") => Task::Up(asked(&mut parser)?),
             Some("outport") => Task::Outport { args: rest(&mut parser)? },
-            Some("test") => Task::Test { fast: fast(&mut parser)? },
+            Some("test") => Task::Test(tests(&mut parser)?),
+            Some("budgets") => Task::Budgets { memory: flag(&mut parser, "memory")? },
             Some("bench") => Task::Bench { args: rest(&mut parser)? },
             _ => bail!("no task {}; the tasks are:\n{USAGE}", name.display()),
         },
@@ -64,10 +82,27 @@ fn rest(parser: &mut lexopt::Parser) -> Result<Vec<OsString>> {
     Ok(parser.raw_args()?.collect())
 }
 
-fn fast(parser: &mut lexopt::Parser) -> Result<bool> {
+fn flag(parser: &mut lexopt::Parser, name: &str) -> Result<bool> {
     match parser.next()? {
         None => Ok(false),
-        Some(Long("fast")) => Ok(true),
+        Some(Long(found)) if found == name => Ok(true),
+        Some(other) => Err(other.unexpected().into()),
+    }
+}
+
+fn on(parser: &mut lexopt::Parser) -> Result<Option<Platform>> {
+    match parser.next()? {
+        None => Ok(None),
+        Some(Long("on")) => Ok(Some(parser.value()?.parse()?)),
+        Some(other) => Err(other.unexpected().into()),
+    }
+}
+
+fn tests(parser: &mut lexopt::Parser) -> Result<Tests> {
+    match parser.next()? {
+        None => Ok(Tests::All),
+        Some(Long("fast")) => Ok(Tests::Fast),
+        Some(Long("on")) => Ok(Tests::On(parser.value()?.parse()?)),
         Some(other) => Err(other.unexpected().into()),
     }
 }
@@ -86,34 +121,25 @@ fn setup_parts(parser: &mut lexopt::Parser) -> Result<Vec<Part>> {
     Ok(parts)
 }
 
-fn serve_args(parser: &mut lexopt::Parser) -> Result<Vec<OsString>> {
-    let mut args = Vec::new();
+fn asked(parser: &mut lexopt::Parser) -> Result<Asked> {
+    let mut asked = Asked {
+        platform: Platform::Wasmtime,
+        edge_port: 8080,
+        origin_port: 8081,
+        data: "data".into(),
+        config: None,
+    };
     while let Some(argument) = parser.next()? {
         match argument {
-            Long("on") => runtime(&parser.value()?.string()?)?,
-            Long(name @ ("edge-port" | "origin-port")) => {
-                args.push(format!("--{name}").into());
-                let port: u16 = parser.value()?.parse()?;
-                args.push(port.to_string().into());
-            }
-            Long(name @ ("data" | "config")) => {
-                args.push(format!("--{name}").into());
-                args.push(parser.value()?);
-            }
+            Long("on") => asked.platform = parser.value()?.parse()?,
+            Long("edge-port") => asked.edge_port = parser.value()?.parse()?,
+            Long("origin-port") => asked.origin_port = parser.value()?.parse()?,
+            Long("data") => asked.data = parser.value()?.into(),
+            Long("config") => asked.config = Some(parser.value()?.into()),
             other => return Err(other.unexpected().into()),
         }
     }
-    Ok(args)
-}
-
-fn runtime(name: &str) -> Result<()> {
-    match name {
-        "wasmtime" => Ok(()),
-        "cloudflare" | "fastly" | "spin" => {
-            bail!("the edge does not run on {name} yet; --on wasmtime is what there is")
-        }
-        _ => bail!("no runtime {name}; --on takes wasmtime"),
-    }
+    Ok(asked)
 }
 
 #[cfg(test)]
@@ -129,21 +155,30 @@ mod tests {
     }
 
     #[test]
-    fn up_passes_its_flags_on_to_serve() {
-        let task =
-            parsed("up --on wasmtime --edge-port 0 --origin-port=9 --data d --config c.toml");
-        let expected =
-            ["--edge-port", "0", "--origin-port", "9", "--data", "d", "--config", "c.toml"];
-        let serve_args = expected.map(OsString::from).to_vec();
-        assert_eq!(task.unwrap(), Task::Up { serve_args });
+    fn up_reads_its_flags() {
+        let task = parsed("up --on spin --edge-port 0 --origin-port=9 --data d --config c.toml");
+        let asked = Asked {
+            platform: Platform::Spin,
+            edge_port: 0,
+            origin_port: 9,
+            data: "d".into(),
+            config: Some("c.toml".into()),
+        };
+        assert_eq!(task.unwrap(), Task::Up(asked));
     }
 
     #[test]
     fn up_refuses_what_it_does_not_know() {
-        assert!(refusal("up --on fastly").contains("not run on fastly yet"));
-        assert!(refusal("up --on lambda").contains("no runtime lambda"));
+        assert!(refusal("up --on lambda").contains("no platform lambda"));
         assert!(refusal("up --edge-port 65536").contains("65536"));
         assert!(refusal("up --port 1").contains("--port"));
+    }
+
+    #[test]
+    fn tests_are_all_or_some() {
+        assert_eq!(parsed("test").unwrap(), Task::Test(Tests::All));
+        assert_eq!(parsed("test --on fastly").unwrap(), Task::Test(Tests::On(Platform::Fastly)));
+        assert!(refusal("test --on fastly --fast").contains("--fast"));
     }
 
     #[test]

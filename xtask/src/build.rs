@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
+use crate::drivers::package;
+use crate::platform::Platform;
 use crate::process::{Run, timed};
 use crate::stamp::{self, Key, Stamp};
 use crate::wasm;
@@ -73,6 +75,9 @@ pub(crate) fn bench(workspace: &Workspace, product: &Product) -> Result<PathBuf>
 /// A call of cargo on the whole workspace, as every check and build makes it.
 pub(crate) fn cargo_release(workspace: &Workspace, product: &Product, command: &str) -> Run {
     let cargo = workspace.cargo().args([command, "--release", "--workspace"]).envs(product.env());
+    // Drivers inside of platforms compile for their own targets alone.
+    let elsewhere = Platform::DRIVEN.map(|platform| format!("--exclude={}", package(platform)));
+    let cargo = cargo.args(elsewhere);
     // A lock file that its manifests have left behind is found where it counts.
     if std::env::var_os("CI").is_some() { cargo.arg("--locked") } else { cargo }
 }

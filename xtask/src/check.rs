@@ -8,12 +8,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use serde_json::Value;
 
+use crate::args::Tests;
 use crate::build::{self, Product, cargo_release};
 use crate::counts::Counts;
 use crate::directions;
+use crate::platform::Platform;
 use crate::process::{Run, say, seconds};
 use crate::setup::{self, Part};
 use crate::workspace::Workspace;
+use crate::{budgets, platforms, policy};
 
 /// The package of scenarios over HTTP.
 const SCENARIOS: &str = "outport-tests";
@@ -26,61 +29,145 @@ const ADVISORIES_HOST: &str = "github.com:443";
 const ADVISORIES_LIMIT: Duration = Duration::from_secs(3);
 
 /// What a check says of itself.
-enum Outcome {
+pub(crate) enum Outcome {
     Counted(Counts),
     LeftOut(String),
 }
 
-/// A check: its name, whether it needs what `build` makes, and how it is run.
-struct Check {
-    name: &'static str,
-    needs_build: bool,
-    run: fn(&Workspace) -> Result<Outcome>,
+impl Outcome {
+    /// Whether something failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        matches!(self, Self::Counted(counts) if counts.failed > 0)
+    }
+
+    /// What both say.
+    pub(crate) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Counted(mut counts), Self::Counted(more)) => {
+                counts.add(more);
+                Self::Counted(counts)
+            }
+            (counted @ Self::Counted(_), Self::LeftOut(_)) => counted,
+            (Self::LeftOut(_), other) => other,
+        }
+    }
 }
 
-const CHECKS: &[Check] = &[
-    Check { name: "formatting", needs_build: false, run: formatting },
-    Check { name: "dependency directions", needs_build: false, run: dependency_directions },
-    Check { name: "licences and sources", needs_build: false, run: licences },
-    Check { name: "advisories", needs_build: false, run: advisories },
-    Check { name: "build", needs_build: false, run: build },
-    Check { name: "clippy", needs_build: true, run: clippy },
-    Check { name: "unit and conformance tests", needs_build: true, run: unit_tests },
-    Check { name: "scenarios over HTTP", needs_build: true, run: scenarios },
-    Check { name: "page: types", needs_build: true, run: page_types },
-    Check { name: "page: unit tests", needs_build: true, run: page_unit_tests },
-    Check { name: "page: in a browser", needs_build: true, run: page_in_browser },
-];
+/// What a check does.
+type CheckFn = dyn Fn(&Workspace) -> Result<Outcome>;
 
-const FAST_CHECKS: &[Check] = &[
-    Check { name: "formatting", needs_build: false, run: formatting },
-    Check { name: "dependency directions", needs_build: false, run: dependency_directions },
-    Check { name: "clippy, fast packages", needs_build: false, run: fast_clippy },
-    Check { name: "unit tests, fast packages", needs_build: false, run: fast_unit_tests },
-];
+/// A check.
+struct Check {
+    name: String,
+    /// Whether it needs what `build` makes.
+    needs_build: bool,
+    run: Box<CheckFn>,
+}
+
+impl Check {
+    fn new(name: &str, run: fn(&Workspace) -> Result<Outcome>) -> Self {
+        Self { name: name.to_owned(), needs_build: false, run: Box::new(run) }
+    }
+
+    /// One that needs what `build` makes.
+    fn built(name: &str, run: fn(&Workspace) -> Result<Outcome>) -> Self {
+        Self { needs_build: true, ..Self::new(name, run) }
+    }
+
+    /// One that needs what `build` makes, and a platform.
+    fn on(
+        name: &str,
+        platform: Platform,
+        run: fn(&Workspace, Platform) -> Result<Outcome>,
+    ) -> Self {
+        let run = Box::new(move |workspace: &Workspace| run(workspace, platform));
+        Self { name: format!("{platform}: {name}"), needs_build: true, run }
+    }
+}
+
+/// The name of the check that the others need.
+const BUILD: &str = "build";
+
+fn checks(which: Tests) -> Vec<Check> {
+    match which {
+        Tests::Fast => vec![
+            Check::new("formatting", formatting),
+            Check::new("dependency directions", dependency_directions),
+            Check::new("drivers hold no policy", no_policy),
+            Check::new("clippy, fast packages", fast_clippy),
+            Check::new("unit tests, fast packages", fast_unit_tests),
+        ],
+        Tests::On(platform) => {
+            let mut checks = vec![
+                Check::new(BUILD, build),
+                Check::built("scenarios over HTTP", platforms::scenarios_at_home),
+            ];
+            checks.extend(checks_on(platform));
+            checks
+        }
+        Tests::All => {
+            let mut checks = vec![
+                Check::new("formatting", formatting),
+                Check::new("dependency directions", dependency_directions),
+                Check::new("drivers hold no policy", no_policy),
+                Check::new("licences and sources", licences),
+                Check::new("advisories", advisories),
+                Check::new(BUILD, build),
+                Check::built("clippy", clippy),
+                Check::built("unit and conformance tests", unit_tests),
+                Check::built("scenarios over HTTP", platforms::scenarios_at_home),
+                Check::built("processes killed and starved", system_tests),
+            ];
+            checks.extend(Platform::DRIVEN.into_iter().flat_map(checks_on));
+            checks.extend([
+                Check::built("budgets", budgets),
+                Check::built("page: types", page_types),
+                Check::built("page: unit tests", page_unit_tests),
+                Check::built("page: in a browser", page_in_browser),
+            ]);
+            checks
+        }
+    }
+}
+
+fn checks_on(platform: Platform) -> Vec<Check> {
+    if platform == Platform::Wasmtime {
+        return Vec::new();
+    }
+    vec![
+        Check::on("clippy", platform, platforms::clippy),
+        Check::on("deployable", platform, platforms::deployable),
+        Check::on("contracts of the needs", platform, platforms::conformance),
+        Check::on("scenarios over HTTP", platform, platforms::scenarios),
+        Check::on("the same answers", platform, platforms::same_answers),
+    ]
+}
 
 /// One line of the report.
 struct Line {
-    name: &'static str,
+    name: String,
     counts: Counts,
     note: String,
     took: Duration,
 }
 
 /// Runs the checks and reports; a failure exit code if anything failed.
-pub(crate) fn run(workspace: &Workspace, fast: bool) -> Result<ExitCode> {
-    let checks = if fast { FAST_CHECKS } else { CHECKS };
+pub(crate) fn run(workspace: &Workspace, which: Tests) -> Result<ExitCode> {
     let mut lines = Vec::new();
     let mut is_built = true;
-    for check in checks {
+    for check in &checks(which) {
         let line = if check.needs_build && !is_built {
             let note = "not run: the build failed".to_owned();
-            Line { name: check.name, counts: Counts::FAILED, note, took: Duration::ZERO }
+            let name = check.name.clone();
+            Line { name, counts: Counts::FAILED, note, took: Duration::ZERO }
         } else {
             run_one(workspace, check)
         };
-        is_built &= check.name != "build" || line.counts.failed == 0;
+        is_built &= check.name != BUILD || line.counts.failed == 0;
         lines.push(line);
+    }
+    if which != Tests::Fast && is_built {
+        platforms::print_table(workspace)?;
     }
     let report = report(&lines);
     io::stdout().lock().write_all(report.as_bytes())?;
@@ -101,7 +188,7 @@ fn run_one(workspace: &Workspace, check: &Check) -> Line {
     };
     let took = start.elapsed();
     say(&format!("<== {}: {}", check.name, seconds(took)));
-    Line { name: check.name, counts, note, took }
+    Line { name: check.name.clone(), counts, note, took }
 }
 
 fn report(lines: &[Line]) -> String {
@@ -112,7 +199,7 @@ fn report(lines: &[Line]) -> String {
         let Counts { passed, failed, skipped } = counts;
         let took = seconds(*took);
         let row = format!(
-            "{name:<28}{passed:>6} passed{failed:>6} failed{skipped:>6} skipped{took:>10}  {note}"
+            "{name:<36}{passed:>6} passed{failed:>6} failed{skipped:>6} skipped{took:>10}  {note}"
         );
         text.push_str(row.trim_end());
         text.push('\n');
@@ -160,9 +247,19 @@ fn is_reachable(host: &str) -> bool {
     })
 }
 
+fn no_policy(workspace: &Workspace) -> Result<Outcome> {
+    let found = policy::violations(&workspace.root)?;
+    if !found.is_empty() {
+        bail!("{}", found.join("; "));
+    }
+    say(&policy::lines(&workspace.root)?);
+    Ok(Outcome::Counted(Counts::PASSED))
+}
+
 fn build(workspace: &Workspace) -> Result<Outcome> {
     setup::run(workspace, Part::FOR_TEST)?;
     build::product(workspace)?;
+    platforms::build(workspace)?;
     Ok(Outcome::Counted(Counts::PASSED))
 }
 
@@ -193,13 +290,23 @@ fn unit_tests(workspace: &Workspace) -> Result<Outcome> {
     tests(workspace, ["--lib", "--bins"].map(str::to_owned).into_iter().chain(suites))
 }
 
-fn scenarios(workspace: &Workspace) -> Result<Outcome> {
-    tests(workspace, suites(&workspace.metadata, |package| package == SCENARIOS))
+fn system_tests(workspace: &Workspace) -> Result<Outcome> {
+    tests(workspace, ["--test=system".to_owned()])
+}
+
+fn budgets(workspace: &Workspace) -> Result<Outcome> {
+    budgets::run(workspace, false)?;
+    Ok(Outcome::Counted(Counts::PASSED))
 }
 
 fn tests(workspace: &Workspace, targets: impl IntoIterator<Item = String>) -> Result<Outcome> {
+    counted(test_run(workspace, targets))
+}
+
+/// A call of cargo that runs these test targets.
+pub(crate) fn test_run(workspace: &Workspace, targets: impl IntoIterator<Item = String>) -> Run {
     let test = cargo_release(workspace, &Product::of(workspace), "test");
-    counted(test.arg("--no-fail-fast").args(targets))
+    test.arg("--no-fail-fast").args(targets)
 }
 
 // The targets below tests/ of the packages asked for.
@@ -228,15 +335,21 @@ fn page_unit_tests(workspace: &Workspace) -> Result<Outcome> {
 }
 
 fn page_in_browser(workspace: &Workspace) -> Result<Outcome> {
-    let product = Product::of(workspace);
-    let mut test = workspace.npm().args(["run", "test:browser"]).envs(product.env());
-    if let Some(chromium) = setup::chromium() {
-        test = test.env("CHROMIUM", chromium);
-    }
-    counted(test)
+    counted(browser_test(workspace))
 }
 
-fn counted(run: Run) -> Result<Outcome> {
+/// A call of the page's test in a browser.
+pub(crate) fn browser_test(workspace: &Workspace) -> Run {
+    let product = Product::of(workspace);
+    let test = workspace.npm().args(["run", "test:browser"]).envs(product.env());
+    match setup::chromium() {
+        Some(chromium) => test.env("CHROMIUM", chromium),
+        None => test,
+    }
+}
+
+/// Runs tests and counts them.
+pub(crate) fn counted(run: Run) -> Result<Outcome> {
     let shown = run.to_string();
     let mut counts = Counts::default();
     let status = run.watched(|line| counts.read(line))?;
@@ -276,7 +389,12 @@ mod tests {
 
     #[test]
     fn the_report_ends_with_the_sum() {
-        let line = |name, counts| Line { name, counts, note: String::new(), took: Duration::ZERO };
+        let line = |name: &str, counts| Line {
+            name: name.to_owned(),
+            counts,
+            note: String::new(),
+            took: Duration::ZERO,
+        };
         let all = Counts { passed: 7, failed: 2, skipped: 1 };
         let report =
             report(&[line("a", all), line("b", Counts::PASSED), line("c", Counts::SKIPPED)]);

@@ -11,9 +11,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("outport-edge-core", &["outport-wire"]),
     ("outport-edge-component", &["outport-edge-core", "outport-wire"]),
     ("outport-edge-host", &["outport-edge-core", "outport-wire"]),
+    ("outport-edge-cloudflare", &["outport-edge-core"]),
+    ("outport-edge-fastly", &["outport-edge-core"]),
+    ("outport-edge-spin", &["outport-edge-core"]),
     ("outport-origin", &["outport-wire"]),
     ("outport", &["outport-edge-host", "outport-edge-core", "outport-origin", "outport-wire"]),
     ("outport-tests", &[]),
+    ("outport-spin-runner", &[]),
     (
         "outport-bench",
         &["outport-edge-host", "outport-edge-core", "outport-origin", "outport-wire"],
@@ -29,6 +33,7 @@ const RUNTIMES: &[&str] = &[
     "async-std",
     "axum",
     "fastly",
+    "fastly-sys",
     "hyper",
     "hyper-util",
     "object_store",
@@ -45,7 +50,7 @@ const RUNTIMES: &[&str] = &[
 ];
 
 /// The packages that may name wasmtime.
-const WASMTIME_USERS: &[&str] = &["outport-edge-host", "outport-bench"];
+const WASMTIME_USERS: &[&str] = &["outport-edge-host", "outport-bench", "outport-spin-runner"];
 
 /// A package and the names it depends on.
 #[derive(Debug)]
@@ -133,7 +138,7 @@ mod tests {
 
     #[test]
     fn edge_and_origin_never_meet() {
-        for edge in ["outport-edge-core", "outport-edge-host", "outport-edge-component"] {
+        for edge in ["outport-edge-core", "outport-edge-host", "outport-edge-fastly"] {
             let expected = format!("{edge} must not depend on outport-origin");
             assert_eq!(with(edge, &["outport-origin"]), [expected]);
             let expected = format!("outport-origin must not depend on {edge}");
@@ -145,6 +150,8 @@ mod tests {
     fn drivers_do_not_know_each_other() {
         assert_eq!(with("outport-edge-host", &["outport-edge-component"]).len(), 1);
         assert_eq!(with("outport-edge-component", &["outport-edge-host"]).len(), 1);
+        assert_eq!(with("outport-edge-fastly", &["outport-edge-spin"]).len(), 1);
+        assert_eq!(with("outport-edge-cloudflare", &["outport-edge-host"]).len(), 1);
     }
 
     #[test]

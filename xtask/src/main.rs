@@ -7,13 +7,23 @@
 mod apt;
 mod args;
 mod bench;
+mod budgets;
 mod build;
 mod check;
 mod counts;
 mod directions;
+mod drivers;
+mod local;
+mod memory;
+mod platform;
+mod platforms;
+mod policy;
 mod process;
+mod service;
 mod setup;
 mod stamp;
+mod tools;
+mod up;
 mod wasm;
 mod workspace;
 
@@ -24,6 +34,7 @@ use anyhow::Result;
 
 use crate::args::Task;
 use crate::build::Product;
+use crate::platform::Platform;
 use crate::process::say;
 use crate::setup::Part;
 use crate::workspace::Workspace;
@@ -50,13 +61,16 @@ fn run(task: Task) -> Result<ExitCode> {
     match task {
         Task::Help => {}
         Task::Setup { parts } => setup::run(&workspace, &parts)?,
-        Task::Build => {
+        Task::Build { on: None | Some(Platform::Wasmtime) } => {
             product(&workspace)?;
         }
-        Task::Up { serve_args } => {
+        Task::Build { on: Some(platform) } => up::make_ready(&workspace, platform)?,
+        Task::Up(asked) if asked.platform == Platform::Wasmtime => {
             let program = product(&workspace)?.program;
-            return Err(process::Run::new(program).arg("serve").args(serve_args).exec());
+            let serve = process::Run::new(program).arg("serve").args(up::serve_args(&asked));
+            return Err(serve.exec());
         }
+        Task::Up(asked) => up::run(&workspace, &asked)?,
         Task::Outport { args } => {
             build_unseen(&workspace)?;
             let program = Product::of(&workspace).program;
@@ -70,7 +84,8 @@ fn run(task: Task) -> Result<ExitCode> {
             let program = build::bench(&workspace, &product)?;
             return Err(process::Run::new(program).envs(product.env()).args(args).exec());
         }
-        Task::Test { fast } => return check::run(&workspace, fast),
+        Task::Test(tests) => return check::run(&workspace, tests),
+        Task::Budgets { memory } => budgets::run(&workspace, memory)?,
     }
     Ok(ExitCode::SUCCESS)
 }

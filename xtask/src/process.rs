@@ -167,6 +167,11 @@ impl Run {
         anyhow::Error::new(error).context(format!("cannot run {self}"))
     }
 
+    /// The call, for who wants more of it than this type offers.
+    pub(crate) fn into_command(self) -> Command {
+        self.command
+    }
+
     fn check(&self, status: ExitStatus) -> Result<()> {
         if !status.success() {
             bail!("{self} ended with {status}");

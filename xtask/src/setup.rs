@@ -1,13 +1,15 @@
 //! Finding what is missing on this machine, and installing it.
 
+use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
 
+use crate::platform::Platform;
 use crate::process::{Run, in_path, say, timed};
 use crate::stamp::{Key, Stamp};
 use crate::workspace::Workspace;
-use crate::{apt, bench, wasm};
+use crate::{apt, bench, tools, wasm};
 
 /// What the page's tools need at least.
 const NODE_MAJOR_MIN: u64 = 20;
@@ -18,6 +20,9 @@ const CHROMIUMS: &[&str] =
 
 /// The version of cargo-deny that deny.toml is written for, where none is installed.
 const CARGO_DENY_VERSION: &str = "0.20.2";
+
+/// The names that [`Part`] answers to.
+const PARTS: &str = "wasm, page, browser, deny, bench, cloudflare, fastly and spin";
 
 /// Something that can be made ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,11 +37,21 @@ pub(crate) enum Part {
     Deny,
     /// The peers and load generators of the benchmarks.
     Bench,
+    /// What building for a platform, and serving on it here, takes.
+    Platform(Platform),
 }
 
 impl Part {
     /// What `cargo xtask test` needs.
-    pub(crate) const FOR_TEST: &[Self] = &[Self::Wasm, Self::Page, Self::Browser, Self::Deny];
+    pub(crate) const FOR_TEST: &[Self] = &[
+        Self::Wasm,
+        Self::Page,
+        Self::Browser,
+        Self::Deny,
+        Self::Platform(Platform::Cloudflare),
+        Self::Platform(Platform::Fastly),
+        Self::Platform(Platform::Spin),
+    ];
 }
 
 impl FromStr for Part {
@@ -49,7 +64,10 @@ impl FromStr for Part {
             "browser" => Ok(Self::Browser),
             "deny" => Ok(Self::Deny),
             "bench" => Ok(Self::Bench),
-            _ => bail!("no part {name}; the parts are wasm, page, browser, deny and bench"),
+            _ => match name.parse() {
+                Ok(platform) => Ok(Self::Platform(platform)),
+                Err(_) => bail!("no part {name}; the parts are {PARTS}"),
+            },
         }
     }
 }
@@ -59,10 +77,11 @@ pub(crate) fn run(workspace: &Workspace, parts: &[Part]) -> Result<()> {
     for part in parts {
         match part {
             Part::Wasm => wasm::make_ready(workspace, wasm::COMPONENT_TARGETS)?,
-            Part::Page => page(workspace)?,
+            Part::Page => node_packages(&workspace.web(), "page")?,
             Part::Browser => browser()?,
             Part::Deny => cargo_deny(workspace)?,
             Part::Bench => bench::make_ready(workspace)?,
+            Part::Platform(platform) => tools::make_ready(workspace, *platform)?,
         }
     }
     Ok(())
@@ -73,22 +92,22 @@ pub(crate) fn chromium() -> Option<std::path::PathBuf> {
     CHROMIUMS.iter().find_map(|name| in_path(name))
 }
 
-fn page(workspace: &Workspace) -> Result<()> {
-    let web = workspace.web();
+/// Installs the node packages of a folder, as its lock file says.
+pub(crate) fn node_packages(folder: &Path, what: &str) -> Result<()> {
     let node = node_version()?;
-    let lock = web.join("package-lock.json");
+    let lock = folder.join("package-lock.json");
     if !lock.is_file() {
-        bail!("{} is missing; `npm install` in web/ makes it", lock.display());
+        bail!("{} is missing; `npm install` beside it makes it", lock.display());
     }
     // Inside node_modules, so that it goes when they go.
-    let stamp_path = web.join("node_modules/.outport-stamp");
+    let stamp_path = folder.join("node_modules/.outport-stamp");
     let stamp = Stamp::new(stamp_path, &Key::default().text(&node).file(&lock)?);
     if stamp.holds() {
         return Ok(());
     }
-    timed("node packages: npm ci", || {
-        workspace
-            .npm()
+    timed(&format!("node packages of the {what}: npm ci"), || {
+        Run::new("npm")
+            .folder(folder)
             .args(["ci", "--no-audit", "--no-fund"])
             // The test uses the system's Chromium.
             .env("PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD", "1")

@@ -67,6 +67,14 @@ impl Toolchain {
         }
     }
 
+    /// Its name in rustup, where it has to be named.
+    pub(crate) fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Own => None,
+            Self::Debian => Some(DEBIAN_NAME),
+        }
+    }
+
     fn sysroot(self) -> Result<PathBuf> {
         let run = match self {
             Self::Own => Run::new("rustc"),

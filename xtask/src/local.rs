@@ -1,0 +1,160 @@
+//! An edge on this machine, in the local runtime of the platform that it is built for.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::build::Product;
+use crate::drivers::{self, Flavour};
+use crate::platform::Platform;
+use crate::process::{Run, in_path, timed};
+use crate::service::Service;
+use crate::tools;
+use crate::workspace::Workspace;
+
+/// How long a runtime may take to answer for the first time.
+const START_MAX: Duration = Duration::from_secs(120);
+/// How often it is asked.
+const POLL: Duration = Duration::from_millis(100);
+
+/// What an edge is started with.
+pub(crate) struct Spot<'a> {
+    /// The edge's port; 0 takes any free one.
+    pub(crate) edge_port: u16,
+    /// The base URL of its origin.
+    pub(crate) origin: &'a str,
+    /// The deployment's data folder; the runtime keeps what it keeps in a folder below.
+    pub(crate) data: &'a Path,
+    /// The configuration, if it is not the one that the program finds by itself.
+    pub(crate) config: Option<&'a Path>,
+}
+
+/// A running edge.
+pub(crate) struct Local {
+    /// Where it is.
+    pub(crate) url: String,
+    /// The runtime.
+    pub(crate) service: Service,
+    /// What the runtime says.
+    pub(crate) log: PathBuf,
+}
+
+impl Local {
+    /// Renders the configuration, starts the platform's runtime around a driver that is built, and
+    /// waits until it answers.
+    pub(crate) fn start(
+        workspace: &Workspace,
+        platform: Platform,
+        flavour: Flavour,
+        spot: &Spot<'_>,
+    ) -> Result<Self> {
+        let folder = spot.data.join(platform.name());
+        fs::create_dir_all(&folder)?;
+        let rendered = folder.join("rendered");
+        render(workspace, platform, spot, &rendered)?;
+        let port = if spot.edge_port == 0 { free_port()? } else { spot.edge_port };
+        let at = At { workspace, flavour, folder: &folder, rendered: &rendered, port };
+        let run = match platform {
+            Platform::Wasmtime => bail!("`outport serve` runs the edge on wasmtime"),
+            Platform::Cloudflare => cloudflare(&at)?,
+            Platform::Fastly => fastly(&at),
+            Platform::Spin => spin(&at)?,
+        };
+        let log = folder.join("log");
+        let mut service = Service::start(platform.name(), run, &log)?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        timed(&format!("{platform} on port {port}"), || until_it_answers(&mut service, address))?;
+        Ok(Self { url: format!("http://{address}"), service, log })
+    }
+}
+
+struct At<'a> {
+    workspace: &'a Workspace,
+    flavour: Flavour,
+    folder: &'a Path,
+    rendered: &'a Path,
+    port: u16,
+}
+
+fn render(workspace: &Workspace, platform: Platform, spot: &Spot<'_>, to: &Path) -> Result<()> {
+    let program = Product::of(workspace).program;
+    let mut run = Run::new(program)
+        .folder(&workspace.root)
+        .args(["render", "--demo", "--for", platform.name(), "--origin", spot.origin, "--data"])
+        .arg(spot.data)
+        .arg("--out")
+        .arg(to);
+    if let Some(config) = spot.config {
+        run = run.arg("--config").arg(config);
+    }
+    // What it says to do next is done here.
+    run.text().map(drop)
+}
+
+fn until_it_answers(service: &mut Service, address: SocketAddr) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        service.check()?;
+        match ask(address) {
+            Ok(status) if status.starts_with("HTTP/1.1 200") => return Ok(()),
+            answer if begun.elapsed() > START_MAX => {
+                bail!("it does not answer rightly ({answer:?}); it says:\n{}", service.log_end())
+            }
+            _ => std::thread::sleep(POLL),
+        }
+    }
+}
+
+fn ask(address: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, POLL)?;
+    stream.set_read_timeout(Some(START_MAX))?;
+    write!(stream, "GET /healthz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.take(64).read_to_string(&mut answer)?;
+    Ok(answer.lines().next().unwrap_or_default().to_owned())
+}
+
+/// A port that nobody has now.
+pub(crate) fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+fn cloudflare(at: &At<'_>) -> Result<Run> {
+    let state = at.folder.join("state");
+    let wrangler = |command: &[&str]| {
+        tools::npm_program(at.workspace, "wrangler")
+            .folder(&at.workspace.root)
+            .env("WRANGLER_SEND_METRICS", "false")
+            .env("CI", "true")
+            .args(command)
+            .arg("--persist-to")
+            .arg(&state)
+    };
+    wrangler(&["kv", "bulk", "put", "--local", "--binding", "OUTPORT_VALUES"])
+        .arg(at.rendered.join("values.json"))
+        .text()?;
+    let inspector = free_port()?.to_string();
+    let mut run = wrangler(&["dev", "--local", "--inspector-port", &inspector])
+        .args(["--ip", "127.0.0.1", "--port", &at.port.to_string(), "--env-file"])
+        .arg(at.rendered.join("vars.env"));
+    if at.flavour == Flavour::Conformance {
+        run = run.arg(drivers::folder(at.workspace, Platform::Cloudflare, at.flavour));
+    }
+    Ok(run)
+}
+
+fn fastly(at: &At<'_>) -> Run {
+    Run::new(tools::program(at.workspace, "viceroy"))
+        .folder(&at.workspace.root)
+        .args(["--addr", &format!("127.0.0.1:{}", at.port), "--config"])
+        .arg(at.rendered.join("fastly.toml"))
+        .arg(drivers::module(at.workspace, Platform::Fastly, at.flavour))
+}
+
+fn spin(at: &At<'_>) -> Result<Run> {
+    Ok(Run::new(in_path("spin").context("todo")?).arg(format!("{}", at.port)))
+}

@@ -1,0 +1,169 @@
+//! The checks of each platform: its build, its tools' word on it, the contracts of the needs and
+//! the scenarios on its own runtime, and whether its answers are everybody's.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+use crate::build::{Product, cargo_release};
+use crate::check::{self, Outcome, counted, test_run};
+use crate::drivers::{self, Flavour};
+use crate::local::{Local, Spot};
+use crate::platform::Platform;
+use crate::process::{Run, say};
+use crate::service::Service;
+use crate::tools;
+use crate::up::{Asked, Deployment};
+use crate::workspace::Workspace;
+
+/// What the suites of needs are run under: a route to where nobody listens, and a limit that is
+/// quickly spent.
+const CONFORMANCE_CONFIG: &str = "\
+[limits.test]
+per_second = 1
+burst = 3
+
+[[routes]]
+path = \"/dead/{*rest}\"
+proxy = \"http://127.0.0.1:1\"
+";
+
+/// Builds every driver, with and without the suites in it.
+pub(crate) fn build(workspace: &Workspace) -> Result<()> {
+    for platform in Platform::DRIVEN {
+        for flavour in [Flavour::Product, Flavour::Conformance] {
+            drivers::build(workspace, platform, flavour)?;
+        }
+    }
+    for program in ["compare", "scripted-upstream"] {
+        cargo_release(workspace, &Product::of(workspace), "build")
+            .args(["--bin", program])
+            .done()?;
+    }
+    Ok(())
+}
+
+/// The lints, on the driver's own target.
+pub(crate) fn clippy(workspace: &Workspace, platform: Platform) -> Result<Outcome> {
+    let clippy = drivers::cargo_for(workspace, platform, "clippy")?;
+    clippy.args(["--features", "conformance", "--", "--deny", "warnings"]).done()?;
+    Ok(Outcome::Counted(crate::counts::Counts::PASSED))
+}
+
+/// Whether the platform's own tools would take what was built.
+pub(crate) fn deployable(workspace: &Workspace, platform: Platform) -> Result<Outcome> {
+    let program = Product::of(workspace).program;
+    Run::new(program).folder(&workspace.root).args(["check", "--for", platform.name()]).done()?;
+    match platform {
+        Platform::Wasmtime | Platform::Spin => {}
+        Platform::Cloudflare => {
+            let out = workspace.products().join("wrangler-dry-run");
+            let run = tools::npm_program(workspace, "wrangler").folder(&workspace.root);
+            run.env("WRANGLER_SEND_METRICS", "false")
+                .args(["deploy", "--dry-run", "--outdir"])
+                .arg(out)
+                .done()?;
+        }
+        Platform::Fastly => {}
+    }
+    Ok(Outcome::Counted(crate::counts::Counts::PASSED))
+}
+
+/// The suites of the needs, in the driver, on the platform's runtime.
+pub(crate) fn conformance(workspace: &Workspace, platform: Platform) -> Result<Outcome> {
+    let data = Scratch::new(workspace, "conformance", platform)?;
+    let config = data.0.join("outport.toml");
+    fs::write(&config, CONFORMANCE_CONFIG)?;
+    let upstream = Run::new(workspace.program("scripted-upstream"));
+    let log = data.0.join("upstream.log");
+    let (_upstream, origin) = Service::start_until("the upstream", upstream, &log, "")?;
+    let spot = Spot { edge_port: 0, origin: &origin, data: &data.0, config: Some(&config) };
+    let edge = Local::start(workspace, platform, Flavour::Conformance, &spot)?;
+    let test = test_run(workspace, ["--test=platforms".to_owned()]);
+    shown_if_failed(&edge, counted(test.env("OUTPORT_EDGE", &edge.url))?)
+}
+
+/// The scenarios on wasmtime, which the other platforms' answers are compared with.
+pub(crate) fn scenarios_at_home(workspace: &Workspace) -> Result<Outcome> {
+    let transcript = fresh_transcript(workspace, Platform::Wasmtime)?;
+    let test = test_run(workspace, ["--test=scenarios".to_owned()]);
+    counted(test.env("OUTPORT_TRANSCRIPT", transcript))
+}
+
+/// The scenarios on the platform's runtime.
+pub(crate) fn scenarios(workspace: &Workspace, platform: Platform) -> Result<Outcome> {
+    let data = Scratch::new(workspace, "scenarios", platform)?;
+    let asked =
+        Asked { platform, edge_port: 0, origin_port: 0, data: data.0.clone(), config: None };
+    let deployment = Deployment::start(workspace, &asked)?;
+    let test = test_run(workspace, ["--test=scenarios".to_owned()])
+        .env("OUTPORT_PLATFORM", platform.name())
+        .env("OUTPORT_EDGE", &deployment.edge.url)
+        .env("OUTPORT_DATA", &data.0)
+        .env("OUTPORT_TRANSCRIPT", fresh_transcript(workspace, platform)?);
+    let scenarios = shown_if_failed(&deployment.edge, counted(test)?)?;
+    let page = check::browser_test(workspace)
+        .env("OUTPORT_EDGE", &deployment.edge.url)
+        .env("OUTPORT_TOKEN", deployment.token());
+    Ok(scenarios.and(counted(page)?))
+}
+
+/// Whether the platform answered every scenario as wasmtime did.
+pub(crate) fn same_answers(workspace: &Workspace, platform: Platform) -> Result<Outcome> {
+    let compare = Run::new(workspace.program("compare"))
+        .arg(transcript(workspace, Platform::Wasmtime))
+        .arg(transcript(workspace, platform));
+    counted(compare)
+}
+
+/// Prints scenarios by platforms.
+pub(crate) fn print_table(workspace: &Workspace) -> Result<()> {
+    let platforms = [Platform::Wasmtime].into_iter().chain(Platform::DRIVEN);
+    let transcripts = platforms.map(|platform| transcript(workspace, platform));
+    let transcripts: Vec<_> = transcripts.filter(|file| file.is_file()).collect();
+    if transcripts.is_empty() {
+        return Ok(());
+    }
+    let table = Run::new(workspace.program("compare")).arg("--table").args(transcripts).text()?;
+    say(&table);
+    Ok(())
+}
+
+fn shown_if_failed(edge: &Local, outcome: Outcome) -> Result<Outcome> {
+    if outcome.has_failed() {
+        say(&format!("the edge says:\n{}", edge.service.log_end()));
+    }
+    Ok(outcome)
+}
+
+fn transcript(workspace: &Workspace, platform: Platform) -> PathBuf {
+    workspace.products().join("transcripts").join(format!("{platform}.jsonl"))
+}
+
+fn fresh_transcript(workspace: &Workspace, platform: Platform) -> Result<PathBuf> {
+    let file = transcript(workspace, platform);
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    match fs::remove_file(&file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => bail!(error),
+        _ => Ok(file),
+    }
+}
+
+/// A data folder of one check, which stays for a look at it until the check is run again.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(workspace: &Workspace, what: &str, platform: Platform) -> Result<Self> {
+        let folder = workspace.products().join("check").join(format!("{what}-{platform}"));
+        remove(&folder)?;
+        fs::create_dir_all(&folder)?;
+        Ok(Self(folder))
+    }
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    if folder.exists() { Ok(fs::remove_dir_all(folder)?) } else { Ok(()) }
+}

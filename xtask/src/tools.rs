@@ -1,0 +1,116 @@
+//! The programs of the platforms: their command lines, local runtimes and build tools.
+//!
+//! Each is installed below the target folder, at a version of ours, and touches nothing else on
+//! the machine.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+
+use crate::platform::Platform;
+use crate::process::{Run, say, timed};
+use crate::setup;
+use crate::stamp::{Key, Stamp};
+use crate::wasm;
+use crate::workspace::Workspace;
+
+/// What makes a Worker of a wasm module.
+const WORKER_BUILD_VERSION: &str = "0.8.7";
+/// Fastly's local runtime. Older ones lack calls that the SDK makes.
+const VICEROY_VERSION: &str = "0.22.0";
+
+/// Makes ready what building and serving on a platform takes.
+pub(crate) fn make_ready(workspace: &Workspace, platform: Platform) -> Result<()> {
+    wasm::make_ready(workspace, &[target(platform)])?;
+    match platform {
+        Platform::Wasmtime | Platform::Spin => Ok(()),
+        Platform::Cloudflare => {
+            from_npm(workspace)?;
+            let bindgen = locked_version(workspace, "wasm-bindgen")?;
+            from_cargo(workspace, "wasm-bindgen-cli", &bindgen)?;
+            from_cargo(workspace, "worker-build", WORKER_BUILD_VERSION)
+        }
+        Platform::Fastly => {
+            from_npm(workspace)?;
+            from_cargo(workspace, "viceroy", VICEROY_VERSION)
+        }
+    }
+}
+
+/// The target that a platform's driver is compiled for.
+pub(crate) const fn target(platform: Platform) -> &'static str {
+    match platform {
+        Platform::Cloudflare => "wasm32-unknown-unknown",
+        Platform::Fastly => "wasm32-wasip1",
+        Platform::Wasmtime | Platform::Spin => wasm::COMPONENT_TARGET,
+    }
+}
+
+/// A program that cargo installed.
+pub(crate) fn program(workspace: &Workspace, name: &str) -> PathBuf {
+    folder(workspace).join("bin").join(name)
+}
+
+/// A call of a platform's command line that npm installed.
+pub(crate) fn npm_program(workspace: &Workspace, name: &str) -> Run {
+    Run::new(npm_program_path(workspace, name))
+}
+
+/// Where npm put a program.
+pub(crate) fn npm_program_path(workspace: &Workspace, name: &str) -> PathBuf {
+    workspace.root.join("tools/node_modules/.bin").join(name)
+}
+
+fn folder(workspace: &Workspace) -> PathBuf {
+    workspace.products().join("tools")
+}
+
+fn from_npm(workspace: &Workspace) -> Result<()> {
+    setup::node_packages(&workspace.root.join("tools"), "platform tools")
+}
+
+// What a developer waits for is its compiler; what it runs takes moments. So it is compiled with
+// little optimization, and into a folder that goes when it is done.
+fn from_cargo(workspace: &Workspace, package: &str, version: &str) -> Result<()> {
+    let folder = folder(workspace);
+    let key = Key::default().text(version);
+    let stamp = Stamp::new(folder.join(format!("{package}.stamp")), &key);
+    if stamp.holds() {
+        return Ok(());
+    }
+    let scratch = folder.join("build");
+    let install = |locked: &[&str]| {
+        Run::new("cargo")
+            .args(["install", &format!("{package}@{version}"), "--force"])
+            .args(locked)
+            .arg("--root")
+            .arg(&folder)
+            .arg("--target-dir")
+            .arg(&scratch)
+            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+            .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
+            .env("CARGO_PROFILE_RELEASE_LTO", "off")
+            .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
+            .folder(&std::env::temp_dir())
+            .done()
+    };
+    timed(&format!("cargo install {package} {version}"), || {
+        install(&["--locked"]).or_else(|error| {
+            // A mirror may lack a version that the package's own lock file names.
+            say(&format!("{error:#}\n    trying without its lock file"));
+            install(&[])
+        })?;
+        fs::remove_dir_all(&scratch)?;
+        stamp.set()
+    })
+}
+
+// "name = \"wasm-bindgen\"\nversion = \"0.2.130\""
+fn locked_version(workspace: &Workspace, package: &str) -> Result<String> {
+    let lock = fs::read_to_string(workspace.root.join("Cargo.lock"))?;
+    let name = format!("name = \"{package}\"\nversion = \"");
+    let version = lock.split_once(&name).and_then(|(_, rest)| rest.split_once('"'));
+    let (version, _) = version.with_context(|| format!("Cargo.lock has no {package}"))?;
+    Ok(version.to_owned())
+}
