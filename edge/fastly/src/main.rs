@@ -1,1 +1,110 @@
-fn main() {}
+//! The edge on Fastly Compute: the core, driven with the platform's cache, stores, limiter and
+//! backends.
+//!
+//! Each request has an instance of its own, and each call of the platform returns when it is done.
+//! What the core decides is in `outport-edge-core`; here is only how its needs are met.
+
+mod cache;
+#[cfg(feature = "conformance")]
+mod conformance;
+mod exchange;
+mod head;
+mod host;
+mod limit;
+mod settings;
+mod upstream;
+
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use fastly::Body;
+use fastly::handle::{BodyHandle, RequestHandle, client_request_and_body};
+use fastly::log::Endpoint;
+use outport_edge_core::Edge;
+use outport_edge_core::driver::{STEPS_MAX, broken, unconfigured};
+use outport_edge_core::step::{self, Moment, Reply, Request, Step};
+
+use crate::exchange::{Exchange, Parts};
+
+/// The log endpoint that is told how each request ended.
+const LOG: &str = "outport";
+
+fn main() {
+    fastly::init();
+    let (request, body) = client_request_and_body();
+    match settings::load() {
+        Ok((edge, parts)) => serve(&request, body, edge, &parts),
+        Err(missing) => {
+            eprintln!("outport: this edge is not configured: {missing}");
+            let mut reply = unconfigured();
+            let body = match std::mem::replace(&mut reply.body, step::Body::Empty) {
+                step::Body::Bytes(bytes) => bytes.into(),
+                _ => Body::new(),
+            };
+            send(&request, &reply, body);
+        }
+    }
+}
+
+/// Answers a request.
+fn serve(request: &RequestHandle, body: BodyHandle, edge: Edge, parts: &Parts) {
+    #[cfg(feature = "conformance")]
+    if conformance::answers(request) {
+        return;
+    }
+    let mut exchange = Exchange::new(parts, Some(body.into()));
+    let mut reply = decide(request, edge, &mut exchange).unwrap_or_else(|fault| {
+        eprintln!("outport: a request could not be decided: {fault}");
+        broken()
+    });
+    let body = exchange.respond(&mut reply);
+    send(request, &reply, body);
+    exchange.settle();
+}
+
+fn decide(
+    request: &RequestHandle,
+    mut edge: Edge,
+    exchange: &mut Exchange<'_>,
+) -> Result<Reply, String> {
+    let head = head::to_core(request).ok_or("the platform could not give its head")?;
+    let peer = request.client_ip_addr().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let secure = request.client_tls_protocol_bytes().is_some();
+    let mut step = edge.begin(&Request { head: &head, peer, secure }, moment());
+    for _ in 0..STEPS_MAX {
+        let (state, needs) = match step {
+            Step::Reply(reply) => return Ok(reply),
+            Step::Needs(state, needs) => (state, needs),
+        };
+        let outcomes = needs.into_iter().map(|need| exchange.fulfil(need)).collect();
+        step = edge.resume(state, outcomes, moment());
+    }
+    Err(format!("it has more than {STEPS_MAX} steps"))
+}
+
+/// Sends a response, and says so in the log.
+fn send(request: &RequestHandle, reply: &Reply, mut body: Body) {
+    let head_only = request.get_method(16).is_ok_and(|method| method == "HEAD");
+    // The length of a body that a HEAD does not have is the core's to say.
+    let length = if head_only { None } else { body.known_length() };
+    let response = head::response_from_core(reply.status, &reply.fields, length);
+    response.send_to_client(if head_only { BodyHandle::new() } else { body.into_handle() });
+    let line = format!("{{\"outcome\":\"{}\",\"status\":{}}}", reply.ended.label(), reply.status);
+    // Nobody is harmed by a line that is lost.
+    let _ = Endpoint::try_from_name(LOG).map(|mut log| writeln!(log, "{line}"));
+}
+
+fn moment() -> Moment {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Moment { unix_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX), random: random() }
+}
+
+/// A number that nobody can guess.
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => u64::from_le_bytes(bytes),
+        Err(error) => panic!("the platform gave no random numbers: {error}"),
+    }
+}
