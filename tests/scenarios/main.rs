@@ -2,6 +2,10 @@
 //!
 //! Set `OUTPORT_EDGE` and `OUTPORT_TOKEN` to test a server that runs already; otherwise one is
 //! started. See `outport_tests::world` for the other callers' tokens.
+//!
+//! `OUTPORT_PLATFORM` says what that server's edge runs on, and so what is left out
+//! (`outport_tests::platform`). With `OUTPORT_TRANSCRIPT` set, what every scenario asked and got is
+//! written to that file, for the program `compare`.
 
 // What is not as it should be ends the test.
 #![allow(clippy::expect_used, clippy::indexing_slicing)]
