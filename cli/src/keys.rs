@@ -76,7 +76,8 @@ impl Keys {
         Ok(IssuerKey { id: self.issuer.id.clone(), public })
     }
 
-    fn fresh() -> io::Result<Self> {
+    /// Keys that are in no folder, for whoever needs some.
+    pub(crate) fn fresh() -> io::Result<Self> {
         let issuer = Issuer {
             id: format!("outport-{}", URL_SAFE_NO_PAD.encode(random::<KEY_ID_BYTES>())),
             secret: secret(Ed25519KeyPair::generate().to_bytes())?,

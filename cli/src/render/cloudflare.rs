@@ -146,6 +146,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_text_is_put_one_by_one_into_the_local_store() {
+        let rendered = render(&source(Target::Cloudflare, "")).unwrap();
+        let here = &rendered.next[0].commands;
+        let single: Vec<_> = here.iter().filter(|command| command.contains("key put")).collect();
+        assert_eq!(
+            single,
+            ["wrangler kv key put 'page a.js t br' --path /out/values/000 --binding \
+              OUTPORT_VALUES --local"]
+        );
+        let file = rendered.files.iter().find(|file| file.name == "values/000").unwrap();
+        assert_eq!(file.content, [0xff, 0, 1]);
+    }
+
+    #[test]
     fn pieces_stand_between_single_quotes() {
         let json = format!(r#"{{"a":"it's $HOME","b":"{}"}}"#, r#"\""#.repeat(40));
         for bytes_max in 70..90 {

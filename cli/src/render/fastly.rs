@@ -115,7 +115,7 @@ fn next(source: &Source, config: &[(String, String)], secrets: &[(String, String
         },
         Next { title: "Once, when the service is there", commands: once(source) },
         Next {
-            title: "To deploy it, with the stores' ids in place of CONFIG_ID, SECRETS_ID, VALUES_ID",
+            title: "To deploy it, with the stores' ids for CONFIG_ID, SECRETS_ID and VALUES_ID",
             commands: each_time(source, config, secrets),
         },
     ]

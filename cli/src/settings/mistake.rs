@@ -40,16 +40,16 @@ impl fmt::Display for Mistakes {
 
 /// Collects mistakes by their byte offset while a file is read.
 #[derive(Default)]
-pub(super) struct Sink(RefCell<Vec<(usize, String, String)>>);
+pub(crate) struct Sink(RefCell<Vec<(usize, String, String)>>);
 
 impl Sink {
     /// Notes that what stands at byte `at` is `wrong`, and what would be `right`.
-    pub(super) fn note(&self, at: usize, wrong: impl Into<String>, right: impl Into<String>) {
+    pub(crate) fn note(&self, at: usize, wrong: impl Into<String>, right: impl Into<String>) {
         self.0.borrow_mut().push((at, wrong.into(), right.into()));
     }
 
     /// The mistakes in the order of the file, with lines and columns of `text`.
-    pub(super) fn into_mistakes(self, text: &str) -> Vec<Mistake> {
+    pub(crate) fn into_mistakes(self, text: &str) -> Vec<Mistake> {
         let mut found = self.0.into_inner();
         found.sort_by_key(|(at, ..)| *at);
         let place = |(at, wrong, right)| {

@@ -9,8 +9,9 @@ mod section;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-pub(crate) use mistake::{Mistake, Mistakes};
+pub(crate) use mistake::{Mistake, Mistakes, Sink};
 use outport_edge_core::config::{READ_LIMIT, Route, WRITE_LIMIT};
+pub(crate) use read::route_value;
 
 /// The file read when none is named, if it exists.
 pub(crate) const DEFAULT_FILE: &str = "outport.toml";
@@ -137,7 +138,8 @@ pub(crate) fn parse(text: &str) -> Result<Settings, Vec<Mistake>> {
     read::settings(text)
 }
 
-fn read_text(path: &Path) -> std::io::Result<String> {
+/// The text of a configuration, unless it is longer than any is.
+pub(crate) fn read_text(path: &Path) -> std::io::Result<String> {
     let bytes = std::fs::metadata(path)?.len();
     if bytes > FILE_BYTES_MAX {
         let message = format!("it is {bytes} bytes long, more than {FILE_BYTES_MAX}");

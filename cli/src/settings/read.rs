@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use matchit::InsertError;
 use outport_edge_core::config::{Auth, NO_LIMIT, Route};
 use reqwest::Url;
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 use super::mistake::{Mistake, Sink, line_of};
 use super::section::{Located, Section, most_similar};
@@ -43,6 +43,14 @@ pub(super) fn settings(text: &str) -> Result<Settings, Vec<Mistake>> {
     let settings = root(text, Section::root(table.get_ref(), &sink));
     let mistakes = sink.into_mistakes(text);
     if mistakes.is_empty() { Ok(settings) } else { Err(mistakes) }
+}
+
+/// The byte where a key of a route has its value; the route is told by its place in the file.
+pub(crate) fn route_value(text: &str, place: usize, key: &str) -> Option<usize> {
+    let (table, _) = DeTable::parse_recoverable(text);
+    let DeValue::Array(routes) = table.get_ref().get("routes")?.get_ref() else { return None };
+    let DeValue::Table(route) = routes.get(place)?.get_ref() else { return None };
+    Some(route.get(key)?.span().start)
 }
 
 fn root(text: &str, mut root: Section<'_>) -> Settings {

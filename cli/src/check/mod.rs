@@ -1,0 +1,254 @@
+//! `outport check`: everything that is wrong with a configuration and, for a platform, everything
+//! that would fail there once it is deployed.
+
+mod cloudflare;
+mod fastly;
+mod hosts;
+mod manifest;
+mod spin;
+
+use std::path::PathBuf;
+
+use outport_edge_core::deployment::{Deployment, backend, pieces};
+use outport_edge_core::step::Upstream;
+use reqwest::Url;
+use serde_json::json;
+
+use crate::core_config::core_config;
+use crate::failure::Failure;
+use crate::keys::Keys;
+use crate::node::embedded;
+use crate::output;
+use crate::settings::{self, LoadError, Mistake, Mistakes, Settings, Sink};
+use crate::target::Target;
+
+/// Checks a configuration and says all that is wrong with it.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The file to check
+    #[arg(long, value_name = "FILE", default_value = settings::DEFAULT_FILE)]
+    config: PathBuf,
+    /// Check the platform's own manifest too, and what the platform bounds
+    #[arg(long = "for", value_enum, value_name = "PLATFORM")]
+    target: Option<Target>,
+    /// The platform's manifest [default: wrangler.toml, fastly.toml or spin.toml here]
+    #[arg(long, value_name = "FILE", requires = "target")]
+    manifest: Option<PathBuf>,
+    /// The origin's address, to check that the manifest lets the edge reach it
+    #[arg(long, value_name = "URL", requires = "target")]
+    origin: Option<Url>,
+    /// Print the outcome as one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let file = args.config.display().to_string();
+    let mut found = vec![Mistakes { file, mistakes: Vec::new() }];
+    let settings = match settings::load(Some(&args.config)) {
+        Ok(settings) => settings,
+        Err(LoadError::Wrong(wrong)) => return report(args, vec![wrong]),
+        Err(error) => return Err(error.into()),
+    };
+    if let Some(target) = args.target {
+        found = on_platform(args, target, settings)?;
+    }
+    report(args, found)
+}
+
+/// What is checked on a platform.
+struct Subject {
+    target: Target,
+    settings: Settings,
+    /// The origin's address, if it is known.
+    origin: Option<Url>,
+}
+
+fn on_platform(args: &Args, target: Target, settings: Settings) -> Result<Vec<Mistakes>, Failure> {
+    let manifest = args.manifest.clone().unwrap_or_else(|| target.manifest().into());
+    let config_text = read(&args.config)?;
+    let manifest_text = read(&manifest)?;
+    let subject = Subject { target, settings, origin: args.origin.clone() };
+    let named = |path: &PathBuf, mistakes| Mistakes { file: path.display().to_string(), mistakes };
+    Ok(vec![
+        named(&args.config, subject.configuration(&config_text)?),
+        named(&manifest, subject.manifest(&manifest_text)),
+    ])
+}
+
+fn read(path: &PathBuf) -> Result<String, Failure> {
+    settings::read_text(path).map_err(|source| Failure::io("read", path, source))
+}
+
+impl Subject {
+    /// What the platform would not take of a configuration that is right in itself.
+    fn configuration(&self, text: &str) -> Result<Vec<Mistake>, Failure> {
+        let sink = Sink::default();
+        if let Err(wrong) = self.fits()? {
+            sink.note(0, wrong, settings::SMALLER);
+        }
+        for (place, route) in self.settings.routes.iter().enumerate() {
+            let unreachable = route.proxy.as_deref().and_then(|proxy| self.unreachable(proxy));
+            if let Some((wrong, right)) = unreachable {
+                let at = settings::route_value(text, place, "proxy");
+                sink.note(at.unwrap_or_default(), wrong, right);
+            }
+        }
+        Ok(sink.into_mistakes(text))
+    }
+
+    /// Whether the platform takes a configuration of this size. What is only known when it is
+    /// rendered is taken to be as large as it can be: keys are those of a data folder of no one.
+    fn fits(&self) -> Result<Result<(), String>, Failure> {
+        let bounds = &self.target.platform().bounds;
+        let keys = Keys::fresh();
+        let keys = keys.map_err(|source| Failure::Io { what: "can't make keys".into(), source })?;
+        let mut core = core_config(self.settings.clone(), &keys, true)?;
+        core.assets = outport_edge_host::assets(embedded::PAGE).0;
+        let origin = self.origin.as_ref().map(Url::to_string).unwrap_or_default();
+        let (config, secrets) = Deployment { core, origin }.to_parts();
+        let cut = |name, text: &str, bytes_max: Option<usize>| {
+            pieces(name, text, bytes_max.unwrap_or(usize::MAX)).map(drop)
+        };
+        Ok(cut("the configuration", &config, bounds.config_piece_bytes)
+            .and_then(|()| cut("the secrets", &secrets, bounds.secret_piece_bytes)))
+    }
+
+    /// Why an edge on the platform can't reach what a route proxies.
+    fn unreachable(&self, proxy: &str) -> Option<(String, &'static str)> {
+        let url = Url::parse(proxy).ok()?;
+        let kind = hosts::Kind::of(&url);
+        let name = self.target.platform().name;
+        let right = "name the server as the platform reaches it, or leave this check out for a \
+                     run on this machine";
+        match (self.target, kind) {
+            (Target::Cloudflare, hosts::Kind::Address) => {
+                Some((format!("{name} sends no request to a bare address: \"{proxy}\""), right))
+            }
+            (Target::Cloudflare | Target::Fastly, hosts::Kind::Loopback) => {
+                Some((format!("on {name}, \"{proxy}\" is the platform's own machine"), right))
+            }
+            _ => None,
+        }
+    }
+
+    fn manifest(&self, text: &str) -> Vec<Mistake> {
+        manifest::check(text, |table, sink| match self.target {
+            Target::Cloudflare => cloudflare::check(self, table, sink),
+            Target::Fastly => fastly::check(self, table, sink),
+            Target::Spin => spin::check(self, table, sink),
+        })
+    }
+
+    /// The upstreams whose addresses are known, and their names.
+    fn upstreams(&self) -> Vec<(String, Url)> {
+        let origin = self.origin.clone().map(|url| (backend(Upstream::Origin), url));
+        let routes = self.settings.routes.iter().enumerate().filter_map(|(place, route)| {
+            let url = Url::parse(route.proxy.as_deref()?).ok()?;
+            Some((backend(Upstream::Route(u16::try_from(place).ok()?)), url))
+        });
+        origin.into_iter().chain(routes).collect()
+    }
+}
+
+/// Says what was found, and fails where it is anything.
+fn report(args: &Args, found: Vec<Mistakes>) -> Result<(), Failure> {
+    let right = found.iter().all(|file| file.mistakes.is_empty());
+    if args.json {
+        output::json(&document(args, &found, right))?;
+    } else if right {
+        let files: Vec<&str> = found.iter().map(|file| file.file.as_str()).collect();
+        let verb = if files.len() == 1 { "is" } else { "are" };
+        output::line(&format!("{} {verb} right", files.join(" and ")))?;
+    }
+    if right {
+        return Ok(());
+    }
+    Err(Failure::Configuration(
+        found.into_iter().filter(|file| !file.mistakes.is_empty()).collect(),
+    ))
+}
+
+fn document(args: &Args, found: &[Mistakes], right: bool) -> serde_json::Value {
+    let [config, rest @ ..] = found else { return json!(null) };
+    let mut document = json!({ "file": config.file, "right": right, "mistakes": config.mistakes });
+    if let Some(target) = args.target {
+        document["platform"] = target.platform().key.into();
+        document["manifest"] = json!(rest.first());
+    }
+    document
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subject(target: Target, config: &str, origin: Option<&str>) -> Subject {
+        let origin = origin.map(|url| Url::parse(url).unwrap());
+        Subject { target, settings: settings::parse(config).unwrap(), origin }
+    }
+
+    fn lines(mistakes: Vec<Mistake>) -> Vec<String> {
+        let line =
+            |Mistake { line, column, wrong, right }| format!("{line}:{column} {wrong} | {right}");
+        mistakes.into_iter().map(line).collect()
+    }
+
+    /// The mistakes of a manifest, one a line: place, what is wrong, what would be right.
+    pub(super) fn mistakes(
+        target: Target,
+        config: &str,
+        manifest: &str,
+        origin: Option<&str>,
+    ) -> Vec<String> {
+        lines(subject(target, config, origin).manifest(manifest))
+    }
+
+    fn of_configuration(target: Target, config: &str) -> Vec<String> {
+        lines(subject(target, config, None).configuration(config).unwrap())
+    }
+
+    #[test]
+    fn a_configuration_over_the_bound() {
+        let route =
+            |number: usize| format!("[[routes]]\npath = \"/{}{number}\"\n", "x".repeat(900));
+        let long: String = (0..200).map(route).collect();
+        let found = of_configuration(Target::Cloudflare, &long);
+        assert_eq!(found.len(), 1);
+        assert!(found[0].starts_with("1:1 the configuration has "), "{found:?}");
+        assert!(found[0].contains("and the platform takes 80000 | fewer or shorter routes"));
+        assert_eq!(of_configuration(Target::Spin, &long), [""; 0]);
+    }
+
+    #[test]
+    fn servers_that_a_platform_does_not_reach() {
+        let config = "[[routes]]\npath = \"/a\"\nproxy = \"http://a.example.com\"\n\
+                      [[routes]]\npath = \"/b\"\nproxy = \"http://127.0.0.1:8000\"\n\
+                      [[routes]]\npath = \"/c\"\nproxy = \"http://192.0.2.1\"\n";
+        let places = |target| -> Vec<String> {
+            let found = of_configuration(target, config);
+            found.iter().map(|mistake| mistake.split(" | ").next().unwrap().to_owned()).collect()
+        };
+        assert_eq!(
+            places(Target::Cloudflare),
+            [
+                "6:9 on Cloudflare Workers, \"http://127.0.0.1:8000\" is the platform's own machine",
+                "9:9 Cloudflare Workers sends no request to a bare address: \"http://192.0.2.1\"",
+            ]
+        );
+        assert_eq!(
+            places(Target::Fastly),
+            ["6:9 on Fastly Compute, \"http://127.0.0.1:8000\" is the platform's own machine"]
+        );
+        assert_eq!(places(Target::Spin), [""; 0]);
+    }
+
+    #[test]
+    fn a_manifest_that_is_no_toml_has_that_mistake_alone() {
+        let found = mistakes(Target::Cloudflare, "", "name = \n", None);
+        assert_eq!(found.len(), 1);
+        assert!(found[0].starts_with("1:"), "{found:?}");
+        assert!(found[0].contains("this is no TOML"), "{found:?}");
+    }
+}
