@@ -137,6 +137,7 @@ fn checks_on(platform: Platform) -> Vec<Check> {
     vec![
         Check::on("clippy", platform, platforms::clippy),
         Check::on("deployable", platform, platforms::deployable),
+        Check::on("without its configuration", platform, platforms::unconfigured),
         Check::on("contracts of the needs", platform, platforms::conformance),
         Check::on("scenarios over HTTP", platform, platforms::scenarios),
         Check::on("the same answers", platform, platforms::same_answers),

@@ -19,11 +19,13 @@ impl Counts {
     /// One check that was left out.
     pub(crate) const SKIPPED: Self = Self { passed: 0, failed: 0, skipped: 1 };
 
-    /// Adds what a line of libtest's or `node --test`'s output says.
+    /// Adds what a line of libtest's, `node --test`'s or our own programs' output says.
     pub(crate) fn read(&mut self, line: &str) {
         let line = line.trim();
         if let Some(result) = line.strip_prefix("test result: ") {
             self.read_libtest(result);
+        } else if let Some(counts) = read_plain(line) {
+            self.add(counts);
         } else if let Some(result) = NODE_MARKS.iter().find_map(|mark| line.strip_prefix(mark)) {
             self.read_node(result);
         }
@@ -59,6 +61,17 @@ impl Counts {
             _ => {}
         }
     }
+}
+
+// "3 passed, 0 failed, 1 left out", and nothing else on the line.
+fn read_plain(line: &str) -> Option<Counts> {
+    let mut parts = line.split(", ").map(number_and_word);
+    let (Some((passed, "passed")), Some((failed, "failed")), Some((skipped, "left out")), None) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next())
+    else {
+        return None;
+    };
+    Some(Counts { passed, failed, skipped })
 }
 
 fn number_and_word(text: &str) -> Option<(u64, &str)> {
@@ -109,7 +122,16 @@ not ok 2 - resumes
     }
 
     #[test]
+    fn our_own_programs_end_with_their_counts() {
+        let output = "a difference\n12 passed, 1 failed, 3 left out\n";
+        assert_eq!(counted(output), Counts { passed: 12, failed: 1, skipped: 3 });
+    }
+
+    #[test]
     fn other_lines_count_nothing() {
-        assert_eq!(counted("passed\n12 monkeys\npass 3\n# pass\n# pass -1"), Counts::default());
+        assert_eq!(
+            counted("passed\n1 passed, 2 failed\n12 monkeys\npass 3\n# pass\n# pass -1"),
+            Counts::default()
+        );
     }
 }

@@ -31,6 +31,8 @@ pub(crate) struct Spot<'a> {
     pub(crate) data: &'a Path,
     /// The configuration, if it is not the one that the program finds by itself.
     pub(crate) config: Option<&'a Path>,
+    /// Whether the platform is given the configuration, or nothing.
+    pub(crate) configured: bool,
 }
 
 /// A running edge.
@@ -57,17 +59,21 @@ impl Local {
         let rendered = folder.join("rendered");
         render(workspace, platform, spot, &rendered)?;
         let port = if spot.edge_port == 0 { free_port()? } else { spot.edge_port };
-        let at = At { workspace, flavour, folder: &folder, rendered: &rendered, port };
+        let rendered = spot.configured.then_some(rendered.as_path());
+        let at = At { workspace, flavour, folder: &folder, rendered, port };
         let run = match platform {
             Platform::Wasmtime => bail!("`outport serve` runs the edge on wasmtime"),
             Platform::Cloudflare => cloudflare(&at)?,
-            Platform::Fastly => fastly(&at),
+            Platform::Fastly => fastly(&at)?,
             Platform::Spin => spin(&at)?,
         };
         let log = folder.join("log");
         let mut service = Service::start(platform.name(), run, &log)?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        timed(&format!("{platform} on port {port}"), || until_it_answers(&mut service, address))?;
+        let expected = if spot.configured { "HTTP/1.1 200" } else { "HTTP/1.1 500" };
+        timed(&format!("{platform} on port {port}"), || {
+            until_it_answers(&mut service, address, expected)
+        })?;
         Ok(Self { url: format!("http://{address}"), service, log })
     }
 }
@@ -76,7 +82,8 @@ struct At<'a> {
     workspace: &'a Workspace,
     flavour: Flavour,
     folder: &'a Path,
-    rendered: &'a Path,
+    /// What was rendered, if the platform is to have it.
+    rendered: Option<&'a Path>,
     port: u16,
 }
 
@@ -95,12 +102,12 @@ fn render(workspace: &Workspace, platform: Platform, spot: &Spot<'_>, to: &Path)
     run.text().map(drop)
 }
 
-fn until_it_answers(service: &mut Service, address: SocketAddr) -> Result<()> {
+fn until_it_answers(service: &mut Service, address: SocketAddr, expected: &str) -> Result<()> {
     let begun = Instant::now();
     loop {
         service.check()?;
         match ask(address) {
-            Ok(status) if status.starts_with("HTTP/1.1 200") => return Ok(()),
+            Ok(status) if status.starts_with(expected) => return Ok(()),
             answer if begun.elapsed() > START_MAX => {
                 bail!("it does not answer rightly ({answer:?}); it says:\n{}", service.log_end())
             }
@@ -126,33 +133,41 @@ pub(crate) fn free_port() -> Result<u16> {
 fn cloudflare(at: &At<'_>) -> Result<Run> {
     let state = at.folder.join("state");
     let wrangler = |command: &[&str]| {
-        tools::npm_program(at.workspace, "wrangler")
-            .folder(&at.workspace.root)
-            .env("WRANGLER_SEND_METRICS", "false")
-            .env("CI", "true")
-            .args(command)
-            .arg("--persist-to")
-            .arg(&state)
+        tools::wrangler(at.workspace).args(command).arg("--persist-to").arg(&state)
     };
-    wrangler(&["kv", "bulk", "put", "--local", "--binding", "OUTPORT_VALUES"])
-        .arg(at.rendered.join("values.json"))
-        .text()?;
     let inspector = free_port()?.to_string();
-    let mut run = wrangler(&["dev", "--local", "--inspector-port", &inspector])
-        .args(["--ip", "127.0.0.1", "--port", &at.port.to_string(), "--env-file"])
-        .arg(at.rendered.join("vars.env"));
+    let mut run = wrangler(&["dev", "--local", "--inspector-port", &inspector]).args([
+        "--ip",
+        "127.0.0.1",
+        "--port",
+        &at.port.to_string(),
+    ]);
+    if let Some(rendered) = at.rendered {
+        wrangler(&["kv", "bulk", "put", "--local", "--binding", "OUTPORT_VALUES"])
+            .arg(rendered.join("values.json"))
+            .text()?;
+        run = run.arg("--env-file").arg(rendered.join("vars.env"));
+    }
     if at.flavour == Flavour::Conformance {
         run = run.arg(drivers::folder(at.workspace, Platform::Cloudflare, at.flavour));
     }
     Ok(run)
 }
 
-fn fastly(at: &At<'_>) -> Run {
-    Run::new(tools::program(at.workspace, "viceroy"))
+fn fastly(at: &At<'_>) -> Result<Run> {
+    let manifest = match at.rendered {
+        Some(rendered) => rendered.join("fastly.toml"),
+        None => {
+            let empty = at.folder.join("fastly.toml");
+            fs::write(&empty, "manifest_version = 3\nname = \"outport\"\n")?;
+            empty
+        }
+    };
+    Ok(Run::new(tools::program(at.workspace, "viceroy"))
         .folder(&at.workspace.root)
         .args(["--addr", &format!("127.0.0.1:{}", at.port), "--config"])
-        .arg(at.rendered.join("fastly.toml"))
-        .arg(drivers::module(at.workspace, Platform::Fastly, at.flavour))
+        .arg(manifest)
+        .arg(drivers::module(at.workspace, Platform::Fastly, at.flavour)))
 }
 
 fn spin(at: &At<'_>) -> Result<Run> {

@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 
 use crate::build::{Product, cargo_release};
 use crate::check::{self, Outcome, counted, test_run};
+use crate::counts::Counts;
 use crate::drivers::{self, Flavour};
 use crate::local::{Local, Spot};
 use crate::platform::Platform;
@@ -48,7 +49,7 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
 pub(crate) fn clippy(workspace: &Workspace, platform: Platform) -> Result<Outcome> {
     let clippy = drivers::cargo_for(workspace, platform, "clippy")?;
     clippy.args(["--features", "conformance", "--", "--deny", "warnings"]).done()?;
-    Ok(Outcome::Counted(crate::counts::Counts::PASSED))
+    Ok(Outcome::Counted(Counts::PASSED))
 }
 
 /// Whether the platform's own tools would take what was built.
@@ -59,15 +60,11 @@ pub(crate) fn deployable(workspace: &Workspace, platform: Platform) -> Result<Ou
         Platform::Wasmtime | Platform::Spin => {}
         Platform::Cloudflare => {
             let out = workspace.products().join("wrangler-dry-run");
-            let run = tools::npm_program(workspace, "wrangler").folder(&workspace.root);
-            run.env("WRANGLER_SEND_METRICS", "false")
-                .args(["deploy", "--dry-run", "--outdir"])
-                .arg(out)
-                .done()?;
+            tools::wrangler(workspace).args(["deploy", "--dry-run", "--outdir"]).arg(out).done()?;
         }
         Platform::Fastly => {}
     }
-    Ok(Outcome::Counted(crate::counts::Counts::PASSED))
+    Ok(Outcome::Counted(Counts::PASSED))
 }
 
 /// The suites of the needs, in the driver, on the platform's runtime.
@@ -78,10 +75,40 @@ pub(crate) fn conformance(workspace: &Workspace, platform: Platform) -> Result<O
     let upstream = Run::new(workspace.program("scripted-upstream"));
     let log = data.0.join("upstream.log");
     let (_upstream, origin) = Service::start_until("the upstream", upstream, &log, "")?;
-    let spot = Spot { edge_port: 0, origin: &origin, data: &data.0, config: Some(&config) };
+    let spot = Spot {
+        edge_port: 0,
+        origin: &origin,
+        data: &data.0,
+        config: Some(&config),
+        configured: true,
+    };
     let edge = Local::start(workspace, platform, Flavour::Conformance, &spot)?;
     let test = test_run(workspace, ["--test=platforms".to_owned()]);
     shown_if_failed(&edge, counted(test.env("OUTPORT_EDGE", &edge.url))?)
+}
+
+/// What an edge says that was deployed without its configuration: nothing secret to the world, and
+/// in the log which name is missing.
+pub(crate) fn unconfigured(workspace: &Workspace, platform: Platform) -> Result<Outcome> {
+    let data = Scratch::new(workspace, "unconfigured", platform)?;
+    let spot = Spot {
+        edge_port: 0,
+        origin: "http://127.0.0.1:1",
+        data: &data.0,
+        config: None,
+        configured: false,
+    };
+    let edge = Local::start(workspace, platform, Flavour::Product, &spot)?;
+    let said = edge.service.log_end();
+    let missing = match platform {
+        Platform::Cloudflare => "OUTPORT_CONFIG",
+        Platform::Fastly | Platform::Wasmtime => "config store `outport`",
+        Platform::Spin => "outport_config",
+    };
+    if !said.contains(missing) {
+        bail!("the log does not say that {missing} is missing:\n{said}");
+    }
+    Ok(Outcome::Counted(Counts::PASSED))
 }
 
 /// The scenarios on wasmtime, which the other platforms' answers are compared with.

@@ -17,6 +17,10 @@ use crate::workspace::Workspace;
 
 /// What makes a Worker of a wasm module.
 const WORKER_BUILD_VERSION: &str = "0.8.7";
+/// Fastly's command line. Some registries lack its builds for some machines, and a lock file would
+/// have to name them all, so it is installed by itself.
+const FASTLY_CLI: &str = "@fastly/cli";
+const FASTLY_CLI_VERSION: &str = "16.1.0";
 /// Fastly's local runtime. Older ones lack calls that the SDK makes.
 const VICEROY_VERSION: &str = "0.22.0";
 
@@ -32,7 +36,7 @@ pub(crate) fn make_ready(workspace: &Workspace, platform: Platform) -> Result<()
             from_cargo(workspace, "worker-build", WORKER_BUILD_VERSION)
         }
         Platform::Fastly => {
-            from_npm(workspace)?;
+            fastly_cli(workspace)?;
             from_cargo(workspace, "viceroy", VICEROY_VERSION)
         }
     }
@@ -52,9 +56,17 @@ pub(crate) fn program(workspace: &Workspace, name: &str) -> PathBuf {
     folder(workspace).join("bin").join(name)
 }
 
-/// A call of a platform's command line that npm installed.
-pub(crate) fn npm_program(workspace: &Workspace, name: &str) -> Run {
-    Run::new(npm_program_path(workspace, name))
+/// A call of Cloudflare's command line.
+pub(crate) fn wrangler(workspace: &Workspace) -> Run {
+    Run::new(npm_program_path(workspace, "wrangler"))
+        .folder(&workspace.root)
+        .env("WRANGLER_SEND_METRICS", "false")
+        .env("CI", "true")
+}
+
+/// A call of Fastly's command line.
+pub(crate) fn fastly(workspace: &Workspace) -> Run {
+    Run::new(folder(workspace).join("node_modules/.bin/fastly")).folder(&workspace.root)
 }
 
 /// Where npm put a program.
@@ -68,6 +80,25 @@ fn folder(workspace: &Workspace) -> PathBuf {
 
 fn from_npm(workspace: &Workspace) -> Result<()> {
     setup::node_packages(&workspace.root.join("tools"), "platform tools")
+}
+
+fn fastly_cli(workspace: &Workspace) -> Result<()> {
+    let folder = folder(workspace);
+    let stamp =
+        Stamp::new(folder.join("fastly-cli.stamp"), &Key::default().text(FASTLY_CLI_VERSION));
+    if stamp.holds() {
+        return Ok(());
+    }
+    fs::create_dir_all(&folder)?;
+    timed(&format!("npm install {FASTLY_CLI} {FASTLY_CLI_VERSION}"), || {
+        Run::new("npm")
+            .args(["install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund"])
+            .arg("--prefix")
+            .arg(&folder)
+            .arg(format!("{FASTLY_CLI}@{FASTLY_CLI_VERSION}"))
+            .done()?;
+        stamp.set()
+    })
 }
 
 // What a developer waits for is its compiler; what it runs takes moments. So it is compiled with

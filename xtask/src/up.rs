@@ -67,6 +67,7 @@ impl Deployment {
             origin: member("origin"),
             data: &data,
             config: config.as_deref(),
+            configured: true,
         };
         let edge = Local::start(workspace, asked.platform, Flavour::Product, &spot)?;
         let ready = json!({
