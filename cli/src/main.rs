@@ -8,6 +8,7 @@ mod failure;
 mod keys;
 mod node;
 mod output;
+mod platforms;
 mod render;
 mod settings;
 mod target;
@@ -40,6 +41,7 @@ enum Command {
     Token(token::Args),
     Check(check::Args),
     Render(render::Args),
+    Platforms(platforms::Args),
 }
 
 fn main() -> ExitCode {
@@ -63,6 +65,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Token(args) => token::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Render(args) => render::run(&args),
+        Command::Platforms(args) => platforms::run(&args),
         Command::Put(args) => block_on(client::put::run(args)),
         Command::Get(args) => block_on(client::get::run(args)),
         Command::Ls(args) => block_on(client::ls::run(args)),

@@ -7,7 +7,7 @@ mod hosts;
 mod manifest;
 mod spin;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use outport_edge_core::deployment::{Deployment, backend, pieces};
 use outport_edge_core::step::Upstream;
@@ -44,16 +44,12 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let file = args.config.display().to_string();
-    let mut found = vec![Mistakes { file, mistakes: Vec::new() }];
-    let settings = match settings::load(Some(&args.config)) {
-        Ok(settings) => settings,
-        Err(LoadError::Wrong(wrong)) => return report(args, vec![wrong]),
-        Err(error) => return Err(error.into()),
+    let found = match (settings::load(Some(&args.config)), args.target) {
+        (Ok(settings), Some(target)) => on_platform(args, target, settings)?,
+        (Ok(_), None) => vec![named(&args.config, Vec::new())],
+        (Err(LoadError::Wrong(wrong)), _) => vec![wrong],
+        (Err(error), _) => return Err(error.into()),
     };
-    if let Some(target) = args.target {
-        found = on_platform(args, target, settings)?;
-    }
     report(args, found)
 }
 
@@ -70,14 +66,17 @@ fn on_platform(args: &Args, target: Target, settings: Settings) -> Result<Vec<Mi
     let config_text = read(&args.config)?;
     let manifest_text = read(&manifest)?;
     let subject = Subject { target, settings, origin: args.origin.clone() };
-    let named = |path: &PathBuf, mistakes| Mistakes { file: path.display().to_string(), mistakes };
     Ok(vec![
         named(&args.config, subject.configuration(&config_text)?),
         named(&manifest, subject.manifest(&manifest_text)),
     ])
 }
 
-fn read(path: &PathBuf) -> Result<String, Failure> {
+fn named(path: &Path, mistakes: Vec<Mistake>) -> Mistakes {
+    Mistakes { file: path.display().to_string(), mistakes }
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
     settings::read_text(path).map_err(|source| Failure::io("read", path, source))
 }
 
@@ -172,12 +171,17 @@ fn report(args: &Args, found: Vec<Mistakes>) -> Result<(), Failure> {
 
 fn document(args: &Args, found: &[Mistakes], right: bool) -> serde_json::Value {
     let [config, rest @ ..] = found else { return json!(null) };
-    let mut document = json!({ "file": config.file, "right": right, "mistakes": config.mistakes });
-    if let Some(target) = args.target {
-        document["platform"] = target.platform().key.into();
-        document["manifest"] = json!(rest.first());
+    let Mistakes { file, mistakes } = config;
+    match args.target {
+        None => json!({ "file": file, "right": right, "mistakes": mistakes }),
+        Some(target) => json!({
+            "file": file,
+            "right": right,
+            "mistakes": mistakes,
+            "platform": target.platform().key,
+            "manifest": rest.first(),
+        }),
     }
-    document
 }
 
 #[cfg(test)]
