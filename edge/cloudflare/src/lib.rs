@@ -1,1 +1,39 @@
+//! The edge as a Cloudflare Worker: drives the core with the platform's own parts.
+//!
+//! Start at [`driver`]: a request's way. [`exchange`] meets the needs and carries replies out,
+//! [`cache`] and [`flights`] are the cache, [`upstream`] asks origins.
 
+mod cache;
+#[cfg(feature = "conformance")]
+mod conformance;
+mod driver;
+mod exchange;
+mod flights;
+mod head;
+mod js;
+mod setup;
+mod upstream;
+
+use std::rc::Rc;
+
+use worker::wasm_bindgen::{JsCast as _, JsValue};
+use worker::wasm_bindgen_futures::{JsFuture, future_to_promise};
+use worker::web_sys::{Request, Response};
+use worker::{Context, Env, event};
+
+/// Answers a request. It is gone through to its end even if the client leaves: what leads others
+/// must not just cease.
+#[event(fetch)]
+async fn fetch(request: Request, env: Env, context: Context) -> worker::Result<Response> {
+    let context = Rc::new(context);
+    let serving = context.clone();
+    let answer =
+        future_to_promise(
+            async move { driver::serve(request, env, &serving).await.map(JsValue::from) },
+        );
+    let end = JsFuture::from(answer.clone());
+    context.wait_until(async move {
+        let _ = end.await;
+    });
+    Ok(JsFuture::from(answer).await?.unchecked_into())
+}

@@ -1,0 +1,278 @@
+//! The cache of a data centre, by the Cache API.
+//!
+//! A key has an entry for its head, which is small and is written anew when it is renewed, and
+//! one for its body, under a name that is never used again. How long an entry is fresh is
+//! written in it: for the platform all of them are fresh for a year.
+
+use std::time::Duration;
+
+use outport_edge_core::config::Config;
+use outport_edge_core::step::{ByteRange, Looked};
+use worker::js_sys::{self, Uint8Array};
+use worker::wasm_bindgen::{JsCast as _, JsValue};
+use worker::wasm_bindgen_futures::JsFuture;
+use worker::web_sys::{Headers, Request, Response};
+use worker::{Delay, console_warn};
+
+use crate::flights::{self, Leading, Role};
+use crate::js;
+
+const CACHE_CONTROL: &str = "max-age=31536000";
+/// When the entry ceases to be fresh, in milliseconds since 1970.
+const FRESH_UNTIL: &str = "outport-fresh-until";
+/// The URL of the entry of the body.
+const BODY: &str = "outport-body";
+/// Which isolate stored the entry, and at which of its ticks the exchange began.
+const BEGAN: &str = "outport-began";
+/// Between two looks at whether another exchange still leads, in milliseconds.
+const PAUSE_MS: u64 = 10;
+const PAUSE_MAX_MS: u64 = 50;
+/// How often a lookup begins anew before it goes on alone.
+const LOOKS_MAX: usize = 8;
+
+/// Where the entries of a deployment are: a URL that ends with a slash.
+#[derive(Clone, Default)]
+pub(crate) struct Cache(String);
+
+/// What a lookup came to. An exchange holds it to its end.
+pub(crate) struct Holding {
+    key: String,
+    /// The tick before the cache was read.
+    began: u64,
+    entry: Option<Entry>,
+    leading: Option<Leading>,
+    collapsed: bool,
+}
+
+struct Entry {
+    head: Vec<u8>,
+    fresh_until_ms: u64,
+    body: Option<StoredBody>,
+}
+
+struct StoredBody {
+    url: String,
+    /// All of it, until somebody takes it.
+    whole: Option<Response>,
+}
+
+/// A body that is to be stored.
+pub(crate) struct NewBody {
+    pub(crate) body: Option<JsValue>,
+    length: u64,
+    coding: Option<String>,
+}
+
+impl NewBody {
+    /// The body of an upstream's answer.
+    pub(crate) fn of(answer: &Response, length: u64) -> Self {
+        let coding = answer.headers().get("content-encoding").ok().flatten();
+        Self { body: answer.body().map(JsValue::from), length, coding }
+    }
+}
+
+impl Drop for StoredBody {
+    fn drop(&mut self) {
+        if let Some(whole) = &self.whole {
+            js::discard(whole);
+        }
+    }
+}
+
+impl Holding {
+    /// What the core is told.
+    pub(crate) fn looked(&self) -> Looked {
+        self.entry.as_ref().map_or(Looked::Vacant, |entry| Looked::Found {
+            head: entry.head.clone(),
+            body: entry.body.is_some(),
+            lead: self.leading.is_some(),
+            collapsed: self.collapsed,
+        })
+    }
+
+    /// Where the body is stored.
+    pub(crate) fn body_url(&self) -> Option<String> {
+        Some(self.entry.as_ref()?.body.as_ref()?.url.clone())
+    }
+
+    /// The body that the lookup found, or this range of it.
+    pub(crate) async fn open(&mut self, range: Option<ByteRange>) -> Option<Response> {
+        let body = self.entry.as_mut()?.body.as_mut()?;
+        match range {
+            None => body.whole.take(),
+            Some(range) => open_range(&body.url, range).await,
+        }
+    }
+}
+
+impl Cache {
+    /// The cache for a request to this URL. The platform wants entries to be at the Worker's own
+    /// host: the public one where it is known, so that all hosts of a deployment share them.
+    pub(crate) fn of(url: &str, config: &Config) -> Self {
+        let url = config.public_base_url.as_deref().unwrap_or(url);
+        let host = url.split('/').nth(2).unwrap_or_default();
+        Self(format!("https://{host}/.outport-cache/"))
+    }
+
+    /// Looks a key up; waits while another exchange of this isolate fetches it.
+    pub(crate) async fn look(&self, key: String) -> Holding {
+        let mut collapsed = false;
+        for _ in 0..LOOKS_MAX {
+            let began = flights::tick();
+            let entry = self.read(&key).await.unwrap_or_else(|error| {
+                console_warn!("the cache can't be read: {error:?}");
+                None
+            });
+            if let Some(entry) = entry {
+                let stale = entry.fresh_until_ms <= js::now_ms();
+                let leading = if stale { flights::renew(&key) } else { None };
+                return Holding { key, began, entry: Some(entry), leading, collapsed };
+            }
+            let leading = match flights::join(&key, began) {
+                Role::Lead(leading) => Some(leading),
+                Role::Alone => None,
+                Role::Again => continue,
+                Role::Wait => {
+                    collapsed = true;
+                    wait(&key).await;
+                    continue;
+                }
+            };
+            return Holding { key, began, entry: None, leading, collapsed };
+        }
+        let began = flights::tick();
+        Holding { key, began, entry: None, leading: None, collapsed }
+    }
+
+    async fn read(&self, key: &str) -> Result<Option<Entry>, JsValue> {
+        let Some(stored) = find(&self.head_url(key), None).await? else { return Ok(None) };
+        let fields = stored.headers();
+        let began = fields.get(BEGAN)?.unwrap_or_default();
+        if let Some((isolate, tick)) = began.split_once(' ')
+            && isolate == flights::isolate()
+            && flights::is_forgotten(key, tick.parse().unwrap_or_default())
+        {
+            return Ok(None);
+        }
+        let fresh_until = fields.get(FRESH_UNTIL)?.unwrap_or_default();
+        let body = match fields.get(BODY)? {
+            Some(url) => {
+                let whole = find(&url, None).await?;
+                whole.map(|whole| StoredBody { url, whole: Some(whole) })
+            }
+            None => None,
+        };
+        let head = Uint8Array::new(&JsFuture::from(stored.array_buffer()?).await?).to_vec();
+        Ok(Some(Entry { head, fresh_until_ms: fresh_until.parse().unwrap_or_default(), body }))
+    }
+
+    /// Stores a head, with the body at this URL. Drops the holding when that is done, so that
+    /// whoever waits for it goes on.
+    pub(crate) async fn store(
+        &self,
+        mut holding: Holding,
+        head: Vec<u8>,
+        body: Option<String>,
+        fresh_ms: u64,
+    ) {
+        if !flights::may_store(&holding.key, holding.began) {
+            return;
+        }
+        let url = self.head_url(&holding.key);
+        match put_head(&url, &holding, &head, body, fresh_ms).await {
+            Ok(_) if flights::is_forgotten(&holding.key, holding.began) => delete(&url).await,
+            Ok(_) => {
+                if let Some(leading) = &mut holding.leading {
+                    leading.has_stored();
+                }
+            }
+            Err(error) => console_warn!("a head can't be stored: {error:?}"),
+        }
+    }
+
+    /// Stores a body under a new name. `None` where it can't be stored, or ends early.
+    pub(crate) async fn store_body(&self, body: NewBody) -> Option<String> {
+        let url = format!("{}body/{:016x}{:016x}", self.0, js::random(), js::random());
+        match put_body(&url, body).await {
+            Ok(_) => Some(url),
+            Err(error) => {
+                console_warn!("a body can't be stored: {error:?}");
+                None
+            }
+        }
+    }
+
+    /// Forgets what is stored at a key.
+    pub(crate) async fn forget(&self, key: &str) {
+        flights::forget(key);
+        let url = self.head_url(key);
+        let stored = find(&url, None).await.ok().flatten();
+        delete(&url).await;
+        if let Some(body) = stored.and_then(|stored| stored.headers().get(BODY).ok().flatten()) {
+            delete(&body).await;
+        }
+    }
+
+    fn head_url(&self, key: &str) -> String {
+        format!("{}head/{}", self.0, String::from(js_sys::encode_uri_component(key)))
+    }
+}
+
+/// A range of the body at this URL.
+pub(crate) async fn open_range(url: &str, range: ByteRange) -> Option<Response> {
+    let found = find(url, Some(range)).await.ok().flatten();
+    found.filter(|found| found.status() == 206)
+}
+
+/// Waits while somebody leads: no longer than they may.
+async fn wait(key: &str) {
+    let mut pause_ms = PAUSE_MS;
+    while flights::is_led(key) {
+        Delay::from(Duration::from_millis(pause_ms)).await;
+        pause_ms = (pause_ms + PAUSE_MS).min(PAUSE_MAX_MS);
+    }
+}
+
+async fn find(url: &str, range: Option<ByteRange>) -> Result<Option<Response>, JsValue> {
+    let request = Request::new_with_str(url)?;
+    if let Some(ByteRange { first, last }) = range {
+        request.headers().set("range", &format!("bytes={first}-{last}"))?;
+    }
+    let found = JsFuture::from(js::cache().match_with_request(&request)).await?;
+    Ok(found.dyn_into().ok())
+}
+
+async fn put_head(
+    url: &str,
+    holding: &Holding,
+    head: &[u8],
+    body: Option<String>,
+    fresh_ms: u64,
+) -> Result<JsValue, JsValue> {
+    let fields = Headers::new()?;
+    fields.set("cache-control", CACHE_CONTROL)?;
+    fields.set(FRESH_UNTIL, &(js::now_ms() + fresh_ms).to_string())?;
+    fields.set(BEGAN, &format!("{} {}", flights::isolate(), holding.began))?;
+    if let Some(body) = body {
+        fields.set(BODY, &body)?;
+    }
+    let entry = js::response(200, &fields, Some(&Uint8Array::from(head)))?;
+    JsFuture::from(js::cache().put_with_str(url, &entry)).await
+}
+
+async fn put_body(url: &str, new: NewBody) -> Result<JsValue, JsValue> {
+    let fields = Headers::new()?;
+    fields.set("cache-control", CACHE_CONTROL)?;
+    fields.set("content-length", &new.length.to_string())?;
+    if let Some(coding) = new.coding {
+        fields.set("content-encoding", &coding)?;
+    }
+    let entry = js::response(200, &fields, new.body.as_ref())?;
+    JsFuture::from(js::cache().put_with_str(url, &entry)).await
+}
+
+async fn delete(url: &str) {
+    if let Err(error) = JsFuture::from(js::cache().delete_with_str(url)).await {
+        console_warn!("a stored response can't be deleted: {error:?}");
+    }
+}

@@ -1,0 +1,103 @@
+//! The way of a request: its head into the core, its needs met, its reply sent. No policy: what
+//! to do is always the core's to say.
+
+use std::net::IpAddr;
+
+use futures::future::join_all;
+use outport_edge_core::driver::{STEPS_MAX, broken, unconfigured};
+use outport_edge_core::step::{Moment, Need, Reply, Request, Step};
+use worker::wasm_bindgen::JsValue;
+use worker::web_sys::{self, Response};
+use worker::{AnalyticsEngineDataPointBuilder, Context, Env, console_error};
+
+use crate::cache::Cache;
+use crate::exchange::{Exchange, Parts};
+use crate::setup;
+use crate::{head, js};
+
+/// Answers a request.
+pub(crate) async fn serve(
+    request: web_sys::Request,
+    env: Env,
+    context: &Context,
+) -> Result<Response, JsValue> {
+    let (reply, exchange, cache) = match setup::setup(&env) {
+        None => (unconfigured(), Exchange::default(), Cache::default()),
+        Some(setup) => {
+            let cache = Cache::of(&request.url(), &setup.deployment.core);
+            let parts = Parts { env: env.clone(), setup, cache: cache.clone() };
+            #[cfg(feature = "conformance")]
+            if let Some(answer) = crate::conformance::answer(&request, &parts).await {
+                return answer;
+            }
+            let mut exchange = Exchange::of(&request);
+            let reply = decide(&request, &parts, &mut exchange).await.unwrap_or_else(|fault| {
+                console_error!("a request could not be decided: {fault}");
+                broken()
+            });
+            (reply, exchange, cache)
+        }
+    };
+    count(&env, &reply);
+    let answered = exchange.respond(reply, &cache).await?;
+    context.wait_until(answered.after);
+    Ok(answered.response)
+}
+
+async fn decide(
+    request: &web_sys::Request,
+    parts: &Parts,
+    exchange: &mut Exchange,
+) -> Result<Reply, String> {
+    let head = head::to_core(request);
+    let peer: Option<IpAddr> = request
+        .headers()
+        .get("cf-connecting-ip")
+        .ok()
+        .flatten()
+        .and_then(|address| address.parse().ok());
+    let peer = peer.ok_or("the platform does not say who is asking (CF-Connecting-IP)")?;
+    let secure = request.url().starts_with("https:");
+    let edge = &parts.setup.edge;
+    let mut step = edge.borrow_mut().begin(&Request { head: &head, peer, secure }, moment());
+    for _ in 0..STEPS_MAX {
+        let (state, needs) = match step {
+            Step::Reply(reply) => return Ok(reply),
+            Step::Needs(state, needs) => (state, needs),
+        };
+        let met = needs.into_iter().map(|need| {
+            let body = match need {
+                Need::Fetch(_) => exchange.request_body.take(),
+                _ => None,
+            };
+            parts.fulfil(need, body)
+        });
+        let met = join_all(met.collect::<Vec<_>>()).await;
+        let mut outcomes = Vec::with_capacity(met.len());
+        for (outcome, held) in met {
+            outcomes.push(outcome);
+            exchange.hold(held);
+        }
+        step = edge.borrow_mut().resume(state, outcomes, moment());
+    }
+    Err(format!("it has more than {STEPS_MAX} steps"))
+}
+
+/// Counts a request, where a data set is bound.
+fn count(env: &Env, reply: &Reply) {
+    if js::binding(env, setup::METRICS).is_none() {
+        return;
+    }
+    let point = AnalyticsEngineDataPointBuilder::new()
+        .indexes([reply.ended.label()])
+        .add_blob(reply.ended.label())
+        .add_double(reply.status);
+    let written = env.analytics_engine(setup::METRICS).and_then(|set| point.write_to(&set));
+    if let Err(error) = written {
+        console_error!("a request can't be counted: {error}");
+    }
+}
+
+fn moment() -> Moment {
+    Moment { unix_ms: js::now_ms(), random: js::random() }
+}

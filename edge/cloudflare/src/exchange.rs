@@ -1,0 +1,237 @@
+//! What a request needs and is answered with, by the platform's own parts.
+
+use std::rc::Rc;
+
+use futures::future::LocalBoxFuture;
+use outport_edge_core::deployment::limit_binding;
+use outport_edge_core::head::FieldLines;
+use outport_edge_core::step::{
+    Body, ByteRange, Fetch, FetchError, Need, Outcome, Reply, Store, StoreBody, Taken, UpstreamHead,
+};
+use worker::js_sys::{ArrayBuffer, Uint8Array};
+use worker::wasm_bindgen::{JsCast as _, JsValue};
+use worker::wasm_bindgen_futures::JsFuture;
+use worker::web_sys::{ReadableStream, Request, Response};
+use worker::{Env, console_error};
+
+use crate::cache::{Cache, Holding, NewBody};
+use crate::setup::{self, Setup};
+use crate::{cache, head, js, upstream};
+
+/// What needs are met with.
+#[derive(Clone)]
+pub(crate) struct Parts {
+    pub(crate) env: Env,
+    pub(crate) setup: Rc<Setup>,
+    pub(crate) cache: Cache,
+}
+
+/// What the driver holds for an exchange.
+#[derive(Default)]
+pub(crate) struct Exchange {
+    pub(crate) request_body: Option<ReadableStream>,
+    looked: Option<Holding>,
+    value: Option<ArrayBuffer>,
+    answer: Option<Response>,
+}
+
+/// What comes with an outcome, for the reply.
+pub(crate) enum Held {
+    Nothing,
+    Looked(Holding),
+    Value(ArrayBuffer),
+    Answer(Response),
+}
+
+/// A response, and what is left to be done while it is on its way.
+pub(crate) struct Answered {
+    pub(crate) response: Response,
+    pub(crate) after: LocalBoxFuture<'static, ()>,
+}
+
+/// A body that is to be stored.
+enum Arriving {
+    /// It is stored at this URL.
+    Stored(String),
+    /// It is to be read to its end.
+    Stream(NewBody),
+}
+
+impl Parts {
+    /// Meets a need.
+    pub(crate) async fn fulfil(&self, need: Need, body: Option<ReadableStream>) -> (Outcome, Held) {
+        match need {
+            Need::Lookup { key } => {
+                let holding = self.cache.look(key).await;
+                (Outcome::Looked(holding.looked()), Held::Looked(holding))
+            }
+            Need::Value { key } => match self.value(&key).await {
+                Some(value) => {
+                    (Outcome::Value(Some(value.byte_length().into())), Held::Value(value))
+                }
+                None => (Outcome::Value(None), Held::Nothing),
+            },
+            Need::Take { key, .. } => {
+                let allowed = self.take(key).await;
+                (Outcome::Taken(Taken { allowed, left: None }), Held::Nothing)
+            }
+            Need::Verify { key, message, signature } => {
+                let signed = js::is_signed(&key, &message, &signature).await;
+                (Outcome::Verified(signed), Held::Nothing)
+            }
+            Need::Fetch(fetch) => match self.fetch(&fetch, body).await {
+                Ok((head, answer)) => (Outcome::Fetched(Ok(head)), Held::Answer(answer)),
+                Err(failure) => (Outcome::Fetched(Err(failure)), Held::Nothing),
+            },
+        }
+    }
+
+    async fn value(&self, key: &str) -> Option<ArrayBuffer> {
+        let values: js::KvNamespace = js::binding(&self.env, setup::VALUES)?.unchecked_into();
+        match JsFuture::from(values.get(key, "arrayBuffer")).await {
+            Ok(value) => value.dyn_into().ok(),
+            Err(error) => {
+                console_error!("the value {key} can't be read: {error:?}");
+                None
+            }
+        }
+    }
+
+    /// Takes from the allowance of this key, which begins with its limit's name. Where the
+    /// limiter fails, the request goes on: it is a guard and no lock.
+    async fn take(&self, key: String) -> bool {
+        let limit = key.split(' ').next().unwrap_or_default();
+        let limiter = self.env.rate_limiter(&limit_binding(limit));
+        let taken = match limiter {
+            Ok(limiter) => limiter.limit(key).await,
+            Err(error) => Err(error),
+        };
+        taken.map(|taken| taken.success).unwrap_or_else(|error| {
+            console_error!("a limit can't be held: {error}");
+            true
+        })
+    }
+
+    async fn fetch(
+        &self,
+        fetch: &Fetch,
+        body: Option<ReadableStream>,
+    ) -> Result<(UpstreamHead, Response), FetchError> {
+        let base = self.setup.deployment.url(fetch.upstream).ok_or(FetchError::Unreachable)?;
+        upstream::fetch(fetch, base, body.filter(|_| fetch.with_body)).await
+    }
+}
+
+impl Exchange {
+    /// An exchange for this request.
+    pub(crate) fn of(request: &Request) -> Self {
+        let mut exchange = Self::default();
+        exchange.request_body = request.body();
+        exchange
+    }
+
+    /// Keeps what came with an outcome.
+    pub(crate) fn hold(&mut self, held: Held) {
+        match held {
+            Held::Nothing => {}
+            Held::Looked(holding) => self.looked = Some(holding),
+            Held::Value(value) => self.value = Some(value),
+            Held::Answer(answer) => self.answer = Some(answer),
+        }
+    }
+
+    /// Carries a reply out.
+    pub(crate) async fn respond(
+        mut self,
+        mut reply: Reply,
+        cache: &Cache,
+    ) -> Result<Answered, JsValue> {
+        for key in &reply.forget {
+            cache.forget(key).await;
+        }
+        let mut arriving = None;
+        let body = match std::mem::replace(&mut reply.body, Body::Empty) {
+            Body::Empty => None,
+            Body::Bytes(bytes) => Some(Uint8Array::from(&bytes[..]).into()),
+            Body::Value => self.value.take().map(JsValue::from),
+            Body::Upstream => self.answer.take().and_then(body_of),
+            Body::Stored(range) => match reply.store.as_ref().map(|store| store.body) {
+                Some(StoreBody::Upstream(length)) => {
+                    let (body, rest) = self.share(range, length, cache).await;
+                    arriving = rest;
+                    body
+                }
+                _ => match &mut self.looked {
+                    Some(holding) => holding.open(range).await.map(JsValue::from),
+                    None => None,
+                },
+            },
+        };
+        let fields = head::fields_from_core(FieldLines::new(&reply.fields))?;
+        let response = js::response(reply.status, &fields, body.as_ref())?;
+        let cache = cache.clone();
+        let store = reply.store.take();
+        let after = async move {
+            if let Some(store) = store {
+                self.store(store, arriving, &cache).await;
+            }
+        };
+        Ok(Answered { response, after: Box::pin(after) })
+    }
+
+    /// What is arriving, for the reply and for the cache at once. A range of it must wait until
+    /// it is stored.
+    async fn share(
+        &mut self,
+        range: Option<ByteRange>,
+        length: u64,
+        cache: &Cache,
+    ) -> (Option<JsValue>, Option<Arriving>) {
+        let Some(answer) = self.answer.take() else { return (None, None) };
+        let mut new = NewBody::of(&answer, length);
+        let Some(range) = range else {
+            let body = answer.body().map(|body| js::tee(&body));
+            let (client, rest) = body.unzip();
+            new.body = rest;
+            return (client, Some(Arriving::Stream(new)));
+        };
+        let Some(url) = cache.store_body(new).await else { return (None, None) };
+        let part = cache::open_range(&url, range).await;
+        (part.and_then(body_of), Some(Arriving::Stored(url)))
+    }
+
+    /// Stores what the core says.
+    async fn store(mut self, store: Store, arriving: Option<Arriving>, cache: &Cache) {
+        let Some(holding) = self.looked.take() else { return };
+        let body = match store.body {
+            StoreBody::None => None,
+            StoreBody::Keep => holding.body_url(),
+            StoreBody::Upstream(length) => {
+                let mut unread = || self.answer.take().map(|answer| NewBody::of(&answer, length));
+                let stored = match arriving.or_else(|| unread().map(Arriving::Stream)) {
+                    Some(Arriving::Stored(url)) => Some(url),
+                    Some(Arriving::Stream(body)) => cache.store_body(body).await,
+                    None => None,
+                };
+                if stored.is_none() {
+                    return;
+                }
+                stored
+            }
+        };
+        cache.store(holding, store.head, body, store.fresh_ms).await;
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        // What nobody reads would keep its connection.
+        if let Some(answer) = &self.answer {
+            js::discard(answer);
+        }
+    }
+}
+
+fn body_of(answer: Response) -> Option<JsValue> {
+    answer.body().map(JsValue::from)
+}

@@ -1,0 +1,112 @@
+//! The parts of the Workers runtime that have no binding in `worker`, or none without a copy.
+
+use worker::js_sys::{self, Object, Promise, Reflect, Uint8Array};
+use worker::wasm_bindgen::prelude::*;
+use worker::wasm_bindgen_futures::JsFuture;
+use worker::{wasm_bindgen, web_sys};
+
+#[wasm_bindgen]
+extern "C" {
+    /// Passes on bytes, and fails if they are not just as many as were announced.
+    #[wasm_bindgen(extends = web_sys::TransformStream)]
+    pub(crate) type FixedLengthStream;
+    #[wasm_bindgen(constructor)]
+    pub(crate) fn new(length: f64) -> FixedLengthStream;
+
+    /// Passes on bytes, however many.
+    #[wasm_bindgen(extends = web_sys::TransformStream)]
+    pub(crate) type IdentityTransformStream;
+    #[wasm_bindgen(constructor)]
+    pub(crate) fn new() -> IdentityTransformStream;
+
+    /// A namespace of Workers KV.
+    pub(crate) type KvNamespace;
+    #[wasm_bindgen(method)]
+    pub(crate) fn get(this: &KvNamespace, key: &str, kind: &str) -> Promise;
+    #[cfg(feature = "conformance")]
+    #[wasm_bindgen(method)]
+    pub(crate) fn put(this: &KvNamespace, key: &str, value: &Uint8Array) -> Promise;
+
+    #[wasm_bindgen(js_name = fetch)]
+    pub(crate) fn send(request: &web_sys::Request) -> Promise;
+
+    #[wasm_bindgen(thread_local_v2, js_namespace = caches, js_name = default)]
+    static CACHE: web_sys::Cache;
+
+    #[wasm_bindgen(js_namespace = crypto, js_name = getRandomValues)]
+    fn get_random_values(bytes: &Uint8Array);
+    #[wasm_bindgen(js_namespace = ["crypto", "subtle"], js_name = importKey)]
+    fn import_key(
+        format: &str,
+        key: &Uint8Array,
+        algorithm: &str,
+        extractable: bool,
+        uses: &js_sys::Array,
+    ) -> Promise;
+    #[wasm_bindgen(js_namespace = ["crypto", "subtle"], js_name = verify)]
+    fn verify(algorithm: &str, key: &JsValue, signature: &Uint8Array, of: &Uint8Array) -> Promise;
+}
+
+/// The cache of this data centre.
+pub(crate) fn cache() -> web_sys::Cache {
+    CACHE.with(Clone::clone)
+}
+
+/// Milliseconds since 1970. The clock stands still while nothing is waited for.
+pub(crate) fn now_ms() -> u64 {
+    js_sys::Date::now() as u64
+}
+
+/// A number nobody can guess.
+pub(crate) fn random() -> u64 {
+    let bytes = Uint8Array::new_with_length(8);
+    get_random_values(&bytes);
+    let mut number = [0; 8];
+    bytes.copy_to(&mut number);
+    u64::from_le_bytes(number)
+}
+
+/// Whether an Ed25519 signature is right; false for a key or a signature that is none.
+pub(crate) async fn is_signed(key: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    let uses = js_sys::Array::of1(&"verify".into());
+    let key = JsFuture::from(import_key("raw", &key.into(), "Ed25519", false, &uses)).await;
+    let Ok(key) = key else { return false };
+    let checked = JsFuture::from(verify("Ed25519", &key, &signature.into(), &message.into())).await;
+    checked.is_ok_and(|right| right.is_truthy())
+}
+
+/// The binding of this name.
+pub(crate) fn binding(env: &worker::Env, name: &str) -> Option<JsValue> {
+    Reflect::get(env, &name.into()).ok().filter(JsValue::is_object)
+}
+
+/// A response. Its body is coded already, if at all: nothing codes it again.
+pub(crate) fn response(
+    status: u16,
+    fields: &web_sys::Headers,
+    body: Option<&JsValue>,
+) -> Result<web_sys::Response, JsValue> {
+    let init = web_sys::ResponseInit::new();
+    init.set_status(status);
+    init.set_headers(fields);
+    let body: Option<&Object> = body.map(JsCast::unchecked_ref);
+    // A stream of the platform's own carries its coding with it, and is passed on as it is only
+    // where the platform knows that both sides have the same.
+    if !body.is_some_and(|body| body.is_instance_of::<web_sys::ReadableStream>()) {
+        Reflect::set(&init, &"encodeBody".into(), &"manual".into())?;
+    }
+    web_sys::Response::new_with_opt_buffer_source_and_init(body, &init)
+}
+
+/// Two streams of what one brings.
+pub(crate) fn tee(body: &web_sys::ReadableStream) -> (JsValue, JsValue) {
+    let both = body.tee();
+    (both.get(0), both.get(1))
+}
+
+/// Lets go of a body that nobody reads.
+pub(crate) fn discard(answer: &web_sys::Response) {
+    if let Some(body) = answer.body().filter(|body| !body.locked()) {
+        let _ = body.cancel();
+    }
+}

@@ -1,0 +1,64 @@
+//! What this isolate was told of its deployment, checked once.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use outport_edge_core::deployment::{Deployment, gather, limit_binding};
+use outport_edge_core::{Edge, platform};
+use worker::{Env, console_error};
+
+use crate::js;
+
+const CONFIG: &str = "OUTPORT_CONFIG";
+const SECRETS: &str = "OUTPORT_SECRETS";
+pub(crate) const VALUES: &str = "OUTPORT_VALUES";
+pub(crate) const METRICS: &str = "OUTPORT_METRICS";
+
+thread_local! {
+    static SETUP: RefCell<Option<Rc<Setup>>> = const { RefCell::new(None) };
+}
+
+/// A deployment, and the core that decides for it.
+pub(crate) struct Setup {
+    pub(crate) deployment: Deployment,
+    pub(crate) edge: RefCell<Edge>,
+}
+
+/// The isolate's setup. `None` while something is missing, which the log then names.
+pub(crate) fn setup(env: &Env) -> Option<Rc<Setup>> {
+    if let Some(setup) = SETUP.with_borrow(Clone::clone) {
+        return Some(setup);
+    }
+    match read(env) {
+        Ok(setup) => {
+            let setup = Rc::new(setup);
+            SETUP.set(Some(setup.clone()));
+            Some(setup)
+        }
+        Err(missing) => {
+            console_error!("this edge is not configured: {missing}");
+            None
+        }
+    }
+}
+
+fn read(env: &Env) -> Result<Setup, String> {
+    let text = |name: &str| env.var(name).ok().map(|text| text.to_string());
+    let config = gather(CONFIG, text)
+        .ok_or_else(|| format!("set the variable {CONFIG} (`wrangler deploy --var`)"))?;
+    let secrets = gather(SECRETS, text)
+        .ok_or_else(|| format!("set the secret {SECRETS} (`wrangler secret bulk`)"))?;
+    let deployment = Deployment::from_parts(&config, &secrets)
+        .map_err(|error| format!("{error} (in {CONFIG} and {SECRETS})"))?;
+    if !deployment.core.assets.is_empty() && js::binding(env, VALUES).is_none() {
+        return Err(format!("bind a KV namespace as {VALUES} (kv_namespaces in wrangler.toml)"));
+    }
+    for limit in deployment.core.limits.keys() {
+        let name = limit_binding(limit);
+        if js::binding(env, &name).is_none() {
+            return Err(format!("bind a rate limit as {name} (ratelimits in wrangler.toml)"));
+        }
+    }
+    let edge = Edge::new(deployment.core.clone(), platform::CLOUDFLARE.abilities)?;
+    Ok(Setup { deployment, edge: RefCell::new(edge) })
+}
