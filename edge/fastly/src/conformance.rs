@@ -92,9 +92,7 @@ impl Subject for Fastly {
         let need = self.prefixed(need);
         let Some(state) = self.exchanges.get_mut(&ticket) else { panic!("no such exchange") };
         state.asked = Some(match need {
-            Need::Lookup { key } => {
-                Ok(Asked::new(key).unwrap_or_else(|error| panic!("the cache failed: {error}")))
-            }
+            Need::Lookup { key } => Ok(Asked::new(key)),
             need => Err(state.exchange.fulfil(need)),
         });
     }
@@ -112,7 +110,7 @@ impl Subject for Fastly {
                     }
                     std::thread::sleep(Duration::from_millis(5));
                 }
-                Some(Outcome::Looked(state.exchange.look(asked.place())))
+                Some(Outcome::Looked(state.exchange.look(asked)))
             }
         }
     }

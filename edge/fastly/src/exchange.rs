@@ -6,7 +6,8 @@ use outport_edge_core::step::{self, Fetch, Looked, Need, Outcome, Reply};
 
 use crate::cache::{self, Asked, Place};
 use crate::limit;
-use crate::upstream::Upstreams;
+use crate::logged;
+use crate::upstream::{self, Upstreams};
 
 /// The parts of the platform that needs are met with.
 pub(crate) struct Parts {
@@ -31,60 +32,47 @@ impl<'a> Exchange<'a> {
     /// Meets a need.
     pub(crate) fn fulfil(&mut self, need: Need) -> Outcome {
         match need {
-            Need::Lookup { key } => {
-                let place = match Asked::new(key.clone()) {
-                    Ok(asked) => asked.place(),
-                    Err(error) => Place::alone(key, &error),
-                };
-                Outcome::Looked(self.look(place))
-            }
+            Need::Lookup { key } => Outcome::Looked(self.look(Asked::new(key))),
             Need::Value { key } => Outcome::Value(self.value(&key)),
             Need::Take { key, allowance } => Outcome::Taken(limit::take(&key, allowance)),
-            // The driver declares no signatures, so it is never asked. What it can't check is wrong.
+            // Never asked, as the driver declares no signatures. What it can't check is wrong.
             Need::Verify { .. } => Outcome::Verified(false),
             Need::Fetch(fetch) => self.fetch(&fetch),
         }
     }
 
-    /// Takes a place that a lookup led to.
-    pub(crate) fn look(&mut self, place: Place) -> Looked {
-        self.place.insert(place).looked()
+    /// Waits for a lookup's end.
+    pub(crate) fn look(&mut self, asked: Asked) -> Looked {
+        self.place.insert(asked.place()).looked()
     }
 
     /// Reads a value. Its bytes stay outside, unless the platform does not know how many.
     fn value(&mut self, key: &str) -> Option<u64> {
-        let mut body = match self.parts.values.lookup(key) {
-            Ok(mut found) => found.take_body(),
+        let found = match self.parts.values.lookup(key) {
             Err(KVStoreError::ItemNotFound) => return None,
-            Err(error) => {
-                eprintln!("outport: the value {key:?} could not be read: {error}");
-                return None;
-            }
+            found => logged("a value could not be read", found),
         };
-        let known = body.known_length();
-        let length = known.unwrap_or_else(|| {
-            let bytes = std::mem::replace(&mut body, Body::new()).into_bytes();
-            let length = bytes.len() as u64;
-            body = bytes.into();
-            length
-        });
-        self.value = Some(body);
-        Some(length)
+        let mut body = found?.take_body();
+        if body.known_length().is_none() {
+            body = body.into_bytes().into();
+        }
+        self.value.insert(body).known_length()
     }
 
     fn fetch(&mut self, fetch: &Fetch) -> Outcome {
         let body = if fetch.with_body { self.request_body.take() } else { None };
-        let answer = self.parts.upstreams.fetch(fetch, body);
+        let answer = upstream::fetch(&self.parts.upstreams, fetch, body);
         Outcome::Fetched(answer.map(|(head, body)| {
             self.upstream_body = Some(body);
             head
         }))
     }
 
-    /// Carries a reply out. Returns the body for the client.
+    /// Carries a reply out. Returns the body for the client. One that can't be had is empty, which
+    /// is less than the head announces: the client sees the connection end.
     pub(crate) fn respond(&mut self, reply: &mut Reply) -> Body {
         for key in &reply.forget {
-            cache::forget(key, crate::random());
+            cache::forget(key);
         }
         if let Some(place) = &mut self.place {
             match &reply.store {
@@ -92,31 +80,18 @@ impl<'a> Exchange<'a> {
                 None => place.leave(),
             }
         }
-        match std::mem::replace(&mut reply.body, step::Body::Empty) {
-            step::Body::Empty => Body::new(),
-            step::Body::Bytes(bytes) => bytes.into(),
-            step::Body::Stored(range) => self.stored(range),
-            step::Body::Value => self.value.take().unwrap_or_else(Body::new),
-            step::Body::Upstream => self.upstream_body.take().unwrap_or_else(Body::new),
-        }
-    }
-
-    /// The stored body, or, where it could not be stored, the upstream's. Where there is neither,
-    /// the body is shorter than its announced length, and the client sees it.
-    fn stored(&mut self, range: Option<step::ByteRange>) -> Body {
-        let stored = self.place.as_ref().and_then(|place| place.read(range));
-        let upstream = self.upstream_body.take();
-        match (stored, upstream, range) {
-            (Some(stored), _, _) => stored,
-            (None, None, _) => Body::new(),
-            (None, Some(upstream), None) => upstream,
-            (None, Some(upstream), Some(range)) => {
-                cache::range_of(upstream, range, crate::random()).unwrap_or_else(|error| {
-                    eprintln!("outport: a range could not be taken: {error}");
-                    Body::new()
-                })
+        let body = match std::mem::replace(&mut reply.body, step::Body::Empty) {
+            step::Body::Empty => None,
+            step::Body::Bytes(bytes) => Some(bytes.into()),
+            step::Body::Stored(range) => {
+                let stored = self.place.as_ref().and_then(|place| place.read(range));
+                // What could not be stored goes to the client all the same, if it wants all of it.
+                stored.or_else(|| self.upstream_body.take().filter(|_| range.is_none()))
             }
-        }
+            step::Body::Value => self.value.take(),
+            step::Body::Upstream => self.upstream_body.take(),
+        };
+        body.unwrap_or_else(Body::new)
     }
 
     /// What is left to do when the response is on its way.

@@ -1,8 +1,8 @@
 //! Between the platform's heads and the core's, which are bytes.
 
 use fastly::handle::{RequestHandle, ResponseHandle};
-use fastly::http::header::HOST;
-use fastly::http::{FramingHeadersMode, HeaderName, HeaderValue, Method};
+use fastly::http::header::CONTENT_LENGTH;
+use fastly::http::{FramingHeadersMode, HeaderName, HeaderValue, Method, StatusCode};
 use outport_edge_core::head::{FieldLines, RequestHead};
 
 use crate::host;
@@ -11,45 +11,34 @@ use crate::host;
 /// of a whole head, so that nothing is cut.
 const BYTES_MAX: usize = 1 << 20;
 
-/// A request's head as the core wants it. `None` where the platform has no such head.
+/// Adds the field lines of a request or response. Two types of the platform, with the same methods
+/// and no trait.
+macro_rules! push_fields {
+    ($head:expr, $message:expr) => {
+        for name in $message.get_header_names(BYTES_MAX) {
+            let name = name.ok()?;
+            for value in $message.get_header_values(&name, BYTES_MAX) {
+                push($head, name.as_str(), value.ok()?.as_bytes());
+            }
+        }
+    };
+}
+
+/// A request's head as the core wants it. `None` where the platform can't give it.
 pub(crate) fn to_core(request: &RequestHandle) -> Option<Vec<u8>> {
     let url = host::url(request)?;
-    let (authority, target) = split_url(&url)?;
+    let (_, rest) = url.split_once("://")?;
+    let target = rest.find('/').and_then(|place| rest.get(place..))?;
     let method = request.get_method(BYTES_MAX).ok()?;
-    let mut head = Vec::with_capacity(1024);
-    for part in [method.as_str(), " ", target, " HTTP/1.1\r\n"] {
-        head.extend_from_slice(part.as_bytes());
-    }
-    let names: Vec<HeaderName> =
-        request.get_header_names(BYTES_MAX).collect::<Result<_, _>>().ok()?;
-    if !names.contains(&HOST) {
-        push(&mut head, "host", authority.as_bytes());
-    }
-    for name in &names {
-        for value in request.get_header_values(name, BYTES_MAX) {
-            push(&mut head, name.as_str(), value.ok()?.as_bytes());
-        }
-    }
+    let mut head = format!("{method} {target} HTTP/1.1\r\n").into_bytes();
+    push_fields!(&mut head, request);
     Some(head)
 }
 
-/// Authority and target of a URL: `http://a/b?c` is `a` and `/b?c`.
-fn split_url(url: &str) -> Option<(&str, &str)> {
-    let (_, rest) = url.split_once("://")?;
-    let end = rest.find(['/', '?', '*']).unwrap_or(rest.len());
-    let (authority, target) = rest.split_at(end);
-    Some((authority, if target.is_empty() { "/" } else { target }))
-}
-
-/// The field lines of a response. `None` where one is longer than can be.
+/// The field lines of a response. `None` where the platform can't give them.
 pub(crate) fn fields_to_core(response: &ResponseHandle) -> Option<Vec<u8>> {
     let mut fields = Vec::with_capacity(512);
-    for name in response.get_header_names(BYTES_MAX) {
-        let name = name.ok()?;
-        for value in response.get_header_values(&name, BYTES_MAX) {
-            push(&mut fields, name.as_str(), value.ok()?.as_bytes());
-        }
-    }
+    push_fields!(&mut fields, response);
     Some(fields)
 }
 
@@ -68,10 +57,9 @@ pub(crate) fn request_from_core(head: &[u8], base: &str, has_body: bool) -> Opti
     if !host::set_url(&request, &format!("{}{}", base.trim_end_matches('/'), head.target)) {
         return None;
     }
-    for (name, value) in fields(head.fields) {
-        if has_body || name != "content-length" {
-            request.append_header(&name, &value);
-        }
+    for (name, value) in fields(head.fields).filter(|(name, _)| has_body || name != CONTENT_LENGTH)
+    {
+        request.append_header(&name, &value);
     }
     if has_body && head.fields.get("content-length").is_some() {
         request.set_framing_headers_mode(FramingHeadersMode::ManuallyFromHeaders);
@@ -79,21 +67,21 @@ pub(crate) fn request_from_core(head: &[u8], base: &str, has_body: bool) -> Opti
     Some(request)
 }
 
-/// The core's response. A length that the fields don't say is added, if it is known.
+/// The core's response. A length that the fields don't say is added, if it is known and the
+/// status may have one (RFC 9110, section 8.6).
 pub(crate) fn response_from_core(status: u16, lines: &[u8], length: Option<u64>) -> ResponseHandle {
     let mut response = ResponseHandle::new();
-    response
-        .set_status(status.try_into().unwrap_or(fastly::http::StatusCode::INTERNAL_SERVER_ERROR));
+    response.set_status(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
     let lines = FieldLines::new(lines);
     for (name, value) in fields(lines) {
         response.append_header(&name, &value);
     }
     let said = lines.get("content-length").is_some();
-    let may_be_said = status >= 200 && status != 204 && status != 304;
-    if let Some(length) = length.filter(|_| !said && may_be_said) {
-        response.append_header(&fastly::http::header::CONTENT_LENGTH, &length.into());
+    let unsaid = length.filter(|_| !said && !matches!(status, 100..200 | 204 | 304));
+    if let Some(length) = unsaid {
+        response.append_header(&CONTENT_LENGTH, &length.into());
     }
-    if said || may_be_said && length.is_some() {
+    if said || unsaid.is_some() {
         // Else the platform would make a length of its own, or chunks.
         response.set_framing_headers_mode(FramingHeadersMode::ManuallyFromHeaders);
     }

@@ -11,22 +11,18 @@ use fastly::erl::{ERL, Penaltybox, RateCounter, RateWindow};
 use outport_edge_core::step::{Allowance, Taken};
 
 const SECOND_US: u64 = 1_000_000;
-/// How long the platform may refuse somebody, in seconds.
+/// The least and the most that the platform refuses somebody for, in seconds.
 const PENALTY_S: (u64, u64) = (60, 3600);
 
 /// Takes one. `key` is the limit's name, a space, and who takes.
 pub(crate) fn take(key: &str, allowance: Allowance) -> Taken {
     let (limit, taker) = key.split_once(' ').unwrap_or(("", key));
+    let name = format!("outport_{limit}");
+    let limiter = ERL::open(RateCounter::open(&name), Penaltybox::open(&name));
     let (window, per_second, penalty) = rule(allowance);
-    let limiter = ERL::open(
-        RateCounter::open(&format!("outport_{limit}")),
-        Penaltybox::open(&format!("outport_{limit}")),
-    );
-    let over = limiter.check_rate(taker, 1, window, per_second, penalty).unwrap_or_else(|error| {
-        // Who is at fault is not the client.
-        eprintln!("outport: the limit {limit} could not be checked: {error}");
-        false
-    });
+    let over = limiter.check_rate(taker, 1, window, per_second, penalty);
+    // Where the platform fails, the client is not at fault.
+    let over = crate::logged("a limit could not be checked", over).unwrap_or(false);
     Taken { allowed: !over, left: None }
 }
 
@@ -41,6 +37,5 @@ fn rule(allowance: Allowance) -> (RateWindow, u32, Duration) {
     };
     let most = u64::from(allowance.burst) + window_s * SECOND_US / interval_us;
     let per_second = u32::try_from(most.div_ceil(window_s)).unwrap_or(u32::MAX);
-    let (shortest_s, longest_s) = PENALTY_S;
-    (window, per_second, Duration::from_secs(refill_s.clamp(shortest_s, longest_s)))
+    (window, per_second, Duration::from_secs(refill_s.clamp(PENALTY_S.0, PENALTY_S.1)))
 }

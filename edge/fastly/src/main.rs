@@ -14,6 +14,7 @@ mod limit;
 mod settings;
 mod upstream;
 
+use std::fmt::Display;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -33,13 +34,17 @@ const LOG: &str = "outport";
 fn main() {
     fastly::init();
     let (request, body) = client_request_and_body();
+    #[cfg(feature = "conformance")]
+    if conformance::answers(&request) {
+        return;
+    }
     match settings::load() {
         Ok((edge, parts)) => serve(&request, body, edge, &parts),
         Err(missing) => {
             eprintln!("outport: this edge is not configured: {missing}");
-            let mut reply = unconfigured();
-            let body = match std::mem::replace(&mut reply.body, step::Body::Empty) {
-                step::Body::Bytes(bytes) => bytes.into(),
+            let reply = unconfigured();
+            let body = match &reply.body {
+                step::Body::Bytes(bytes) => bytes.as_slice().into(),
                 _ => Body::new(),
             };
             send(&request, &reply, body);
@@ -49,10 +54,6 @@ fn main() {
 
 /// Answers a request.
 fn serve(request: &RequestHandle, body: BodyHandle, edge: Edge, parts: &Parts) {
-    #[cfg(feature = "conformance")]
-    if conformance::answers(request) {
-        return;
-    }
     let mut exchange = Exchange::new(parts, Some(body.into()));
     let mut reply = decide(request, edge, &mut exchange).unwrap_or_else(|fault| {
         eprintln!("outport: a request could not be decided: {fault}");
@@ -93,6 +94,11 @@ fn send(request: &RequestHandle, reply: &Reply, mut body: Body) {
     let line = format!("{{\"outcome\":\"{}\",\"status\":{}}}", reply.ended.label(), reply.status);
     // Nobody is harmed by a line that is lost.
     let _ = Endpoint::try_from_name(LOG).map(|mut log| writeln!(log, "{line}"));
+}
+
+/// Tells the log of a failure that the edge can go on after.
+fn logged<T, E: Display>(what: &str, result: Result<T, E>) -> Option<T> {
+    result.inspect_err(|error| eprintln!("outport: {what}: {error}")).ok()
 }
 
 fn moment() -> Moment {

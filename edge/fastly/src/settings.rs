@@ -3,27 +3,22 @@
 use fastly::kv_store::KVStore;
 use fastly::{Backend, ConfigStore, SecretStore};
 use outport_edge_core::Edge;
-use outport_edge_core::deployment::{Deployment, backend, gather};
+use outport_edge_core::deployment::{Deployment, gather};
 use outport_edge_core::platform::FASTLY;
 
 use crate::exchange::Parts;
-use crate::upstream::Upstreams;
+use crate::upstream::upstreams;
 
-/// The config store, the secret store and the KV store have one name.
+/// The name of the config store, of the secret store and of the KV store.
 const STORE: &str = "outport";
-const CONFIG: &str = "config";
-const SECRETS: &str = "secrets";
 
 /// The edge as it is configured. The error names what is missing, and where it is set.
 pub(crate) fn load() -> Result<(Edge, Parts), String> {
     let deployment = Deployment::from_parts(&config()?, &secrets()?)?;
-    let upstreams = Upstreams::new(&deployment);
-    if let Some(missing) = upstreams
-        .all()
-        .map(backend)
-        .find(|name| !Backend::from_name(name).is_ok_and(|it| it.exists()))
-    {
-        return Err(format!("the backend `{missing}` is missing: {}", set_by("backend create")));
+    let upstreams = upstreams(&deployment);
+    let is_there = |name: &str| Backend::from_name(name).is_ok_and(|backend| backend.exists());
+    if let Some(name) = upstreams.keys().find(|name| !is_there(name)) {
+        return Err(missing(&format!("backend `{name}`"), "service backend create"));
     }
     let values = KVStore::open(STORE).ok().flatten().ok_or_else(|| missing_store("KV"))?;
     let edge = Edge::new(deployment.core, FASTLY.abilities)?;
@@ -32,29 +27,24 @@ pub(crate) fn load() -> Result<(Edge, Parts), String> {
 
 fn config() -> Result<String, String> {
     let store = ConfigStore::try_open(STORE).map_err(|_| missing_store("config"))?;
-    gather(CONFIG, |key| store.try_get(key).ok().flatten())
-        .ok_or_else(|| missing_key("config", CONFIG, "config-store-entry"))
+    gather("config", |key| store.try_get(key).ok().flatten())
+        .ok_or_else(|| missing("key `config` of the config store", "config-store-entry update"))
 }
 
 fn secrets() -> Result<String, String> {
     let store = SecretStore::open(STORE).map_err(|_| missing_store("secret"))?;
-    let text = gather(SECRETS, |key| {
+    gather("secrets", |key| {
         let secret = store.try_get(key).ok().flatten()?.try_plaintext().ok()?;
         String::from_utf8(secret.to_vec()).ok()
-    });
-    text.ok_or_else(|| missing_key("secret", SECRETS, "secret-store-entry"))
+    })
+    .ok_or_else(|| missing("key `secrets` of the secret store", "secret-store-entry create"))
 }
 
 fn missing_store(kind: &str) -> String {
-    let how = set_by("resource-link create");
-    format!("the {kind} store `{STORE}` is missing, or not linked to the service: {how}")
+    missing(&format!("{kind} store `{STORE}`"), "service resource-link create")
 }
 
-fn missing_key(kind: &str, key: &str, command: &str) -> String {
-    let how = set_by(&format!("{command} create"));
-    format!("the {kind} store `{STORE}` has no key `{key}`: {how}")
-}
-
-fn set_by(command: &str) -> String {
-    format!("`fastly {command}`, or [local_server] in fastly.toml; see docs/deploy/fastly.md")
+fn missing(what: &str, command: &str) -> String {
+    let guide = "docs/deploy/fastly.md";
+    format!("there is no {what}; set it by `fastly {command}`, or here in fastly.toml: see {guide}")
 }
