@@ -1,0 +1,150 @@
+//! Bodies: handed on as they are, or written from here, in bounded pieces.
+
+use spin_sdk::wasip3::http::types::{ErrorCode, Request, Response, Trailers};
+use spin_sdk::wasip3::wit_bindgen::{FutureReader, StreamReader, StreamResult, StreamWriter};
+use spin_sdk::wasip3::{spawn, wit_future, wit_stream};
+
+use crate::stored::{Arriving, Reader};
+
+/// How much is read from a stream at once, in bytes.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// A body's end.
+pub(crate) type End = FutureReader<Result<Option<Trailers>, ErrorCode>>;
+
+/// A body that the host has. Nothing of it is in this module's memory until it is read.
+pub(crate) struct Incoming {
+    stream: StreamReader<u8>,
+    end: End,
+}
+
+/// A body ended before it was whole.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cut;
+
+impl Incoming {
+    pub(crate) fn of_request(request: Request) -> Self {
+        let (_, done) = wit_future::new(|| Ok(()));
+        let (stream, end) = Request::consume_body(request, done);
+        Self { stream, end }
+    }
+
+    pub(crate) fn of_response(response: Response) -> Self {
+        let (_, done) = wit_future::new(|| Ok(()));
+        let (stream, end) = Response::consume_body(response, done);
+        Self { stream, end }
+    }
+
+    /// The handles, to be handed on.
+    pub(crate) fn into_handles(self) -> (StreamReader<u8>, End) {
+        (self.stream, self.end)
+    }
+
+    /// The next piece; an empty one at the end.
+    pub(crate) async fn piece(&mut self) -> Vec<u8> {
+        loop {
+            let (result, piece) = self.stream.read(Vec::with_capacity(PIECE_BYTES)).await;
+            if !piece.is_empty() || matches!(result, StreamResult::Dropped) {
+                return piece;
+            }
+        }
+    }
+
+    /// Whether what was read to its end was all of it.
+    pub(crate) async fn end(self) -> Result<(), Cut> {
+        self.end.await.map(|_| ()).map_err(|_| Cut)
+    }
+}
+
+/// Where pieces of a body go.
+pub(crate) trait Sink {
+    /// Takes a piece. False where nobody wants more.
+    async fn put(&mut self, piece: Vec<u8>) -> bool;
+}
+
+impl Sink for StreamWriter<u8> {
+    async fn put(&mut self, piece: Vec<u8>) -> bool {
+        self.write_all(piece).await.is_empty()
+    }
+}
+
+/// A response's body.
+pub(crate) enum Body {
+    Empty,
+    Bytes(Vec<u8>),
+    /// The upstream's own, handed on.
+    Upstream(Incoming),
+    Stored(Reader),
+    /// The upstream's, stored while it passes.
+    Arriving(Box<Arriving>),
+}
+
+impl Body {
+    /// The length, where it is known here and the core may not have said it.
+    pub(crate) fn length(&self, is_head: bool) -> Option<usize> {
+        match self {
+            Self::Empty => (!is_head).then_some(0),
+            Self::Bytes(bytes) => Some(bytes.len()),
+            Self::Upstream(_) | Self::Stored(_) | Self::Arriving(_) => None,
+        }
+    }
+
+    /// The body of an answer to a HEAD request.
+    pub(crate) fn left_out(self) -> Self {
+        match self {
+            // It is still to be stored.
+            Self::Arriving(mut arriving) => {
+                arriving.unwanted();
+                Self::Arriving(arriving)
+            }
+            _ => Self::Empty,
+        }
+    }
+
+    /// What `wasi:http` takes for a body. What is written from here is written by a task that
+    /// goes on after the response was given.
+    pub(crate) fn into_contents(self) -> (Option<StreamReader<u8>>, End) {
+        match self {
+            Self::Empty => (None, wit_future::new(|| Ok(None)).1),
+            Self::Upstream(incoming) => {
+                let (stream, end) = incoming.into_handles();
+                (Some(stream), end)
+            }
+            body => {
+                let (mut writer, stream) = wit_stream::new();
+                let (ending, end) = wit_future::new(|| Ok(None));
+                spawn(async move {
+                    let written = body.write(&mut writer).await;
+                    drop(writer);
+                    let end = written.map(|()| None);
+                    // Nobody reads it where the client has left.
+                    let _ =
+                        ending.write(end.map_err(|Cut| ErrorCode::HttpResponseIncomplete)).await;
+                });
+                (Some(stream), end)
+            }
+        }
+    }
+
+    /// Writes all of it.
+    pub(crate) async fn write(self, sink: &mut impl Sink) -> Result<(), Cut> {
+        match self {
+            Self::Empty => {}
+            Self::Bytes(bytes) => {
+                sink.put(bytes).await;
+            }
+            Self::Upstream(mut incoming) => {
+                loop {
+                    let piece = incoming.piece().await;
+                    if piece.is_empty() || !sink.put(piece).await {
+                        break;
+                    }
+                }
+                return incoming.end().await;
+            }
+            Self::Stored(reader) => return reader.write(sink).await,
+            Self::Arriving(arriving) => return arriving.write(sink).await,
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,302 @@
+//! The cache: stored responses on the key-value store, bounded by construction.
+//!
+//! A key hashes to one of [`SLOTS`] slots, and a slot holds one response: storing another there is
+//! the eviction. A slot's value is small (the head, and who leads); a body is in values of
+//! [`CHUNK_BYTES`], each of which begins with the body's number, so that who reads while the slot
+//! is overwritten sees another number and the client sees a cut, never wrong bytes. There are at
+//! most `SLOTS × (1 + BODY_BYTES_MAX / CHUNK_BYTES)` values of this cache, 266,240, and 64 GiB.
+//!
+//! All instances that share the store share the cache. What it promises depends on the store's
+//! compare-and-swap. With it (Spin's own SQLite store), of all who look up a vacant key one leads.
+//! Without it two may lead at once, which costs a request upstream and nothing else.
+//!
+//! Limits of this cache, beyond the contract's:
+//! - Waiting for a leader is polling ([`POLL_NS`]), and ends after [`WAIT_NS_MAX`]; then who waits
+//!   fetches too, and what it fetches is not stored.
+//! - Who waits is answered when the body is stored whole, not while it arrives.
+//! - A leader whose instance was killed is followed after [`LEASE_MS`]. One that ends is followed
+//!   at the next poll.
+//! - Two keys in one slot evict each other, and while one is being fetched, the other is fetched
+//!   without being collapsed or stored.
+//! - Freshness and leases go by the machines' clocks, which must agree.
+
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use spin_sdk::wasip3::clocks::monotonic_clock;
+use spin_sdk::wasip3::random::random::get_random_u64;
+
+use crate::node::unix_us;
+use crate::store::{Change, Store};
+
+/// How many responses can be stored.
+const SLOTS: u128 = 4096;
+/// How much of a body one value holds, without the number before it. Spin says that a value may
+/// have 1 MB.
+pub(crate) const CHUNK_BYTES: usize = 256 << 10;
+/// The largest body that is stored.
+pub(crate) const BODY_BYTES_MAX: u64 = 16 << 20;
+/// How long somebody leads without giving a sign, in milliseconds.
+const LEASE_MS: u64 = 10_000;
+/// How often who waits looks again, in nanoseconds.
+const POLL_NS: u64 = 25_000_000;
+/// How long somebody waits for leaders, in nanoseconds.
+const WAIT_NS_MAX: u64 = 20_000_000_000;
+
+/// The value at a slot.
+#[derive(Default, Serialize, Deserialize)]
+struct Slot {
+    /// Another number after each change but those of the lease.
+    mark: u64,
+    entry: Option<Entry>,
+    lease: Option<Lease>,
+}
+
+/// A stored response.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    key: u128,
+    fresh_until_ms: u64,
+    pub(crate) head: Vec<u8>,
+    pub(crate) body: Option<Stored>,
+}
+
+/// A stored body.
+#[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Stored {
+    pub(crate) number: u64,
+    pub(crate) length: u64,
+}
+
+/// Somebody fetches what is to be stored here.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct Lease {
+    key: u128,
+    number: u64,
+    until_ms: u64,
+}
+
+/// What a lookup came to. An exchange holds it to its end; dropping it gives up what it leads.
+pub(crate) struct Holding {
+    store: Rc<Store>,
+    key: u128,
+    mark: u64,
+    /// What was found.
+    pub(crate) entry: Option<Entry>,
+    lease: Option<u64>,
+    /// It waited for another exchange.
+    pub(crate) collapsed: bool,
+}
+
+/// The first half of a digest: what a key is known by here.
+pub(crate) fn hash(key: &str) -> u128 {
+    let digest = Sha256::digest(key.as_bytes());
+    digest.first_chunk().map_or(0, |half| u128::from_be_bytes(*half))
+}
+
+fn slot_key(key: u128) -> String {
+    format!("outport/cache/{}", key % SLOTS)
+}
+
+fn now_ms() -> u64 {
+    unix_us() / 1000
+}
+
+impl Slot {
+    /// One of another version counts as empty.
+    fn read(value: Option<Vec<u8>>) -> Self {
+        value.and_then(|value| postcard::from_bytes(&value).ok()).unwrap_or_default()
+    }
+
+    fn put<T>(self, done: T) -> Change<T> {
+        match postcard::to_stdvec(&self) {
+            Ok(value) => Change::Put(value, done),
+            Err(_) => Change::Leave(done),
+        }
+    }
+
+    /// Somebody leads here.
+    fn lease(&self, now_ms: u64) -> Option<Lease> {
+        self.lease.filter(|lease| lease.until_ms > now_ms)
+    }
+}
+
+/// What somebody sees who looks.
+enum Seen {
+    Entry(Entry, u64, Option<u64>),
+    Vacant(u64, Option<u64>),
+    /// Another leads.
+    Busy,
+}
+
+/// Looks, and takes the lead where there is one to take.
+fn claim(value: Option<Vec<u8>>, key: u128, lease: u64) -> Change<Seen> {
+    let now = now_ms();
+    let mut slot = Slot::read(value);
+    let mark = slot.mark;
+    let found = slot.entry.clone().filter(|entry| entry.key == key);
+    let led = slot.lease(now);
+    match (found, led) {
+        (Some(entry), led) if entry.fresh_until_ms > now || led.is_some() => {
+            Change::Leave(Seen::Entry(entry, mark, None))
+        }
+        (None, Some(led)) if led.key == key => Change::Leave(Seen::Busy),
+        (None, Some(_)) => Change::Leave(Seen::Vacant(mark, None)),
+        (found, _) => {
+            slot.lease = Some(Lease { key, number: lease, until_ms: now + LEASE_MS });
+            slot.put(match found {
+                Some(entry) => Seen::Entry(entry, mark, Some(lease)),
+                None => Seen::Vacant(mark, Some(lease)),
+            })
+        }
+    }
+}
+
+/// Looks a key up; waits while another exchange fetches it.
+pub(crate) async fn look(store: Rc<Store>, key: &str) -> Holding {
+    let key = hash(key);
+    let place = slot_key(key);
+    let lease = get_random_u64();
+    let began = monotonic_clock::now();
+    let mut collapsed = false;
+    let holding = |store, mark, entry, lease, collapsed| Holding {
+        store,
+        key,
+        mark,
+        entry,
+        lease,
+        collapsed,
+    };
+    loop {
+        let seen = match claim(store.get(&place).await, key, lease) {
+            Change::Leave(seen) => Ok(seen),
+            Change::Put(..) => store.change(&place, |value| claim(value, key, lease)),
+        };
+        match seen {
+            Ok(Seen::Entry(entry, mark, lease)) => {
+                return holding(store, mark, Some(entry), lease, collapsed);
+            }
+            Ok(Seen::Vacant(mark, lease)) => return holding(store, mark, None, lease, collapsed),
+            Ok(Seen::Busy) if monotonic_clock::now() - began < WAIT_NS_MAX => {
+                collapsed = true;
+                monotonic_clock::wait_for(POLL_NS).await;
+            }
+            // It goes without the cache.
+            Ok(Seen::Busy) | Err(_) => return holding(store, 0, None, None, collapsed),
+        }
+    }
+}
+
+/// Forgets a key: neither what is stored nor what is now being fetched is found from here on.
+pub(crate) fn forget(store: &Store, key: &str) {
+    let key = hash(key);
+    let place = slot_key(key);
+    let forgotten = store.change(&place, |value| {
+        if value.is_none() {
+            return Change::Leave(());
+        }
+        let mut slot = Slot::read(value);
+        slot.mark = get_random_u64();
+        slot.entry = slot.entry.filter(|entry| entry.key != key);
+        slot.lease = slot.lease.filter(|lease| lease.key != key);
+        slot.put(())
+    });
+    if forgotten.is_err() {
+        eprintln!("outport: {place} could not be forgotten; it is found until it is stale");
+    }
+}
+
+impl Holding {
+    /// Whether this exchange is the one to renew what it found.
+    pub(crate) fn leads(&self) -> bool {
+        self.lease.is_some()
+    }
+
+    /// Stores a head, unless the key was forgotten or stored anew since it was looked up.
+    pub(crate) fn put(&mut self, head: Vec<u8>, body: Option<Stored>, fresh_ms: u64) -> bool {
+        let fresh_until_ms = now_ms().saturating_add(fresh_ms);
+        let entry = Entry { key: self.key, fresh_until_ms, head, body };
+        let lease = self.lease.take();
+        self.change(|slot, mark| {
+            let ours = |led: &Lease| Some(led.number) == lease;
+            slot.mark = mark;
+            slot.entry = Some(entry.clone());
+            slot.lease = slot.lease.filter(|led| !ours(led));
+        })
+    }
+
+    /// Makes ready for a body: what is stored goes, for its chunks are now overwritten. False
+    /// where this exchange does not lead, or no longer.
+    pub(crate) fn begin(&mut self) -> bool {
+        let led = self.lease.is_some();
+        led && self.change(|slot, mark| {
+            slot.mark = mark;
+            slot.entry = None;
+        }) && self.renew()
+    }
+
+    /// Leads for longer.
+    fn renew(&mut self) -> bool {
+        let (key, Some(number)) = (self.key, self.lease) else { return false };
+        let until_ms = now_ms() + LEASE_MS;
+        self.change(|slot, _| slot.lease = Some(Lease { key, number, until_ms }))
+    }
+
+    /// Changes the slot, unless it was changed since, or another leads in place of this exchange.
+    fn change(&mut self, apply: impl Fn(&mut Slot, u64)) -> bool {
+        let (mark, lease, next) = (self.mark, self.lease, get_random_u64());
+        let changed = self.store.change(&slot_key(self.key), |value| {
+            let mut slot = Slot::read(value);
+            let lost = lease.is_some() && slot.lease.map(|led| led.number) != lease;
+            if slot.mark != mark || lost {
+                return Change::Leave(None);
+            }
+            apply(&mut slot, next);
+            let mark = slot.mark;
+            slot.put(Some(mark))
+        });
+        let Ok(Some(mark)) = changed else { return false };
+        self.mark = mark;
+        true
+    }
+
+    /// The body's chunk at a place: what is there, if it is the body's own.
+    pub(crate) async fn chunk(&self, number: u64, place: u64) -> Option<Vec<u8>> {
+        let mut chunk = self.store.get(&self.chunk_key(place)).await?;
+        let own = chunk.first_chunk() == Some(&number.to_be_bytes());
+        own.then(|| chunk.split_off(size_of_val(&number)))
+    }
+
+    /// Stores a chunk of the body, which begins with its number. False where it was not stored.
+    pub(crate) async fn put_chunk(&mut self, place: u64, chunk: &[u8]) -> bool {
+        self.store.set(&self.chunk_key(place), chunk).await && self.renew()
+    }
+
+    fn chunk_key(&self, place: u64) -> String {
+        format!("{}/{place}", slot_key(self.key))
+    }
+
+    /// Drops a response whose body turned out not to be there.
+    pub(crate) fn evict(&mut self) {
+        self.change(|slot, mark| {
+            slot.mark = mark;
+            slot.entry = None;
+        });
+    }
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        let Some(number) = self.lease else { return };
+        // Where it fails, the lease ends by itself.
+        let _ = self.store.change(&slot_key(self.key), |value| {
+            let mut slot = Slot::read(value);
+            if slot.lease.is_none_or(|lease| lease.number != number) {
+                return Change::Leave(());
+            }
+            slot.lease = None;
+            slot.put(())
+        });
+    }
+}

@@ -1,0 +1,118 @@
+//! What the driver holds for an exchange, and how it meets its needs.
+
+use std::rc::Rc;
+
+use outport_edge_core::step::{
+    Body as BodyPlan, Fetch, FetchError, Looked, Need, Outcome, Reply, Store as ToStore, StoreBody,
+};
+
+use crate::body::{Body, Incoming};
+use crate::cache::{self, Holding};
+use crate::limiter;
+use crate::node::Needs;
+use crate::stored::{Arriving, Reader};
+use crate::upstream;
+
+/// An exchange. The default one has no needs.
+#[derive(Default)]
+pub(crate) struct Exchange {
+    needs: Option<Rc<Needs>>,
+    request_body: Option<Incoming>,
+    looked: Option<Holding>,
+    value: Option<Vec<u8>>,
+    upstream_body: Option<Incoming>,
+}
+
+impl Exchange {
+    pub(crate) fn new(needs: Rc<Needs>, request_body: Option<Incoming>) -> Self {
+        Self { needs: Some(needs), request_body, ..Self::default() }
+    }
+
+    /// Meets a need.
+    pub(crate) async fn fulfil(&mut self, need: Need) -> Outcome {
+        let Some(needs) = self.needs.clone() else {
+            return Outcome::Fetched(Err(FetchError::Unreachable));
+        };
+        match need {
+            Need::Lookup { key } => Outcome::Looked(self.look(&needs, &key).await),
+            Need::Value { key } => {
+                self.value = needs.store.get(&key).await;
+                Outcome::Value(self.value.as_ref().map(|value| value.len() as u64))
+            }
+            Need::Take { key, allowance } => {
+                Outcome::Taken(limiter::take(&needs.store, &key, allowance))
+            }
+            // It is never asked: this driver does not declare the ability.
+            Need::Verify { .. } => Outcome::Verified(false),
+            Need::Fetch(fetch) => self.fetch(&needs, fetch).await,
+        }
+    }
+
+    async fn look(&mut self, needs: &Needs, key: &str) -> Looked {
+        let holding = cache::look(needs.store.clone(), key).await;
+        let looked = match &holding.entry {
+            None => Looked::Vacant,
+            Some(entry) => Looked::Found {
+                head: entry.head.clone(),
+                body: entry.body.is_some(),
+                lead: holding.leads(),
+                collapsed: holding.collapsed,
+            },
+        };
+        self.looked = Some(holding);
+        looked
+    }
+
+    async fn fetch(&mut self, needs: &Needs, fetch: Fetch) -> Outcome {
+        let body = if fetch.with_body { self.request_body.take() } else { None };
+        let url = needs.deployment.url(fetch.upstream);
+        let answer = upstream::fetch(url, &fetch, body).await;
+        Outcome::Fetched(answer.map(|(head, body)| {
+            self.upstream_body = Some(body);
+            head
+        }))
+    }
+
+    /// Carries a reply out, but for the sending: its status, its field lines and its body.
+    pub(crate) fn respond(mut self, reply: Reply) -> (u16, Vec<u8>, Body) {
+        if let Some(needs) = &self.needs {
+            for key in &reply.forget {
+                cache::forget(&needs.store, key);
+            }
+        }
+        if let Some(store) = reply.store
+            && let Some(arriving) = self.store(store, &reply.body)
+        {
+            return (reply.status, reply.fields, Body::Arriving(Box::new(arriving)));
+        }
+        let body = match reply.body {
+            BodyPlan::Empty => Body::Empty,
+            BodyPlan::Bytes(bytes) => Body::Bytes(bytes),
+            BodyPlan::Stored(range) => {
+                let reader = self.looked.and_then(|holding| Reader::new(holding, range));
+                reader.map_or(Body::Empty, Body::Stored)
+            }
+            BodyPlan::Value => self.value.map_or(Body::Empty, Body::Bytes),
+            BodyPlan::Upstream => self.upstream_body.map_or(Body::Empty, Body::Upstream),
+        };
+        (reply.status, reply.fields, body)
+    }
+
+    /// Stores what the core says. Returns the body that is still to come.
+    fn store(&mut self, store: ToStore, plan: &BodyPlan) -> Option<Arriving> {
+        let holding = self.looked.as_mut()?;
+        match store.body {
+            StoreBody::None => holding.put(store.head, None, store.fresh_ms),
+            StoreBody::Keep => {
+                let body = holding.entry.as_ref().and_then(|entry| entry.body);
+                holding.put(store.head, body, store.fresh_ms)
+            }
+            StoreBody::Upstream(length) => {
+                let (holding, upstream) = (self.looked.take()?, self.upstream_body.take()?);
+                let range = if let BodyPlan::Stored(range) = plan { *range } else { None };
+                return Some(Arriving::new(holding, upstream, store, length, range));
+            }
+        };
+        None
+    }
+}

@@ -1,0 +1,102 @@
+//! What an instance is made of, from the application's variables, and the steps of an exchange.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use outport_edge_core::Edge;
+use outport_edge_core::deployment::Deployment;
+use outport_edge_core::driver::STEPS_MAX;
+use outport_edge_core::platform::SPIN;
+use outport_edge_core::step::{Moment, Reply, Step};
+use spin_sdk::variables;
+use spin_sdk::wasip3::clocks::system_clock;
+use spin_sdk::wasip3::random::random::get_random_u64;
+
+use crate::cache;
+use crate::exchange::Exchange;
+use crate::head::Received;
+use crate::store::Store;
+
+/// The variable with the configuration: what `Deployment::to_parts` gives first.
+const CONFIG: &str = "outport_config";
+/// The variable with the secrets: what it gives second.
+const SECRETS: &str = "outport_secrets";
+
+thread_local! {
+    static NODE: RefCell<Option<Rc<Node>>> = const { RefCell::new(None) };
+}
+
+/// An edge, and what its needs are met with.
+pub(crate) struct Node {
+    edge: RefCell<Edge>,
+    pub(crate) needs: Rc<Needs>,
+}
+
+/// What needs are met with.
+pub(crate) struct Needs {
+    pub(crate) store: Rc<Store>,
+    pub(crate) deployment: Deployment,
+}
+
+impl Node {
+    /// This instance's node. The error names what is missing, and where it is set.
+    pub(crate) async fn get() -> Result<Rc<Self>, String> {
+        if let Some(node) = NODE.with_borrow(Clone::clone) {
+            return Ok(node);
+        }
+        let node = Rc::new(Self::new().await?);
+        NODE.set(Some(node.clone()));
+        Ok(node)
+    }
+
+    async fn new() -> Result<Self, String> {
+        let (config, secrets) = (variable(CONFIG).await?, variable(SECRETS).await?);
+        let mut deployment = Deployment::from_parts(&config, &secrets)?;
+        let stored_bytes_max = &mut deployment.core.stored_bytes_max;
+        *stored_bytes_max = cache::BODY_BYTES_MAX.min(*stored_bytes_max);
+        let edge = Edge::new(deployment.core.clone(), SPIN.abilities)?;
+        let store = Rc::new(Store::open(String::new()).await?);
+        Ok(Self { edge: RefCell::new(edge), needs: Rc::new(Needs { store, deployment }) })
+    }
+
+    /// Takes an exchange from its head to its reply.
+    pub(crate) async fn decide(
+        &self,
+        received: &Received,
+        exchange: &mut Exchange,
+    ) -> Result<Reply, &'static str> {
+        let mut step = self.edge.borrow_mut().begin(&received.request(), moment());
+        for _ in 0..STEPS_MAX {
+            let (state, needs) = match step {
+                Step::Reply(reply) => return Ok(reply),
+                Step::Needs(state, needs) => (state, needs),
+            };
+            let mut outcomes = Vec::with_capacity(needs.len());
+            for need in needs {
+                outcomes.push(exchange.fulfil(need).await);
+            }
+            step = self.edge.borrow_mut().resume(state, outcomes, moment());
+        }
+        Err("its steps have no end")
+    }
+}
+
+async fn variable(name: &str) -> Result<String, String> {
+    variables::get(name).await.map_err(|error| {
+        format!(
+            "the variable {name} is missing ({error}): name it in spin.toml below [variables] and \
+             [component.edge.variables], and set it with `spin up --variable`"
+        )
+    })
+}
+
+fn moment() -> Moment {
+    Moment { unix_ms: unix_us() / 1000, random: get_random_u64() }
+}
+
+/// Microseconds since 1970.
+pub(crate) fn unix_us() -> u64 {
+    let now = system_clock::now();
+    let seconds = u64::try_from(now.seconds).unwrap_or(0);
+    seconds.saturating_mul(1_000_000) + u64::from(now.nanoseconds / 1000)
+}
