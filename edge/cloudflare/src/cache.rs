@@ -6,12 +6,13 @@
 
 use std::time::Duration;
 
+use futures::future::join;
 use outport_edge_core::config::Config;
 use outport_edge_core::step::{ByteRange, Looked};
 use worker::js_sys::{self, Uint8Array};
 use worker::wasm_bindgen::{JsCast as _, JsValue};
 use worker::wasm_bindgen_futures::JsFuture;
-use worker::web_sys::{Headers, Request, Response};
+use worker::web_sys::{Headers, ReadableStream, Request, Response};
 use worker::{Delay, console_warn};
 
 use crate::flights::{self, Leading, Role};
@@ -58,16 +59,14 @@ struct StoredBody {
 
 /// A body that is to be stored.
 pub(crate) struct NewBody {
-    pub(crate) body: Option<JsValue>,
+    pub(crate) body: Option<ReadableStream>,
     length: u64,
-    coding: Option<String>,
 }
 
 impl NewBody {
     /// The body of an upstream's answer.
     pub(crate) fn of(answer: &Response, length: u64) -> Self {
-        let coding = answer.headers().get("content-encoding").ok().flatten();
-        Self { body: answer.body().map(JsValue::from), length, coding }
+        Self { body: answer.body(), length }
     }
 }
 
@@ -96,10 +95,10 @@ impl Holding {
     }
 
     /// The body that the lookup found, or this range of it.
-    pub(crate) async fn open(&mut self, range: Option<ByteRange>) -> Option<Response> {
+    pub(crate) async fn open(&mut self, range: Option<ByteRange>) -> Option<JsValue> {
         let body = self.entry.as_mut()?.body.as_mut()?;
         match range {
-            None => body.whole.take(),
+            None => js::body(&body.whole.take()?),
             Some(range) => open_range(&body.url, range).await,
         }
     }
@@ -194,7 +193,7 @@ impl Cache {
     pub(crate) async fn store_body(&self, body: NewBody) -> Option<String> {
         let url = format!("{}body/{:016x}{:016x}", self.0, js::random(), js::random());
         match put_body(&url, body).await {
-            Ok(_) => Some(url),
+            Ok(()) => Some(url),
             Err(error) => {
                 console_warn!("a body can't be stored: {error:?}");
                 None
@@ -219,9 +218,9 @@ impl Cache {
 }
 
 /// A range of the body at this URL.
-pub(crate) async fn open_range(url: &str, range: ByteRange) -> Option<Response> {
-    let found = find(url, Some(range)).await.ok().flatten();
-    found.filter(|found| found.status() == 206)
+pub(crate) async fn open_range(url: &str, range: ByteRange) -> Option<JsValue> {
+    let found = find(url, Some(range)).await.ok().flatten()?;
+    if found.status() == 206 { js::body(&found) } else { None }
 }
 
 /// Waits while somebody leads: no longer than they may.
@@ -260,15 +259,24 @@ async fn put_head(
     JsFuture::from(js::cache().put_with_str(url, &entry)).await
 }
 
-async fn put_body(url: &str, new: NewBody) -> Result<JsValue, JsValue> {
+/// Stores a body, and takes it back if it is not as long as was announced.
+async fn put_body(url: &str, new: NewBody) -> Result<(), JsValue> {
     let fields = Headers::new()?;
     fields.set("cache-control", CACHE_CONTROL)?;
-    fields.set("content-length", &new.length.to_string())?;
-    if let Some(coding) = new.coding {
-        fields.set("content-encoding", &coding)?;
+    let counted = js::FixedLengthStream::new(new.length as f64);
+    let entry = js::response(200, &fields, Some(&counted.readable()))?;
+    let put = JsFuture::from(js::cache().put_with_str(url, &entry));
+    let filled = async {
+        match new.body {
+            Some(body) => JsFuture::from(body.pipe_to(&counted.writable())).await,
+            None => JsFuture::from(counted.writable().close()).await,
+        }
+    };
+    let (put, filled) = join(put, filled).await;
+    if filled.is_err() {
+        delete(url).await;
     }
-    let entry = js::response(200, &fields, new.body.as_ref())?;
-    JsFuture::from(js::cache().put_with_str(url, &entry)).await
+    filled.and(put).map(drop)
 }
 
 async fn delete(url: &str) {

@@ -154,7 +154,7 @@ impl Exchange {
             Body::Empty => None,
             Body::Bytes(bytes) => Some(Uint8Array::from(&bytes[..]).into()),
             Body::Value => self.value.take().map(JsValue::from),
-            Body::Upstream => self.answer.take().and_then(body_of),
+            Body::Upstream => self.answer.take().as_ref().and_then(js::body),
             Body::Stored(range) => match reply.store.as_ref().map(|store| store.body) {
                 Some(StoreBody::Upstream(length)) => {
                     let (body, rest) = self.share(range, length, cache).await;
@@ -162,7 +162,7 @@ impl Exchange {
                     body
                 }
                 _ => match &mut self.looked {
-                    Some(holding) => holding.open(range).await.map(JsValue::from),
+                    Some(holding) => holding.open(range).await,
                     None => None,
                 },
             },
@@ -196,8 +196,7 @@ impl Exchange {
             return (client, Some(Arriving::Stream(new)));
         };
         let Some(url) = cache.store_body(new).await else { return (None, None) };
-        let part = cache::open_range(&url, range).await;
-        (part.and_then(body_of), Some(Arriving::Stored(url)))
+        (cache::open_range(&url, range).await, Some(Arriving::Stored(url)))
     }
 
     /// Stores what the core says.
@@ -230,8 +229,4 @@ impl Drop for Exchange {
             js::discard(answer);
         }
     }
-}
-
-fn body_of(answer: Response) -> Option<JsValue> {
-    answer.body().map(JsValue::from)
 }

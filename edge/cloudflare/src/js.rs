@@ -98,10 +98,15 @@ pub(crate) fn response(
     web_sys::Response::new_with_opt_buffer_source_and_init(body, &init)
 }
 
+/// The body of a response, as the next one takes it.
+pub(crate) fn body(response: &web_sys::Response) -> Option<JsValue> {
+    response.body().map(JsValue::from)
+}
+
 /// Two streams of what one brings.
-pub(crate) fn tee(body: &web_sys::ReadableStream) -> (JsValue, JsValue) {
+pub(crate) fn tee(body: &web_sys::ReadableStream) -> (JsValue, web_sys::ReadableStream) {
     let both = body.tee();
-    (both.get(0), both.get(1))
+    (both.get(0), both.get(1).unchecked_into())
 }
 
 /// Lets go of a body that nobody reads.
