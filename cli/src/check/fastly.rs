@@ -48,9 +48,17 @@ fn backend(name: &str, url: &Url, found: Option<Table<'_>>, at: usize, sink: &Si
     };
     let address = found.get("address");
     if address.and_then(Value::text) != Some(host) {
-        let wrong = format!("the backend \"{name}\" is another server than {url}");
-        let at = address.map_or(found.at, |address| address.at);
-        return sink.note(at, wrong, format!("it takes {right}"));
+        let (at, wrong) = match address {
+            Some(address) => (address.at, format!("is another server than {url}")),
+            None => {
+                (found.at, "has no address; unless it is asked for, it is 127.0.0.1".to_owned())
+            }
+        };
+        return sink.note(
+            at,
+            format!("the backend \"{name}\" {wrong}"),
+            format!("it takes {right}"),
+        );
     }
     let given = found.get("port");
     // The command line takes 443 where nothing is said.
@@ -126,6 +134,10 @@ port = 80
                  \"legacy.example.com\" and port = 80",
             ]
         );
+        let found_without =
+            found(CONFIG, &RIGHT.replace("address = \"origin.example.com\"\n", ""), ORIGIN);
+        assert_eq!(found_without.len(), 1);
+        assert!(found_without[0].starts_with("5:1 the backend \"origin\" has no address"));
         // Without a port, it would be 443.
         let found = found(CONFIG, &RIGHT.replace("port = 80\n", ""), ORIGIN);
         assert_eq!(found.len(), 1);

@@ -19,13 +19,15 @@ use outport_edge_core::platform::Platform;
 use outport_edge_core::step::Upstream;
 use reqwest::Url;
 
-use crate::core_config::core_config;
+use crate::core_config::{DEMO_TOKEN_TTL, core_config};
 use crate::failure::Failure;
 use crate::keys::Keys;
 use crate::node::embedded;
 use crate::settings::{self, Mistake, Mistakes};
 use crate::target::Target;
 use output::{File, Rendered};
+
+const DAY_S: u64 = 86_400;
 
 /// Renders configuration, keys and page for a platform's own command line.
 #[derive(clap::Args)]
@@ -66,7 +68,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     };
     let rendered = source.render(args.target).map_err(|problem| problem.failure(config))?;
     output::write(&source.out, &rendered.files)?;
-    output::report(source.platform, &source.out, &rendered)
+    output::report(source.platform, &source.out, &rendered)?;
+    match source.deployment.core.guest {
+        Some(_) => crate::output::line(&format!(
+            "\nThe guest's token is good for {} days; render again before.",
+            DEMO_TOKEN_TTL.as_secs() / DAY_S
+        )),
+        None => Ok(()),
+    }
 }
 
 /// What is rendered.
