@@ -1,7 +1,7 @@
 //! Between the platform's heads and the core's, which are bytes.
 
 use fastly::handle::{RequestHandle, ResponseHandle};
-use fastly::http::header::CONTENT_LENGTH;
+use fastly::http::header::{CONTENT_LENGTH, HOST};
 use fastly::http::{FramingHeadersMode, HeaderName, HeaderValue, Method, StatusCode};
 use outport_edge_core::head::{FieldLines, RequestHead};
 
@@ -28,10 +28,14 @@ macro_rules! push_fields {
 pub(crate) fn to_core(request: &RequestHandle) -> Option<Vec<u8>> {
     let url = host::url(request)?;
     let (_, rest) = url.split_once("://")?;
-    let target = rest.find('/').and_then(|place| rest.get(place..))?;
+    let (authority, target) = rest.split_at_checked(rest.find('/')?)?;
     let method = request.get_method(BYTES_MAX).ok()?;
     let mut head = format!("{method} {target} HTTP/1.1\r\n").into_bytes();
     push_fields!(&mut head, request);
+    // HTTP/2 has the authority in the target (RFC 9113, section 8.3.1).
+    if request.get_header_values(&HOST, BYTES_MAX).next().is_none() {
+        push(&mut head, "host", authority.as_bytes());
+    }
     Some(head)
 }
 
@@ -67,8 +71,7 @@ pub(crate) fn request_from_core(head: &[u8], base: &str, has_body: bool) -> Opti
     Some(request)
 }
 
-/// The core's response. A length that the fields don't say is added, if it is known and the
-/// status may have one (RFC 9110, section 8.6).
+/// The core's response. A length that the fields don't say is added, if it is known.
 pub(crate) fn response_from_core(status: u16, lines: &[u8], length: Option<u64>) -> ResponseHandle {
     let mut response = ResponseHandle::new();
     response.set_status(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
@@ -77,7 +80,7 @@ pub(crate) fn response_from_core(status: u16, lines: &[u8], length: Option<u64>)
         response.append_header(&name, &value);
     }
     let said = lines.get("content-length").is_some();
-    let unsaid = length.filter(|_| !said && !matches!(status, 100..200 | 204 | 304));
+    let unsaid = length.filter(|_| !said && has_content(status));
     if let Some(length) = unsaid {
         response.append_header(&CONTENT_LENGTH, &length.into());
     }
@@ -86,6 +89,11 @@ pub(crate) fn response_from_core(status: u16, lines: &[u8], length: Option<u64>)
         response.set_framing_headers_mode(FramingHeadersMode::ManuallyFromHeaders);
     }
     response
+}
+
+/// Whether a response of this status has content, be it empty (RFC 9110, section 6.4.1).
+pub(crate) const fn has_content(status: u16) -> bool {
+    !matches!(status, 100..200 | 204 | 304)
 }
 
 /// The field lines that are such.

@@ -21,6 +21,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use fastly::Body;
 use fastly::handle::{BodyHandle, RequestHandle, client_request_and_body};
+use fastly::http::HeaderValue;
+use fastly::http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use fastly::log::Endpoint;
 use outport_edge_core::Edge;
 use outport_edge_core::driver::{STEPS_MAX, broken, unconfigured};
@@ -89,7 +91,12 @@ fn send(request: &RequestHandle, reply: &Reply, mut body: Body) {
     let head_only = request.get_method(16).is_ok_and(|method| method == "HEAD");
     // The length of a body that a HEAD does not have is the core's to say.
     let length = if head_only { None } else { body.known_length() };
-    let response = head::response_from_core(reply.status, &reply.fields, length);
+    let mut response = head::response_from_core(reply.status, &reply.fields, length);
+    let has = |name| request.get_header_values(name, 1024).next().is_some();
+    if has(&CONTENT_LENGTH) && has(&TRANSFER_ENCODING) {
+        // A second request may be hidden in a body with two lengths (RFC 9112, section 6.1).
+        response.append_header(&CONNECTION, &HeaderValue::from_static("close"));
+    }
     response.send_to_client(if head_only { BodyHandle::new() } else { body.into_handle() });
     let line = format!("{{\"outcome\":\"{}\",\"status\":{}}}", reply.ended.label(), reply.status);
     // Nobody is harmed by a line that is lost.

@@ -52,12 +52,15 @@ pub(crate) fn fetch(
     }
     let (response, body) = pending.wait().map_err(failure)?;
     let mut body = Body::from(body);
+    let status = response.get_status().as_u16();
     let mut fields = head::fields_to_core(&response).ok_or(FetchError::Unreachable)?;
     let said = FieldLines::new(&fields).get("content-length").is_some();
-    if let Some(length) = body.known_length().filter(|_| !said) {
+    let to_head = fetch.head.starts_with(b"HEAD ");
+    let unsaid = body.known_length().filter(|_| !said && !to_head && head::has_content(status));
+    if let Some(length) = unsaid {
         head::push(&mut fields, "content-length", length.to_string().as_bytes());
     }
-    Ok((UpstreamHead { status: response.get_status().as_u16(), fields }, body))
+    Ok((UpstreamHead { status, fields }, body))
 }
 
 fn failure(cause: SendErrorCause) -> FetchError {
