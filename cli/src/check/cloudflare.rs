@@ -23,16 +23,19 @@ pub(super) fn check(subject: &Subject, manifest: Table<'_>, sink: &Sink) {
 }
 
 fn values(manifest: Table<'_>, sink: &Sink) {
-    let bound = |space: &Table<'_>| space.text("binding") == Some(VALUES);
-    if !manifest.tables("kv_namespaces").iter().any(bound) {
+    let spaces = manifest.tables("kv_namespaces");
+    let Some(space) = spaces.into_iter().find(|space| space.text("binding") == Some(VALUES)) else {
         let at = manifest.get("kv_namespaces").map_or(0, |spaces| spaces.at);
+        let wrong = format!("there is no KV namespace {VALUES}, which the page is kept in");
         let right =
             format!("add [[kv_namespaces]] with binding = \"{VALUES}\" and the namespace's id");
-        sink.note(
-            at,
-            format!("there is no KV namespace {VALUES}, which the page is kept in"),
-            right,
-        );
+        return sink.note(at, wrong, right);
+    };
+    // Without an id, the command line makes a namespace by itself.
+    let placeholder = |id: &Value<'_>| id.text().is_some_and(|id| id.bytes().all(|c| c == b'0'));
+    if let Some(id) = space.get("id").filter(placeholder) {
+        let right = format!("`wrangler kv namespace create {VALUES}` prints the id to put here");
+        sink.note(id.at, format!("the id of the KV namespace {VALUES} is a placeholder"), right);
     }
 }
 
@@ -192,6 +195,15 @@ simple = { limit = 30000, period = 60 }
                  takes [[ratelimits]] with name = \"OUTPORT_LIMIT_WRITE\""
             ),
             "{found:?}"
+        );
+    }
+
+    #[test]
+    fn an_id_that_is_a_placeholder() {
+        assert_eq!(
+            found("", &RIGHT.replace("\"abc\"", "\"000\"")),
+            ["4:6 the id of the KV namespace OUTPORT_VALUES is a placeholder | `wrangler kv \
+              namespace create OUTPORT_VALUES` prints the id to put here"]
         );
     }
 
