@@ -11,11 +11,9 @@ use outport_edge_core::step::{Fetch, FetchError, Upstream, UpstreamHead};
 
 use crate::{head, host};
 
-/// How fast a client's body is sent at least, in bytes per millisecond. The platform takes the
-/// body over and does not tell when all of it was sent; so this is how long that is waited for.
-const SENT_BYTES_PER_MS: u64 = 16;
-/// How long a body of unknown length may take to be sent, in milliseconds.
-const SENT_WITHIN_MS: u64 = 3_600_000;
+/// How long a client's body may take to be sent: as long as the platform lets a request run. It
+/// takes the body over and does not tell when all of it was sent.
+const BODY_SENT_WITHIN_MS: u64 = 120_000;
 /// The platform's status where the request was at fault, and not the upstream.
 const HTTP_USER_ERROR: i32 = 8;
 
@@ -37,9 +35,8 @@ pub(crate) fn fetch(
     mut body: Option<Body>,
 ) -> Result<(UpstreamHead, Body), FetchError> {
     let name = backend(fetch.upstream);
-    let body_bytes = body.as_mut().map_or(Some(0), Body::known_length);
-    let sent_ms = body_bytes.map_or(SENT_WITHIN_MS, |bytes| bytes / SENT_BYTES_PER_MS);
-    let has_body = body_bytes != Some(0);
+    let has_body = body.as_mut().is_some_and(|body| body.known_length() != Some(0));
+    let sent_ms = if has_body { BODY_SENT_WITHIN_MS } else { 0 };
     let mut request = upstreams
         .get(&name)
         .and_then(|base| head::request_from_core(&fetch.head, base, has_body))
