@@ -68,6 +68,15 @@ impl Sink for StreamWriter<u8> {
     }
 }
 
+/// Where nobody wants anything.
+pub(crate) struct Nobody;
+
+impl Sink for Nobody {
+    async fn put(&mut self, _piece: Vec<u8>) -> bool {
+        false
+    }
+}
+
 /// A response's body.
 pub(crate) enum Body {
     Empty,
@@ -76,7 +85,7 @@ pub(crate) enum Body {
     Upstream(Incoming),
     Stored(Reader),
     /// The upstream's, stored while it passes.
-    Arriving(Box<Arriving>),
+    Arriving(Arriving),
 }
 
 impl Body {
@@ -89,16 +98,12 @@ impl Body {
         }
     }
 
-    /// The body of an answer to a HEAD request.
+    /// The body of an answer to a HEAD request. What is still to be stored is stored all the same.
     pub(crate) fn left_out(self) -> Self {
-        match self {
-            // It is still to be stored.
-            Self::Arriving(mut arriving) => {
-                arriving.unwanted();
-                Self::Arriving(arriving)
-            }
-            _ => Self::Empty,
+        if let Self::Arriving(arriving) = self {
+            arriving.store_alone();
         }
+        Self::Empty
     }
 
     /// What `wasi:http` takes for a body. What is written from here is written by a task that

@@ -80,39 +80,43 @@ impl Exchange {
                 cache::forget(&needs.store, key);
             }
         }
-        if let Some(store) = reply.store
-            && let Some(arriving) = self.store(store, &reply.body)
-        {
-            return (reply.status, reply.fields, Body::Arriving(Box::new(arriving)));
-        }
+        let arriving = reply.store.and_then(|store| self.store(store, &reply.body));
         let body = match reply.body {
             BodyPlan::Empty => Body::Empty,
             BodyPlan::Bytes(bytes) => Body::Bytes(bytes),
-            BodyPlan::Stored(range) => {
-                let reader = self.looked.and_then(|holding| Reader::new(holding, range));
-                reader.map_or(Body::Empty, Body::Stored)
-            }
+            BodyPlan::Stored(range) => match arriving {
+                Some(arriving) => Body::Arriving(arriving),
+                None => {
+                    let reader = self.looked.and_then(|holding| Reader::new(holding, range));
+                    reader.map_or(Body::Empty, Body::Stored)
+                }
+            },
             BodyPlan::Value => self.value.map_or(Body::Empty, Body::Bytes),
             BodyPlan::Upstream => self.upstream_body.map_or(Body::Empty, Body::Upstream),
         };
         (reply.status, reply.fields, body)
     }
 
-    /// Stores what the core says. Returns the body that is still to come.
+    /// Stores what the core says. Returns the body that is still to come, if the client wants it.
     fn store(&mut self, store: ToStore, plan: &BodyPlan) -> Option<Arriving> {
         let holding = self.looked.as_mut()?;
         match store.body {
-            StoreBody::None => holding.put(store.head, None, store.fresh_ms),
+            StoreBody::None => {
+                holding.put(store.head, None, store.fresh_ms);
+            }
             StoreBody::Keep => {
                 let body = holding.entry.as_ref().and_then(|entry| entry.body);
-                holding.put(store.head, body, store.fresh_ms)
+                holding.put(store.head, body, store.fresh_ms);
             }
             StoreBody::Upstream(length) => {
                 let (holding, upstream) = (self.looked.take()?, self.upstream_body.take()?);
-                let range = if let BodyPlan::Stored(range) = plan { *range } else { None };
-                return Some(Arriving::new(holding, upstream, store, length, range));
+                let arriving = |range| Arriving::new(holding, upstream, store, length, range);
+                if let BodyPlan::Stored(range) = plan {
+                    return Some(arriving(*range));
+                }
+                arriving(None).store_alone();
             }
-        };
+        }
         None
     }
 }

@@ -2,8 +2,9 @@
 
 use outport_edge_core::step::{ByteRange, Store};
 use spin_sdk::wasip3::random::random::get_random_u64;
+use spin_sdk::wasip3::spawn;
 
-use crate::body::{Cut, Incoming, Sink};
+use crate::body::{Cut, Incoming, Nobody, Sink};
 use crate::cache::{BODY_BYTES_MAX, CHUNK_BYTES, Holding, Stored};
 
 /// The part of a body that is wanted: the first byte, and the one after the last.
@@ -91,9 +92,12 @@ impl Arriving {
         Self { holding, upstream, store, body, part, chunk: Vec::new(), chunks }
     }
 
-    /// The client wants nothing of it.
-    pub(crate) fn unwanted(&mut self) {
-        self.part.until = 0;
+    /// Stores the body, of which the client wants nothing, while the answer goes out.
+    pub(crate) fn store_alone(self) {
+        spawn(async move {
+            // Nobody is there to be told that it was cut.
+            let _ = self.write(&mut Nobody).await;
+        });
     }
 
     /// Reads the body to its end, even if the client leaves, and stores it; what is wanted goes to
@@ -109,7 +113,7 @@ impl Arriving {
             self.keep(&piece).await;
             let wanted = self.part.of(&piece, at);
             if !wanted.is_empty() && !sink.put(wanted.to_vec()).await {
-                self.unwanted();
+                self.part.until = 0;
             }
             at += piece.len() as u64;
             let nobody = self.part.until == 0 && self.chunks.is_none();

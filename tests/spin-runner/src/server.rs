@@ -36,19 +36,23 @@ pub(crate) async fn serve(address: SocketAddr, instances: Instances) -> Result<(
         tokio::spawn(async move {
             let answer = service_fn(|request| answer(handler.clone(), request, peer));
             let server = auto::Builder::new(TokioExecutor::new());
-            // A client that leaves is nothing to tell of.
+            // Nobody need be told that a client has left, or was refused without an answer.
             let _ = server.serve_connection(TokioIo::new(stream), answer).await;
         });
     }
 }
 
+/// Answers a request. An error closes the connection without an answer, as Spin does where it
+/// can't tell whose the request is.
 async fn answer(
     handler: ProxyHandler<Instances>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     peer: SocketAddr,
-) -> Result<Response<WasiBody>, std::convert::Infallible> {
+) -> Result<Response<WasiBody>> {
+    address(&mut request)?;
     let answered = async {
-        let request = prepare(request, peer)?.map(|body| body.map_err(Error::from).boxed_unsync());
+        add_fields(&mut request, peer)?;
+        let request = request.map(|body| body.map_err(Error::from).boxed_unsync());
         handler.handle((), request).await.map_err(|error| anyhow::anyhow!("{error:?}"))
     };
     Ok(answered.await.unwrap_or_else(|error| {
@@ -60,11 +64,8 @@ async fn answer(
     }))
 }
 
-/// Gives a request the address and the fields that Spin gives it, and refuses what Spin refuses.
-fn prepare(mut request: Request<Incoming>, peer: SocketAddr) -> Result<Request<Incoming>> {
-    for value in request.headers().values() {
-        std::str::from_utf8(value.as_bytes()).context("a field is no UTF-8")?;
-    }
+/// Makes a request's address a whole one, by its field `Host`.
+fn address(request: &mut Request<Incoming>) -> Result<()> {
     let mut parts = request.uri().clone().into_parts();
     let host = match request.headers().get(header::HOST) {
         Some(host) => Some(Authority::from_str(host.to_str()?)?),
@@ -73,14 +74,20 @@ fn prepare(mut request: Request<Incoming>, peer: SocketAddr) -> Result<Request<I
     if let (Some(host), Some(authority)) = (&host, &parts.authority) {
         ensure!(host == authority, "`Host` is not the target's authority");
     }
-    let authority = host.or(parts.authority).context("`Host` is missing")?;
-    let target = parts.path_and_query.clone().context("the target is no path")?;
     parts.scheme = Some(Scheme::HTTP);
-    parts.authority = Some(authority.clone());
+    parts.authority = Some(host.or(parts.authority).context("`Host` is missing")?);
     *request.uri_mut() = Uri::from_parts(parts)?;
+    Ok(())
+}
+
+/// Adds the fields that Spin adds to a request, and refuses what is no UTF-8 as Spin does.
+fn add_fields(request: &mut Request<Incoming>, peer: SocketAddr) -> Result<()> {
+    for value in request.headers().values() {
+        std::str::from_utf8(value.as_bytes()).context("a field is no UTF-8")?;
+    }
     let added = [
-        ("spin-path-info", target.path().to_owned()),
-        ("spin-full-url", format!("http://{authority}{target}")),
+        ("spin-path-info", request.uri().path().to_owned()),
+        ("spin-full-url", request.uri().to_string()),
         ("spin-matched-route", "/...".to_owned()),
         ("spin-base-path", "/".to_owned()),
         ("spin-raw-component-route", "/...".to_owned()),
@@ -91,5 +98,5 @@ fn prepare(mut request: Request<Incoming>, peer: SocketAddr) -> Result<Request<I
         let value = HeaderValue::try_from(value)?;
         request.headers_mut().append(HeaderName::from_static(name), value);
     }
-    Ok(request)
+    Ok(())
 }
