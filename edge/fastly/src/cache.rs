@@ -95,20 +95,15 @@ impl Place {
             let StoreBody::Upstream(_) = store.body else { return };
             (self.key, self.mark) = (format!("alone {:016x}", random()), None);
         }
-        if logged("something could not be stored", self.put(store, upstream)).is_some() {
-            let StoreBody::Upstream(length) = store.body else { return self.stored = Some(0) };
-            self.stored = Some(length);
-        }
+        self.stored = logged("something could not be stored", self.put(store, upstream));
     }
 
-    fn put(&mut self, store: &Store, upstream: &mut Option<Body>) -> Result<(), CacheError> {
+    /// Returns the length of the body that is on its way into the cache.
+    fn put(&mut self, store: &Store, upstream: &mut Option<Body>) -> Result<u64, CacheError> {
         let fresh = Duration::from_millis(store.fresh_ms);
         let surrogate = surrogate(&self.key);
-        let has_body = match store.body {
-            StoreBody::None => false,
-            StoreBody::Keep => self.has_body(),
-            StoreBody::Upstream(_) => true,
-        };
+        let keep = store.body == StoreBody::Keep;
+        let has_body = if keep { self.has_body() } else { store.body != StoreBody::None };
         let metadata = [&[u8::from(has_body)], store.head.as_slice()].concat();
         // Three builders of the platform, with the same methods and no trait.
         macro_rules! describe {
@@ -119,19 +114,19 @@ impl Place {
                     .user_metadata(metadata.into())
             };
         }
-        let leading = self.leading.take();
-        let (body, length) = match (store.body, &self.found) {
-            (StoreBody::None, _) => (None, 0),
-            (StoreBody::Upstream(length), _) => (upstream.take(), length),
-            (StoreBody::Keep, Some(found)) => {
-                if let Some(transaction) = leading {
-                    return describe!(transaction.update(fresh)).execute();
-                }
-                let length = found.known_length().ok_or(CacheError::InvalidOperation)?;
-                (Some(found.to_stream()?), length)
+        let leading = match self.leading.take() {
+            Some(transaction) if keep => {
+                return describe!(transaction.update(fresh)).execute().map(|()| 0);
             }
-            (StoreBody::Keep, None) => return Err(CacheError::InvalidOperation),
+            leading => leading,
         };
+        let (body, length) = match (store.body, &self.found) {
+            (StoreBody::None, _) => (None, Some(0)),
+            (StoreBody::Upstream(length), _) => (upstream.take(), Some(length)),
+            (StoreBody::Keep, Some(found)) => (Some(found.to_stream()?), found.known_length()),
+            (StoreBody::Keep, None) => (None, None),
+        };
+        let length = length.ok_or(CacheError::InvalidOperation)?;
         let (mut writer, found) = match leading {
             Some(transaction) => {
                 let insert = describe!(transaction.insert(fresh)).known_length(length);
@@ -147,7 +142,7 @@ impl Place {
         }
         writer.finish().map_err(|_| CacheError::InvalidOperation)?;
         self.found = found.map_or_else(|| find(&self.key), |found| Ok(Some(found)))?;
-        Ok(())
+        Ok(length)
     }
 
     fn has_body(&self) -> bool {

@@ -134,7 +134,8 @@ impl Subject for Fastly {
     }
 
     async fn put_value(&mut self, key: &str, value: &[u8]) {
-        let put = self.parts.values.insert(&format!("{}{key}", self.prefix), value);
+        let Some(values) = &self.parts.values else { panic!("there is no KV store") };
+        let put = values.insert(&format!("{}{key}", self.prefix), value);
         put.unwrap_or_else(|error| panic!("the value could not be put: {error}"));
     }
 

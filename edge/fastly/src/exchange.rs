@@ -2,7 +2,7 @@
 
 use fastly::Body;
 use fastly::kv_store::{KVStore, KVStoreError};
-use outport_edge_core::step::{self, Fetch, Looked, Need, Outcome, Reply};
+use outport_edge_core::step::{self, Looked, Need, Outcome, Reply};
 
 use crate::cache::{self, Asked, Place};
 use crate::limit;
@@ -10,9 +10,10 @@ use crate::logged;
 use crate::upstream::{self, Upstreams};
 
 /// The parts of the platform that needs are met with.
+#[derive(Default)]
 pub(crate) struct Parts {
     pub(crate) upstreams: Upstreams,
-    pub(crate) values: KVStore,
+    pub(crate) values: Option<KVStore>,
 }
 
 /// What the driver holds for an exchange.
@@ -37,7 +38,14 @@ impl<'a> Exchange<'a> {
             Need::Take { key, allowance } => Outcome::Taken(limit::take(&key, allowance)),
             // Never asked, as the driver declares no signatures. What it can't check is wrong.
             Need::Verify { .. } => Outcome::Verified(false),
-            Need::Fetch(fetch) => self.fetch(&fetch),
+            Need::Fetch(fetch) => {
+                let body = fetch.with_body.then(|| self.request_body.take()).flatten();
+                let answer = upstream::fetch(&self.parts.upstreams, &fetch, body);
+                Outcome::Fetched(answer.map(|(head, body)| {
+                    self.upstream_body = Some(body);
+                    head
+                }))
+            }
         }
     }
 
@@ -48,7 +56,7 @@ impl<'a> Exchange<'a> {
 
     /// Reads a value. Its bytes stay outside, unless the platform does not know how many.
     fn value(&mut self, key: &str) -> Option<u64> {
-        let found = match self.parts.values.lookup(key) {
+        let found = match self.parts.values.as_ref()?.lookup(key) {
             Err(KVStoreError::ItemNotFound) => return None,
             found => logged("a value could not be read", found),
         };
@@ -57,15 +65,6 @@ impl<'a> Exchange<'a> {
             body = body.into_bytes().into();
         }
         self.value.insert(body).known_length()
-    }
-
-    fn fetch(&mut self, fetch: &Fetch) -> Outcome {
-        let body = if fetch.with_body { self.request_body.take() } else { None };
-        let answer = upstream::fetch(&self.parts.upstreams, fetch, body);
-        Outcome::Fetched(answer.map(|(head, body)| {
-            self.upstream_body = Some(body);
-            head
-        }))
     }
 
     /// Carries a reply out. Returns the body for the client. One that can't be had is empty, which

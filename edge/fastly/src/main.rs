@@ -26,9 +26,9 @@ use fastly::http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use fastly::log::Endpoint;
 use outport_edge_core::Edge;
 use outport_edge_core::driver::{STEPS_MAX, broken, unconfigured};
-use outport_edge_core::step::{self, Moment, Reply, Request, Step};
+use outport_edge_core::step::{Moment, Reply, Request, Step};
 
-use crate::exchange::{Exchange, Parts};
+use crate::exchange::Exchange;
 
 /// The log endpoint that is told how each request ended.
 const LOG: &str = "outport";
@@ -40,29 +40,15 @@ fn main() {
     if conformance::answers(&request) {
         return;
     }
-    match settings::load() {
-        Ok((edge, parts)) => serve(&request, body, edge, &parts),
-        Err(missing) => {
-            eprintln!("outport: this edge is not configured: {missing}");
-            let reply = unconfigured();
-            let body = match &reply.body {
-                step::Body::Bytes(bytes) => bytes.as_slice().into(),
-                _ => Body::new(),
-            };
-            send(&request, &reply, body);
-        }
-    }
-}
-
-/// Answers a request.
-fn serve(request: &RequestHandle, body: BodyHandle, edge: Edge, parts: &Parts) {
-    let mut exchange = Exchange::new(parts, Some(body.into()));
-    let mut reply = decide(request, edge, &mut exchange).unwrap_or_else(|fault| {
-        eprintln!("outport: a request could not be decided: {fault}");
-        broken()
-    });
+    let loaded = logged("this edge is not configured", settings::load());
+    let (edge, parts) = loaded.map_or_else(Default::default, |(edge, parts)| (Some(edge), parts));
+    let mut exchange = Exchange::new(&parts, Some(body.into()));
+    let mut reply = match edge.map(|edge| decide(&request, edge, &mut exchange)) {
+        Some(reply) => logged("a request could not be decided", reply).unwrap_or_else(broken),
+        None => unconfigured(),
+    };
     let body = exchange.respond(&mut reply);
-    send(request, &reply, body);
+    send(&request, &reply, body);
     exchange.settle();
 }
 
@@ -116,8 +102,6 @@ fn moment() -> Moment {
 /// A number that nobody can guess.
 fn random() -> u64 {
     let mut bytes = [0; 8];
-    match getrandom::fill(&mut bytes) {
-        Ok(()) => u64::from_le_bytes(bytes),
-        Err(error) => panic!("the platform gave no random numbers: {error}"),
-    }
+    getrandom::fill(&mut bytes).unwrap_or_else(|error| panic!("no random numbers: {error}"));
+    u64::from_le_bytes(bytes)
 }

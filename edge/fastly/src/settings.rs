@@ -14,30 +14,22 @@ const STORE: &str = "outport";
 
 /// The edge as it is configured. The error names what is missing, and where it is set.
 pub(crate) fn load() -> Result<(Edge, Parts), String> {
-    let deployment = Deployment::from_parts(&config()?, &secrets()?)?;
+    let config = ConfigStore::try_open(STORE).map_err(|_| missing_store("config"))?;
+    let secrets = SecretStore::open(STORE).map_err(|_| missing_store("secret"))?;
+    let values = KVStore::open(STORE).ok().flatten().ok_or_else(|| missing_store("KV"))?;
+    let config = gather("config", |key| config.try_get(key).ok()?)
+        .ok_or_else(|| missing("key `config` of the config store", "config-store-entry update"))?;
+    let secret = |key: &str| secrets.try_get(key).ok()??.try_plaintext().ok();
+    let secrets = gather("secrets", |key| String::from_utf8(secret(key)?.to_vec()).ok())
+        .ok_or_else(|| missing("key `secrets` of the secret store", "secret-store-entry create"))?;
+    let deployment = Deployment::from_parts(&config, &secrets)?;
     let upstreams = upstreams(&deployment);
     let is_there = |name: &str| Backend::from_name(name).is_ok_and(|backend| backend.exists());
     if let Some(name) = upstreams.keys().find(|name| !is_there(name)) {
         return Err(missing(&format!("backend `{name}`"), "service backend create"));
     }
-    let values = KVStore::open(STORE).ok().flatten().ok_or_else(|| missing_store("KV"))?;
     let edge = Edge::new(deployment.core, FASTLY.abilities)?;
-    Ok((edge, Parts { upstreams, values }))
-}
-
-fn config() -> Result<String, String> {
-    let store = ConfigStore::try_open(STORE).map_err(|_| missing_store("config"))?;
-    gather("config", |key| store.try_get(key).ok().flatten())
-        .ok_or_else(|| missing("key `config` of the config store", "config-store-entry update"))
-}
-
-fn secrets() -> Result<String, String> {
-    let store = SecretStore::open(STORE).map_err(|_| missing_store("secret"))?;
-    gather("secrets", |key| {
-        let secret = store.try_get(key).ok().flatten()?.try_plaintext().ok()?;
-        String::from_utf8(secret.to_vec()).ok()
-    })
-    .ok_or_else(|| missing("key `secrets` of the secret store", "secret-store-entry create"))
+    Ok((edge, Parts { upstreams, values: Some(values) }))
 }
 
 fn missing_store(kind: &str) -> String {
