@@ -2,18 +2,22 @@
 //! to do is always the core's to say.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
-use futures::future::join_all;
+use futures::future::{Either, join_all, select};
 use outport_edge_core::driver::{STEPS_MAX, broken, unconfigured};
 use outport_edge_core::step::{Moment, Need, Reply, Request, Step};
 use worker::wasm_bindgen::JsValue;
 use worker::web_sys::{self, Response};
-use worker::{AnalyticsEngineDataPointBuilder, Context, Env, console_error};
+use worker::{AnalyticsEngineDataPointBuilder, Context, Delay, Env, console_error};
 
 use crate::cache::Cache;
 use crate::exchange::{Exchange, Parts};
 use crate::setup;
 use crate::{head, js};
+
+/// How long an answer waits for the rest of a body that nobody wants.
+const READ_FIRST_MAX: Duration = Duration::from_millis(50);
 
 /// Answers a request.
 pub(crate) async fn serve(
@@ -21,7 +25,7 @@ pub(crate) async fn serve(
     env: Env,
     context: &Context,
 ) -> Result<Response, JsValue> {
-    let (reply, exchange, cache) = match setup::setup(&env) {
+    let (reply, mut exchange, cache) = match setup::setup(&env) {
         None => (unconfigured(), Exchange::default(), Cache::default()),
         Some(setup) => {
             let cache = Cache::of(&request.url(), &setup.deployment.core);
@@ -39,6 +43,13 @@ pub(crate) async fn serve(
         }
     };
     count(&env, &reply);
+    if let Some(unread) = exchange.unread() {
+        let read = Box::pin(js::read_on(unread));
+        // What is small is read first: the connection can be used again then.
+        if let Either::Right((_, read)) = select(read, Delay::from(READ_FIRST_MAX)).await {
+            context.wait_until(read);
+        }
+    }
     let answered = exchange.respond(reply, &cache).await?;
     context.wait_until(answered.after);
     Ok(answered.response)
@@ -66,8 +77,8 @@ async fn decide(
             Step::Needs(state, needs) => (state, needs),
         };
         let met = needs.into_iter().map(|need| {
-            let body = match need {
-                Need::Fetch(_) => exchange.request_body.take(),
+            let body = match &need {
+                Need::Fetch(fetch) if fetch.with_body => exchange.request_body.take(),
                 _ => None,
             };
             parts.fulfil(need, body)

@@ -118,7 +118,7 @@ impl Parts {
         body: Option<ReadableStream>,
     ) -> Result<(UpstreamHead, Response), FetchError> {
         let base = self.setup.deployment.url(fetch.upstream).ok_or(FetchError::Unreachable)?;
-        upstream::fetch(fetch, base, body.filter(|_| fetch.with_body)).await
+        upstream::fetch(fetch, base, body).await
     }
 }
 
@@ -128,6 +128,11 @@ impl Exchange {
         let mut exchange = Self::default();
         exchange.request_body = request.body();
         exchange
+    }
+
+    /// The request's body, where nobody has taken it.
+    pub(crate) fn unread(&mut self) -> Option<ReadableStream> {
+        self.request_body.take()
     }
 
     /// Keeps what came with an outcome.

@@ -1,33 +1,51 @@
 //! Between the platform's heads and the core's, which are bytes.
 
-use std::fmt::Write as _;
-
-use outport_edge_core::head::FieldLines;
-use worker::js_sys;
+use outport_edge_core::head::{FieldLines, Fields};
+use worker::js_sys::{self, Reflect};
 use worker::wasm_bindgen::{JsCast as _, JsValue};
 use worker::web_sys::{Headers, Request};
+
+const ACCEPT_ENCODING: &str = "accept-encoding";
 
 /// A request's head as the core wants it.
 pub(crate) fn to_core(request: &Request) -> Vec<u8> {
     let url = request.url();
     let target = url.splitn(4, '/').nth(3).unwrap_or_default();
-    let mut head = String::with_capacity(1024);
-    let _ = write!(head, "{} /{target} HTTP/1.1\r\n", request.method()); // Never fails.
-    let mut head = head.into_bytes();
-    fields_to_core(&request.headers(), &mut head);
-    head
-}
-
-/// Adds field lines.
-pub(crate) fn fields_to_core(fields: &Headers, head: &mut Vec<u8>) {
-    for pair in fields.entries() {
-        let Ok(pair) = pair else { return };
-        let pair: js_sys::Array = pair.unchecked_into();
-        let text = |place: u32| pair.get(place).as_string().unwrap_or_default();
-        for part in [&text(0), ": ", &text(1), "\r\n"] {
-            head.extend_from_slice(part.as_bytes());
+    let mut head = Fields::for_request(&request.method(), &format!("/{target}"));
+    let codings = client_codings(request);
+    for (name, value) in lines(&request.headers()) {
+        if name != ACCEPT_ENCODING || codings.is_none() {
+            head.push(&name, value);
         }
     }
+    if let Some(codings) = codings.filter(|codings| !codings.is_empty()) {
+        head.push(ACCEPT_ENCODING, codings);
+    }
+    head.into_bytes()
+}
+
+/// What the client said in `Accept-Encoding`: the platform puts its own codings in that field,
+/// and the client's aside.
+fn client_codings(request: &Request) -> Option<String> {
+    let platform = Reflect::get(request, &"cf".into()).ok().filter(JsValue::is_object)?;
+    Reflect::get(&platform, &"clientAcceptEncoding".into()).ok()?.as_string()
+}
+
+/// A response's field lines.
+pub(crate) fn fields_to_core(fields: &Headers) -> Vec<u8> {
+    let mut all = Fields::new();
+    for (name, value) in lines(fields) {
+        all.push(&name, value);
+    }
+    all.into_bytes()
+}
+
+fn lines(fields: &Headers) -> impl Iterator<Item = (String, String)> {
+    fields.entries().into_iter().flatten().map(|pair| {
+        let pair: js_sys::Array = pair.unchecked_into();
+        let text = |place: u32| pair.get(place).as_string().unwrap_or_default();
+        (text(0), text(1))
+    })
 }
 
 /// The core's field lines as the platform takes them.

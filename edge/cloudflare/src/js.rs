@@ -1,9 +1,15 @@
 //! The parts of the Workers runtime that have no binding in `worker`, or none without a copy.
 
+use std::time::Duration;
+
+use futures::future::select;
 use worker::js_sys::{self, Object, Promise, Reflect, Uint8Array};
 use worker::wasm_bindgen::prelude::*;
 use worker::wasm_bindgen_futures::JsFuture;
-use worker::{wasm_bindgen, web_sys};
+use worker::{Delay, wasm_bindgen, web_sys};
+
+/// How long a body that nobody wants is read all the same.
+const READ_ON_MAX: Duration = Duration::from_secs(5);
 
 #[wasm_bindgen]
 extern "C" {
@@ -114,4 +120,12 @@ pub(crate) fn discard(answer: &web_sys::Response) {
     if let Some(body) = answer.body().filter(|body| !body.locked()) {
         let _ = body.cancel();
     }
+}
+
+/// Reads a request's body on while its answer is on its way, for a time. Closing at once would
+/// reset the connection, and the client might never read the answer (RFC 9112, section 9.6).
+pub(crate) async fn read_on(body: web_sys::ReadableStream) {
+    let Ok(nowhere) = web_sys::WritableStream::new() else { return };
+    let read = JsFuture::from(body.pipe_to(&nowhere));
+    select(read, Delay::from(READ_ON_MAX)).await;
 }

@@ -7,7 +7,7 @@ use futures::future::{Either, select};
 use outport_edge_core::head::RequestHead;
 use outport_edge_core::step::{Fetch, FetchError, UpstreamHead};
 use worker::wasm_bindgen::{JsCast as _, JsValue};
-use worker::wasm_bindgen_futures::JsFuture;
+use worker::wasm_bindgen_futures::{JsFuture, spawn_local};
 use worker::web_sys::{
     AbortController, ReadableStream, ReadableStreamDefaultReader, Request, RequestCache,
     RequestInit, RequestRedirect, Response, TransformStream,
@@ -28,7 +28,14 @@ pub(crate) async fn fetch(
     };
     let abort = AbortController::new().map_err(unreachable)?;
     let head = RequestHead::parse(&fetch.head).ok_or(FetchError::Unreachable)?;
-    let sending = body.filter(|_| takes_body(head.method)).map(|body| Sending::new(body, &head));
+    let sending = match body {
+        Some(body) if takes_body(head.method) => Some(Sending::new(body, &head)),
+        Some(body) => {
+            spawn_local(js::read_on(body));
+            None
+        }
+        None => None,
+    };
     let request = request(&head, base, sending.as_ref(), &abort).map_err(unreachable)?;
     let answer = JsFuture::from(js::send(&request));
     let failure = async {
@@ -106,7 +113,6 @@ impl Sending {
 }
 
 fn split(answer: Response) -> (UpstreamHead, Response) {
-    let mut fields = Vec::with_capacity(512);
-    head::fields_to_core(&answer.headers(), &mut fields);
+    let fields = head::fields_to_core(&answer.headers());
     (UpstreamHead { status: answer.status(), fields }, answer)
 }
