@@ -203,7 +203,7 @@ pub(crate) fn forget(store: &Store, key: &str) {
         slot.put(())
     });
     if forgotten.is_err() {
-        eprintln!("outport: {place} could not be forgotten; it is found until it is stale");
+        crate::log(&format!("{place} could not be forgotten; it is found until it is stale"));
     }
 }
 

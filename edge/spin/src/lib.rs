@@ -46,7 +46,7 @@ impl Guest for Spin {
         let node = match Node::get().await {
             Ok(node) => node,
             Err(missing) => {
-                eprintln!("outport: {missing}");
+                log(&missing);
                 return send(
                     outport_edge_core::driver::unconfigured(),
                     Exchange::default(),
@@ -58,7 +58,7 @@ impl Guest for Spin {
         match node.decide(&received, &mut exchange).await {
             Ok(reply) => send(reply, exchange, received.is_head),
             Err(fault) => {
-                eprintln!("outport: a request could not be decided: {fault}");
+                log(&format!("a request could not be decided: {fault}"));
                 send(outport_edge_core::driver::broken(), Exchange::default(), received.is_head)
             }
         }
@@ -66,7 +66,13 @@ impl Guest for Spin {
 }
 
 fn send(reply: Reply, exchange: Exchange, is_head: bool) -> Result<Response, ErrorCode> {
-    eprintln!("outport: status={} outcome={}", reply.status, reply.ended.label());
+    log(&format!("status={} outcome={}", reply.status, reply.ended.label()));
     let (status, fields, body) = exchange.respond(reply);
     head::response(status, &fields, body, is_head)
+}
+
+/// Writes a line to the component's log, at once: others write there too.
+pub(crate) fn log(line: &str) {
+    let line = format!("outport: {line}\n");
+    eprint!("{line}");
 }

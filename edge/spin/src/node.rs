@@ -51,7 +51,8 @@ impl Node {
 
     async fn new() -> Result<Self, String> {
         let (config, secrets) = (variable(CONFIG).await?, variable(SECRETS).await?);
-        let mut deployment = Deployment::from_parts(&config, &secrets)?;
+        let mut deployment = Deployment::from_parts(&config, &secrets)
+            .map_err(|error| format!("the variables {CONFIG} and {SECRETS}: {error}"))?;
         let stored_bytes_max = &mut deployment.core.stored_bytes_max;
         *stored_bytes_max = cache::BODY_BYTES_MAX.min(*stored_bytes_max);
         let edge = Edge::new(deployment.core.clone(), SPIN.abilities)?;

@@ -52,7 +52,7 @@ impl Store {
     pub(crate) async fn get(&self, key: &str) -> Option<Vec<u8>> {
         let read = self.values.get(self.key(key)).await;
         read.unwrap_or_else(|error| {
-            eprintln!("outport: {key} can't be read: {error}");
+            crate::log(&format!("{key} can't be read: {error}"));
             None
         })
     }
@@ -60,7 +60,7 @@ impl Store {
     /// Puts a value at a key. False where the store failed.
     pub(crate) async fn set(&self, key: &str, value: &[u8]) -> bool {
         let written = self.values.set(self.key(key), value).await;
-        written.inspect_err(|error| eprintln!("outport: {key} can't be written: {error}")).is_ok()
+        written.inspect_err(|error| crate::log(&format!("{key} can't be written: {error}"))).is_ok()
     }
 
     /// Changes a value as `change` says, which is asked anew where another was faster.
@@ -101,7 +101,7 @@ impl Store {
             Change::Put(value, done) => self.bucket.set(key, &value).map(|()| done),
         });
         overwritten.map_err(|error: Error| {
-            eprintln!("outport: {key} can't be changed: {error:?}");
+            crate::log(&format!("{key} can't be changed: {error:?}"));
             Unchanged::Failed
         })
     }

@@ -53,7 +53,7 @@ impl Reader {
             let chunk = self.holding.chunk(self.body.number, place).await.unwrap_or_default();
             let wanted = self.part.of(&chunk, place * chunk_bytes);
             if wanted.is_empty() {
-                eprintln!("outport: a stored body is no longer whole");
+                crate::log("a stored body is no longer whole");
                 self.holding.evict();
                 return Err(Cut);
             }
@@ -102,19 +102,19 @@ impl Arriving {
 
     /// Reads the body to its end, even if the client leaves, and stores it; what is wanted goes to
     /// the client as it comes. The head is stored last, so that nobody finds a body that is not
-    /// whole.
+    /// whole, but before the client has the last piece: who has it all finds it stored.
     pub(crate) async fn write(mut self, sink: &mut impl Sink) -> Result<(), Cut> {
-        let mut at = 0;
+        let (mut at, mut last) = (0, Vec::new());
         loop {
             let piece = self.upstream.piece().await;
             if piece.is_empty() {
                 break;
             }
-            self.keep(&piece).await;
-            let wanted = self.part.of(&piece, at);
-            if !wanted.is_empty() && !sink.put(wanted.to_vec()).await {
+            if !last.is_empty() && !sink.put(std::mem::take(&mut last)).await {
                 self.part.until = 0;
             }
+            self.keep(&piece).await;
+            last = self.part.of(&piece, at).to_vec();
             at += piece.len() as u64;
             let nobody = self.part.until == 0 && self.chunks.is_none();
             if at > self.body.length || nobody {
@@ -125,14 +125,13 @@ impl Arriving {
         if at != self.body.length {
             return Err(Cut);
         }
-        self.chunks = match self.chunks {
-            Some(place) if !self.chunk.is_empty() => {
-                self.holding.put_chunk(place, &self.chunk).await.then_some(place + 1)
-            }
-            chunks => chunks,
-        };
-        if self.chunks.is_some() {
+        if let Some(place) = self.chunks
+            && (self.chunk.is_empty() || self.holding.put_chunk(place, &self.chunk).await)
+        {
             self.holding.put(self.store.head, Some(self.body), self.store.fresh_ms);
+        }
+        if !last.is_empty() {
+            sink.put(last).await;
         }
         Ok(())
     }

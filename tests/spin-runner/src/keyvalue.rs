@@ -96,9 +96,11 @@ impl Stores {
 }
 
 /// An opened store.
+#[allow(unreachable_pub)] // The generated bindings export it.
 pub struct Opened(String);
 
 /// A compare-and-swap that was begun.
+#[allow(unreachable_pub)] // The generated bindings export it.
 pub struct Swap {
     label: String,
     key: String,

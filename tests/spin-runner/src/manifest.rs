@@ -18,9 +18,16 @@ pub(crate) struct Manifest {
     pub(crate) outbound: Vec<String>,
 }
 
+// What follows is the part of Spin's published schema that the runner can serve, under its names;
+// <https://schemas.spinframework.dev/spin/manifest-v2/latest.json> has the whole. What is not in it
+// is refused, and so is what the runner would have to leave out.
+
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct File {
     spin_manifest_version: u32,
+    #[serde(rename = "application")]
+    _application: Application,
     trigger: Triggers,
     #[serde(default)]
     variables: BTreeMap<String, Variable>,
@@ -28,32 +35,68 @@ struct File {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Application {
+    #[serde(rename = "name")]
+    _name: String,
+    #[serde(rename = "version", default)]
+    _version: String,
+    #[serde(rename = "description", default)]
+    _description: String,
+    #[serde(rename = "authors", default)]
+    _authors: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Triggers {
     http: Vec<Trigger>,
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Trigger {
     route: String,
     component: String,
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Variable {
     #[serde(default)]
     required: bool,
+    #[serde(rename = "secret", default)]
+    _secret: bool,
+    #[serde(rename = "description", default)]
+    _description: String,
     default: Option<String>,
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Component {
     source: String,
+    #[serde(rename = "description", default)]
+    _description: String,
+    #[serde(rename = "build", default)]
+    _build: Option<Build>,
     #[serde(default)]
     variables: BTreeMap<String, String>,
     #[serde(default)]
     key_value_stores: BTreeSet<String>,
     #[serde(default)]
     allowed_outbound_hosts: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Build {
+    #[serde(rename = "command")]
+    _command: String,
+    #[serde(rename = "workdir", default)]
+    _workdir: Option<String>,
+    #[serde(rename = "watch", default)]
+    _watch: Vec<String>,
 }
 
 impl Manifest {
@@ -126,6 +169,24 @@ fn fill(text: &str, values: &BTreeMap<String, String>) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn our_own_manifest() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spin.toml");
+        let given = ["outport_config={}".to_owned(), "outport_secrets={}".to_owned()];
+        let manifest = Manifest::read(&path, &given).unwrap();
+        assert_eq!(manifest.variables["outport_config"], "{}");
+        assert!(manifest.stores.contains("default") && !manifest.outbound.is_empty());
+        assert!(Manifest::read(&path, &given[..1]).is_err());
+    }
+
+    #[test]
+    fn what_is_not_served_is_refused() {
+        let text = include_str!("../../../spin.toml");
+        assert!(toml::from_str::<File>(text).is_ok());
+        let text = text.replace("[component.edge]", "[component.edge]\nfiles = [\"*\"]");
+        assert!(toml::from_str::<File>(&text).is_err());
+    }
 
     #[test]
     fn variables_are_filled_in() {
