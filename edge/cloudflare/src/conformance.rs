@@ -65,7 +65,7 @@ impl Worker {
 impl Subject for Worker {
     type Ticket = u64;
 
-    // As in wrangler.conformance.toml: the platform counts in windows of ten seconds.
+    // As the tests declare it to the platform, which counts in windows of ten seconds.
     const ALLOWANCE: Allowance = Allowance { interval_us: 10_000_000, burst: 3 };
     const REFILL_MS: u64 = 10_100;
     const COUNTS: bool = false;

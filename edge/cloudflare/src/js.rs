@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use futures::future::select;
+use futures::future::{LocalBoxFuture, select};
 use worker::js_sys::{self, Object, Promise, Reflect, Uint8Array};
 use worker::wasm_bindgen::prelude::*;
 use worker::wasm_bindgen_futures::JsFuture;
 use worker::{Delay, wasm_bindgen, web_sys};
 
-/// How long a body that nobody wants is read all the same.
+/// How much of a body that nobody wants is read all the same, in bytes, and for how long.
+const READ_ON_BYTES_MAX: u32 = 16 << 20;
 const READ_ON_MAX: Duration = Duration::from_secs(5);
 
 #[wasm_bindgen]
@@ -122,10 +123,19 @@ pub(crate) fn discard(answer: &web_sys::Response) {
     }
 }
 
-/// Reads a request's body on while its answer is on its way, for a time. Closing at once would
+/// Reads a request's body on while its answer is on its way, within bounds. Closing at once would
 /// reset the connection, and the client might never read the answer (RFC 9112, section 9.6).
 pub(crate) async fn read_on(body: web_sys::ReadableStream) {
-    let Ok(nowhere) = web_sys::WritableStream::new() else { return };
-    let read = JsFuture::from(body.pipe_to(&nowhere));
-    select(read, Delay::from(READ_ON_MAX)).await;
+    let all = Box::pin(async move {
+        let reader = web_sys::ReadableStreamDefaultReader::new(&body)?;
+        let mut left = READ_ON_BYTES_MAX;
+        loop {
+            let read = JsFuture::from(reader.read()).await?;
+            let chunk = Reflect::get(&read, &"value".into())?;
+            let chunk: &Uint8Array = chunk.dyn_ref().ok_or(JsValue::NULL)?;
+            left = left.checked_sub(chunk.byte_length()).ok_or(JsValue::NULL)?;
+        }
+    });
+    let all: LocalBoxFuture<'_, Result<(), JsValue>> = all;
+    select(all, Delay::from(READ_ON_MAX)).await;
 }

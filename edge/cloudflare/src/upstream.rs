@@ -40,7 +40,7 @@ pub(crate) async fn fetch(
     let answer = JsFuture::from(js::send(&request));
     let failure = async {
         if let Some(sending) = sending
-            && sending.is_broken().await
+            && sending.breaks().await
         {
             return FetchError::RequestBroken;
         }
@@ -101,7 +101,7 @@ impl Sending {
     }
 
     /// Waits until it was sent, or is known not to be: whether it was the client's end that broke.
-    async fn is_broken(self) -> bool {
+    async fn breaks(self) -> bool {
         if self.sent.await.is_ok() {
             return false;
         }
