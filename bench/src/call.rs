@@ -173,6 +173,7 @@ fn config(pair: &Ed25519KeyPair) -> Result<Config> {
         public_base_url: None,
         upload_bytes_max: 1 << 40,
         stored_bytes_max: 1 << 20,
+        request_bytes_max: None,
         upstream_timeout_ms: 1_000,
     })
 }

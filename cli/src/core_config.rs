@@ -43,6 +43,7 @@ pub(crate) fn core_config(
         cors_origins: settings.cors_origins,
         public_base_url: settings.edge.public_base_url,
         upload_bytes_max: settings.upload_bytes_max,
+        request_bytes_max: None,
         stored_bytes_max: settings.cache.object_bytes_max,
         upstream_timeout_ms: settings.edge.upstream_timeout_ms,
     })

@@ -33,4 +33,9 @@ pub enum What {
 }
 
 /// The list. An entry that explains nothing any more fails the comparison.
-pub const DIFFERENCES: &[Difference] = &[];
+pub const DIFFERENCES: &[Difference] = &[Difference {
+    platforms: &[Platform::Cloudflare, Platform::Fastly],
+    scenario: None,
+    what: What::Removed("ratelimit"),
+    why: "the platform's limiter says yes or no, and not what is left",
+}];

@@ -1,12 +1,12 @@
 // Uploads a file by tus-js-client, breaks the upload off several times on the way, goes on each
 // time where the server says, and prints the upload's address.
 //
-//   node upload.mjs ENDPOINT TOKEN FILE INTERRUPTIONS
+//   node upload.mjs ENDPOINT TOKEN FILE INTERRUPTIONS [CHUNK_BYTES]
 import { createReadStream, statSync } from 'node:fs';
 import { basename } from 'node:path';
 import { Upload } from 'tus-js-client';
 
-const [endpoint, token, file, interruptions] = process.argv.slice(2);
+const [endpoint, token, file, interruptions, chunk] = process.argv.slice(2);
 const size = statSync(file).size;
 /** Where the upload is broken off: evenly over the file. */
 const breaks = Array.from({ length: Number(interruptions) }, (_, i) =>
@@ -26,6 +26,7 @@ function run(uploadUrl, breakAt) {
       endpoint,
       uploadUrl,
       uploadSize: size,
+      chunkSize: chunk ? Number(chunk) : Infinity,
       headers: { Authorization: `Bearer ${token}` },
       metadata: { filename: basename(file), filetype: 'application/octet-stream' },
       onError: reject,

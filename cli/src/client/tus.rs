@@ -5,6 +5,7 @@
 //! with its creation, all others are streamed in chunks.
 
 use std::io::SeekFrom;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -59,7 +60,7 @@ pub(super) async fn upload(
     progress: Progress,
 ) -> Result<Url, Failure> {
     let key = source.key(&server.address());
-    let upload = Upload { server, source, progress };
+    let upload = Upload { server, source, progress, append_bytes_max: AtomicU64::new(u64::MAX) };
     let (url, offset) = match upload.recalled(state.recall(&key)).await? {
         Some(begun) => begun,
         None => upload.create_with_retry().await?,
@@ -78,6 +79,8 @@ struct Upload<'a> {
     server: &'a Server,
     source: &'a Source,
     progress: Progress,
+    /// The most that the server takes in one PATCH, as far as it has said so.
+    append_bytes_max: AtomicU64,
 }
 
 impl Upload<'_> {
@@ -117,6 +120,7 @@ impl Upload<'_> {
             response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
         let location = location.ok_or_else(|| self.server.strange("its answer has no Location"))?;
         let url = self.server.url(location)?;
+        self.heed_limit(&response);
         let offset = number(response.headers(), "upload-offset").unwrap_or(0);
         (self.progress)(offset);
         Ok((url, offset))
@@ -143,15 +147,18 @@ impl Upload<'_> {
         Ok(())
     }
 
-    /// One PATCH from `offset` to the end of the file. Returns the offset that was reached.
+    /// One PATCH from `offset` to the end of the file, or as far as the server takes at once.
+    /// Returns the offset that was reached.
     async fn append(&self, url: &Url, offset: u64) -> Result<u64, Failure> {
         let read = Arc::new(AtomicU64::new(offset));
-        let body = self.source.stream_from(offset, Arc::clone(&read), Arc::clone(&self.progress));
+        let bytes = (self.source.bytes - offset).min(self.append_bytes_max.load(Ordering::Relaxed));
+        let piece = offset..offset + bytes;
+        let body = self.source.stream(piece, Arc::clone(&read), Arc::clone(&self.progress));
         let request = self
             .tus(Method::PATCH, url.clone())
             .header("upload-offset", offset)
             .header(header::CONTENT_TYPE, PATCH_TYPE)
-            .header(header::CONTENT_LENGTH, self.source.bytes - offset)
+            .header(header::CONTENT_LENGTH, bytes)
             .body(Body::wrap_stream(body.await?));
         let response = tokio::select! {
             answer = request.send() => self.server.accept(answer).await?,
@@ -171,7 +178,21 @@ impl Upload<'_> {
         }
     }
 
+    /// Remembers how much the server takes in one append: `max-append-size` of `Upload-Limit`
+    /// (draft-ietf-httpbis-resumable-upload, section 4.5).
+    fn heed_limit(&self, response: &Response) {
+        let limits = response.headers().get("upload-limit").and_then(|limits| limits.to_str().ok());
+        let most = limits
+            .into_iter()
+            .flat_map(|limits| limits.split(','))
+            .find_map(|limit| limit.trim().strip_prefix("max-append-size=")?.parse::<u64>().ok());
+        if let Some(most) = most.filter(|most| *most > 0) {
+            self.append_bytes_max.store(most, Ordering::Relaxed);
+        }
+    }
+
     fn reported_offset(&self, response: &Response) -> Result<u64, Failure> {
+        self.heed_limit(response);
         number(response.headers(), "upload-offset")
             .ok_or_else(|| self.server.strange("its answer has no Upload-Offset"))
     }
@@ -212,17 +233,17 @@ impl Source {
         Ok(content.into())
     }
 
-    /// The file's bytes from `offset` on. `read` follows how far it was read.
-    async fn stream_from(
+    /// These bytes of the file. `read` follows how far it was read.
+    async fn stream(
         &self,
-        offset: u64,
+        piece: Range<u64>,
         read: Arc<AtomicU64>,
         progress: Progress,
     ) -> Result<impl Stream<Item = std::io::Result<Bytes>> + use<>, Failure> {
         let mut file = self.open_unchanged().await?;
-        let sought = file.seek(SeekFrom::Start(offset)).await;
+        let sought = file.seek(SeekFrom::Start(piece.start)).await;
         sought.map_err(|source| Failure::io("read", &self.path, source))?;
-        let rest = file.take(self.bytes - offset);
+        let rest = file.take(piece.end - piece.start);
         Ok(futures::stream::try_unfold(rest, move |mut rest| {
             let (read, progress) = (Arc::clone(&read), Arc::clone(&progress));
             async move {

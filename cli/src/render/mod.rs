@@ -60,6 +60,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let mut core = core_config(settings, &Keys::open(&args.data)?, args.demo)?;
     let (assets, values) = outport_edge_host::assets(embedded::PAGE);
     core.assets = assets;
+    core.request_bytes_max = args.target.platform().bounds.request_body_bytes;
     let source = Source {
         platform: args.target.platform(),
         deployment: Deployment { core, origin },

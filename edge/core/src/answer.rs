@@ -45,7 +45,7 @@ impl Visit {
         if problem.kind.status() == 401 {
             fields.push("www-authenticate", challenge(problem.kind));
         }
-        reply(problem.kind.status(), fields, Body::Bytes(problem.to_json()))
+        bytes(problem.kind.status(), fields, problem.to_json())
     }
 }
 
@@ -76,5 +76,11 @@ pub(crate) fn reply(status: u16, fields: Fields, body: Body) -> Reply {
 pub(crate) fn json(mut fields: Fields, document: &serde_json::Value) -> Reply {
     fields.push("content-type", "application/json");
     fields.push("cache-control", "no-store");
-    reply(200, fields, Body::Bytes(document.to_string().into_bytes()))
+    bytes(200, fields, document.to_string().into_bytes())
+}
+
+/// A reply whose length is said, so that it is said to HEAD as well (RFC 9110, section 8.6).
+fn bytes(status: u16, mut fields: Fields, content: Vec<u8>) -> Reply {
+    fields.push_number("content-length", content.len() as u64);
+    reply(status, fields, Body::Bytes(content))
 }

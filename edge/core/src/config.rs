@@ -39,6 +39,9 @@ pub struct Config {
     pub public_base_url: Option<String>,
     /// The largest upload, in bytes.
     pub upload_bytes_max: u64,
+    /// The largest body of a request that the platform lets pass, in bytes, where it has a bound.
+    #[serde(default)]
+    pub request_bytes_max: Option<u64>,
     /// The largest body that is stored in the cache, in bytes.
     pub stored_bytes_max: u64,
     /// How long an upstream may take to begin an answer, in milliseconds.

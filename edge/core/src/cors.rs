@@ -12,7 +12,8 @@ const REQUEST_FIELDS: &str = "authorization, content-disposition, content-digest
     x-request-id, x-requested-with";
 const RESPONSE_FIELDS: &str = "accept-ranges, cache-status, content-disposition, content-length, \
     content-range, etag, location, ratelimit, ratelimit-policy, retry-after, tus-extension, \
-    tus-max-size, tus-resumable, tus-version, upload-length, upload-metadata, upload-offset";
+    tus-max-size, tus-resumable, tus-version, upload-length, upload-limit, upload-metadata, \
+    upload-offset";
 const PREFLIGHT_LIFETIME_S: u64 = 86_400;
 
 /// The `Access-Control-Allow-Origin` for this request, where its origin may use the resource.

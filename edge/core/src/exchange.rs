@@ -17,7 +17,7 @@ use crate::cors;
 use crate::file::FileAsk;
 use crate::forward;
 use crate::guard::{Guarded, guard};
-use crate::head::FieldLines;
+use crate::head::{FieldLines, Fields};
 use crate::limit::Limit;
 use crate::route::{Access, Routes, Target};
 use crate::session;
@@ -215,6 +215,7 @@ impl Edge {
             }
         };
         authorize(access, identity.as_ref())?;
+        self.bound_body(&guarded)?;
         let take = self.limit(&guarded, &target, identity.as_ref(), request.peer, visit);
         self.answer(&guarded, target, identity, take, request, visit.clone(), moment)
     }
@@ -291,6 +292,29 @@ impl Edge {
             self.tokens.insert(&token, grant);
         }
         self.begin_as(&request, moment, Some(identity))
+    }
+
+    /// Refuses a body that the platform would not let pass.
+    fn bound_body(&self, request: &Guarded<'_>) -> Result<(), Problem> {
+        let announced = request.fields.get("content-length");
+        let announced = announced.and_then(|length| length.parse::<u64>().ok());
+        match (announced, self.config.request_bytes_max) {
+            (Some(announced), Some(most)) if announced > most => {
+                let detail = format!(
+                    "The body of one request may have {most} bytes here. Send the file in several, \
+                     as tus has it: an upload may be larger."
+                );
+                Err(Problem::new(ProblemType::TooLarge, detail).with("max", most))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// `Upload-Limit` (draft-ietf-httpbis-resumable-upload, section 4.5): what one append may have.
+    fn describe_append(&self, fields: &mut Fields) {
+        if let Some(most) = self.config.request_bytes_max {
+            fields.push("upload-limit", format!("max-append-size={most}"));
+        }
     }
 
     /// Which allowance is taken from, by whom.
@@ -438,6 +462,7 @@ impl Edge {
             fields.push("tus-version", tus::VERSION);
             fields.push("tus-extension", tus::EXTENSIONS);
             fields.push_number("tus-max-size", self.config.upload_bytes_max);
+            self.describe_append(&mut fields);
         }
         reply(204, fields, Body::Empty)
     }
@@ -478,10 +503,13 @@ impl Edge {
                 let mut fields = visit.fields(&self.limits);
                 let base = self.config.public_base_url.as_deref();
                 forward::from_origin(lines, base, &mut fields);
+                if lines.get("tus-resumable").is_some() {
+                    self.describe_append(&mut fields);
+                }
                 (*safe, fields)
             }
             Forwarded::Route { safe } => {
-                let mut fields = crate::head::Fields::new();
+                let mut fields = Fields::new();
                 forward::from_route(lines, &mut fields);
                 (*safe, fields)
             }

@@ -128,6 +128,11 @@ fn guard_fields(fields: &FieldIndex<'_>) -> Result<(), Problem> {
             return Err(malformed(format!("The field `{name}` may come once only.")));
         }
     }
+    if fields.get("content-length").is_some() && fields.get("transfer-encoding").is_some() {
+        // RFC 9112, section 6.3: two ways to tell where the body ends, and perhaps two requests.
+        let detail = "`Content-Length` and `Transfer-Encoding` may not both be there.";
+        return Err(malformed(detail));
+    }
     if count > FIELDS_MAX {
         let detail = format!("The header section may have {FIELDS_MAX} fields.");
         return Err(Problem::new(ProblemType::HeadTooLarge, detail));
@@ -225,6 +230,12 @@ mod tests {
             assert_eq!(kind(&head), Some(ProblemType::MalformedRequest), "{name}");
         }
         assert_eq!(kind("GET / HTTP/1.1\r\naccept: a\r\naccept: b\r\n"), None);
+    }
+
+    #[test]
+    fn bodies_that_end_in_two_places() {
+        let head = "POST / HTTP/1.1\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n";
+        assert_eq!(kind(head), Some(ProblemType::MalformedRequest));
     }
 
     #[test]

@@ -302,6 +302,7 @@ pub(crate) mod tests {
             public_base_url: None,
             upload_bytes_max: 1 << 40,
             stored_bytes_max: 1 << 20,
+            request_bytes_max: None,
             upstream_timeout_ms: 1_000,
         }
     }

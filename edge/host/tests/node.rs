@@ -110,6 +110,7 @@ fn core(origin: String) -> CoreConfig {
         public_base_url: None,
         upload_bytes_max: 1 << 40,
         stored_bytes_max: 1 << 16,
+        request_bytes_max: None,
         upstream_timeout_ms: 5_000,
     }
 }

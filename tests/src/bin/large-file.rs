@@ -33,6 +33,9 @@ struct Args {
     /// How often tus-js-client is broken off
     #[arg(long, default_value_t = 3)]
     interruptions: u32,
+    /// The most that tus-js-client sends in one request, where the edge has a bound
+    #[arg(long, value_parser = size)]
+    chunk: Option<u64>,
     /// The address of an edge that serves already
     #[arg(long, value_name = "URL", requires = "token")]
     edge: Option<String>,
@@ -54,7 +57,7 @@ fn main() -> ExitCode {
     let mut right = true;
     let uploads: [(&str, &dyn Fn() -> String); 2] = [
         ("outport put", &|| stage.put(&original)),
-        ("tus-js-client", &|| stage.put_by_tus_js(&original, args.interruptions)),
+        ("tus-js-client", &|| stage.put_by_tus_js(&original, &args)),
     ];
     for (client, upload) in uploads {
         let (url, up) = timed(upload);
@@ -117,7 +120,7 @@ impl Stage {
     }
 
     /// Uploads with tus-js-client. Returns the file's address.
-    fn put_by_tus_js(&self, file: &Path, interruptions: u32) -> String {
+    fn put_by_tus_js(&self, file: &Path, args: &Args) -> String {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tus-js");
         if !folder.join("node_modules").exists() {
             let mut install = Command::new("npm");
@@ -130,7 +133,8 @@ impl Stage {
             .arg(format!("{}/uploads", self.edge))
             .arg(&self.token)
             .arg(file)
-            .arg(interruptions.to_string());
+            .arg(args.interruptions.to_string())
+            .args(args.chunk.map(|bytes| bytes.to_string()));
         output(command).replace("/uploads/", "/files/")
     }
 

@@ -188,7 +188,7 @@ fn the_whole_reply_is_stable() {
          access-control-allow-origin: *\r\n\
          access-control-expose-headers: accept-ranges, cache-status, content-disposition, \
          content-length, content-range, etag, location, ratelimit, ratelimit-policy, retry-after, \
-         tus-extension, tus-max-size, tus-resumable, tus-version, upload-length, upload-metadata, \
+         tus-extension, tus-max-size, tus-resumable, tus-version, upload-length, upload-limit, upload-metadata, \
          upload-offset\r\n\
          ratelimit-policy: \"read\";q=1000;w=1\r\n\
          ratelimit: \"read\";r=998;t=1\r\n\
@@ -451,4 +451,19 @@ fn a_driver_that_confuses_its_outcomes_gets_no_file() {
     let step = world.edge.resume(exchange, vec![Outcome::Verified(true)], world.driver.moment());
     let Step::Reply(reply) = step else { panic!("it is over") };
     assert_eq!(reply.status, 500);
+}
+
+#[test]
+fn a_body_over_the_platform_s_bound_is_refused_with_the_bound() {
+    let mut world =
+        World::with(Abilities::default(), |config| config.request_bytes_max = Some(1_000));
+    let token = world.token("demo", "alice", "read write");
+    let fields =
+        |length: u64| format!("{token}tus-resumable: 1.0.0\r\ncontent-length: {length}\r\n");
+    let refused = world.send("POST /uploads", &fields(1_001));
+    assert_eq!((refused.status, refused.problem().as_str()), (413, "too-large"));
+    assert!(String::from_utf8_lossy(&refused.body).contains("1000 bytes"));
+    assert_eq!(world.send("POST /uploads", &fields(1_000)).status, 204);
+    let options = world.send("OPTIONS /uploads", "");
+    assert_eq!(options.field("upload-limit"), Some("max-append-size=1000"));
 }
