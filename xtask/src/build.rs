@@ -82,6 +82,11 @@ pub(crate) fn cargo_release(workspace: &Workspace, product: &Product, command: &
     if std::env::var_os("CI").is_some() { cargo.arg("--locked") } else { cargo }
 }
 
+/// Builds another program of the workspace.
+pub(crate) fn program(workspace: &Workspace, name: &str) -> Result<()> {
+    timed(name, || release_program(workspace, &Product::of(workspace), name))
+}
+
 fn release_program(workspace: &Workspace, product: &Product, name: &str) -> Result<()> {
     cargo_release(workspace, product, "build").args(["--bin", name]).done()
 }

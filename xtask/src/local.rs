@@ -6,18 +6,25 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::build::Product;
 use crate::drivers::{self, Flavour};
 use crate::platform::Platform;
-use crate::process::{Run, in_path, timed};
+use crate::process::{Run, timed};
 use crate::service::Service;
-use crate::tools;
 use crate::workspace::Workspace;
+use crate::{memory, tools};
 
 /// How long a runtime may take to answer for the first time.
 const START_MAX: Duration = Duration::from_secs(120);
+/// The limit that a limiter's contract is tested with, on a platform where it must be declared.
+const CONTRACT_LIMIT: &str = "
+[[ratelimits]]
+name = \"OUTPORT_LIMIT_TEST\"
+namespace_id = \"1999\"
+simple = { limit = 3, period = 10 }
+";
 /// How often it is asked.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -60,7 +67,7 @@ impl Local {
         render(workspace, platform, spot, &rendered)?;
         let port = if spot.edge_port == 0 { free_port()? } else { spot.edge_port };
         let rendered = spot.configured.then_some(rendered.as_path());
-        let at = At { workspace, flavour, folder: &folder, rendered, port };
+        let at = At { workspace, platform, flavour, folder: &folder, rendered, port };
         let run = match platform {
             Platform::Wasmtime => bail!("`outport serve` runs the edge on wasmtime"),
             Platform::Cloudflare => cloudflare(&at)?,
@@ -80,6 +87,7 @@ impl Local {
 
 struct At<'a> {
     workspace: &'a Workspace,
+    platform: Platform,
     flavour: Flavour,
     folder: &'a Path,
     /// What was rendered, if the platform is to have it.
@@ -131,25 +139,18 @@ pub(crate) fn free_port() -> Result<u16> {
 }
 
 fn cloudflare(at: &At<'_>) -> Result<Run> {
-    let state = at.folder.join("state");
-    let wrangler = |command: &[&str]| {
-        tools::wrangler(at.workspace).args(command).arg("--persist-to").arg(&state)
-    };
+    let (manifest, state) = (at.manifest("wrangler.toml", "main", CONTRACT_LIMIT)?, "state");
+    let state = at.folder.join(state);
     let inspector = free_port()?.to_string();
-    let mut run = wrangler(&["dev", "--local", "--inspector-port", &inspector]).args([
-        "--ip",
-        "127.0.0.1",
-        "--port",
-        &at.port.to_string(),
-    ]);
+    let mut run = tools::wrangler(at.workspace)
+        .args(["dev", "--local", "--inspector-port", &inspector])
+        .args(["--ip", "127.0.0.1", "--port", &at.port.to_string(), "--config"])
+        .arg(&manifest)
+        .arg("--persist-to")
+        .arg(&state);
     if let Some(rendered) = at.rendered {
-        wrangler(&["kv", "bulk", "put", "--local", "--binding", "OUTPORT_VALUES"])
-            .arg(rendered.join("values.json"))
-            .text()?;
+        tools::put_values(at.workspace, &manifest, &state, &rendered.join("values.json"))?;
         run = run.arg("--env-file").arg(rendered.join("vars.env"));
-    }
-    if at.flavour == Flavour::Conformance {
-        run = run.arg(drivers::folder(at.workspace, Platform::Cloudflare, at.flavour));
     }
     Ok(run)
 }
@@ -171,5 +172,48 @@ fn fastly(at: &At<'_>) -> Result<Run> {
 }
 
 fn spin(at: &At<'_>) -> Result<Run> {
-    Ok(Run::new(in_path("spin").context("todo")?).arg(format!("{}", at.port)))
+    let manifest = at.manifest("spin.toml", "source", "")?;
+    let mut run = Run::new(at.workspace.program("outport-spin-runner"))
+        .folder(&at.workspace.root)
+        .args(["--listen", &format!("127.0.0.1:{}", at.port), "--from"])
+        .arg(&manifest)
+        .arg("--data")
+        .arg(at.folder.join("state"))
+        .args(["--memory-max", &memory::LINEAR_BYTES_MAX.to_string()]);
+    match at.rendered {
+        Some(rendered) => {
+            run = run.arg("--key-values").arg(rendered.join("values.json"));
+            run = run
+                .arg("--variable")
+                .arg(format!("@{}", rendered.join("variables.json").display()));
+        }
+        // Without a variable that it requires, an application does not start. Let it be empty.
+        None => {
+            let required = fs::read_to_string(&manifest)?;
+            fs::write(&manifest, required.replace("required = true", "default = \"\""))?;
+        }
+    }
+    Ok(run)
+}
+
+impl At<'_> {
+    /// A platform's manifest of the root, put elsewhere: at the build that is asked for, and with
+    /// more where that has the suites of needs in it.
+    fn manifest(&self, name: &str, member: &str, more: &str) -> Result<PathBuf> {
+        let root = &self.workspace.root;
+        let text = fs::read_to_string(root.join(name))?;
+        let begin = format!("{member} = \"target/outport/{}/", self.platform);
+        let folder = drivers::folder(self.workspace, self.platform, self.flavour);
+        let moved = format!("{member} = \"{}/", folder.display());
+        if !text.contains(&begin) {
+            bail!("{name} has no line that begins with {begin}");
+        }
+        let mut text = text.replace(&begin, &moved);
+        if self.flavour == Flavour::Conformance {
+            text.push_str(more);
+        }
+        let path = self.folder.join(name);
+        fs::write(&path, text)?;
+        Ok(path)
+    }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use crate::build::{Product, cargo_release};
+use crate::build::{self, Product};
 use crate::check::{self, Outcome, counted, test_run};
 use crate::counts::Counts;
 use crate::drivers::{self, Flavour};
@@ -37,10 +37,8 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
             drivers::build(workspace, platform, flavour)?;
         }
     }
-    for program in ["compare", "scripted-upstream"] {
-        cargo_release(workspace, &Product::of(workspace), "build")
-            .args(["--bin", program])
-            .done()?;
+    for program in ["compare", "scripted-upstream", "outport-spin-runner"] {
+        build::program(workspace, program)?;
     }
     Ok(())
 }

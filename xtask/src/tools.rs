@@ -4,7 +4,7 @@
 //! the machine.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
@@ -62,6 +62,21 @@ pub(crate) fn wrangler(workspace: &Workspace) -> Run {
         .folder(&workspace.root)
         .env("WRANGLER_SEND_METRICS", "false")
         .env("CI", "true")
+}
+
+/// Puts what was rendered for Workers KV into a local one.
+pub(crate) fn put_values(
+    workspace: &Workspace,
+    manifest: &Path,
+    state: &Path,
+    values: &Path,
+) -> Result<()> {
+    Run::new("node")
+        .arg(workspace.root.join("tools/put-values.mjs"))
+        .args([manifest, state, values])
+        .env("WRANGLER_SEND_METRICS", "false")
+        .text()
+        .map(drop)
 }
 
 /// A call of Fastly's command line.

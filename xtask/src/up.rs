@@ -99,7 +99,11 @@ pub(crate) fn run(workspace: &Workspace, asked: &Asked) -> Result<()> {
 pub(crate) fn make_ready(workspace: &Workspace, platform: Platform) -> Result<()> {
     setup::run(workspace, &[setup::Part::Platform(platform)])?;
     drivers::build(workspace, platform, Flavour::Product)?;
-    build::product(workspace).map(drop)
+    build::product(workspace)?;
+    if platform == Platform::Spin {
+        build::program(workspace, "outport-spin-runner")?;
+    }
+    Ok(())
 }
 
 /// The arguments with which `outport serve` does the same on wasmtime.
