@@ -7,8 +7,10 @@
 //! most `SLOTS × (1 + BODY_BYTES_MAX / CHUNK_BYTES)` values of this cache, 266,240, and 64 GiB.
 //!
 //! All instances that share the store share the cache. What it promises depends on the store's
-//! compare-and-swap. With it (Spin's own SQLite store), of all who look up a vacant key one leads.
-//! Without it two may lead at once, which costs a request upstream and nothing else.
+//! compare-and-swap. With it (Spin's own SQLite store), of all who look up a vacant key one leads,
+//! and who began before a key was forgotten never brings it back. Without it (Spin's Redis store
+//! can only seem to) two may lead at once, which costs a request upstream, and what is stored in the
+//! moment in which it is forgotten may stay until it is stale.
 //!
 //! Limits of this cache, beyond the contract's:
 //! - Waiting for a leader is polling ([`POLL_NS`]), and ends after [`WAIT_NS_MAX`]; then who waits

@@ -5,18 +5,19 @@
 //! after the other has taken. With n takers at work that happens to a taker with a probability of
 //! about n / 65,536.
 //!
-//! Counting is exact, for all instances that share the store, where it can compare and swap
-//! (Spin's own SQLite store can); where not, takers at the same moment may get the same unit.
-//! Clocks of machines that share a store must agree.
+//! Counting is exact, for all instances that share the store, where it can compare and swap, as
+//! Spin's own SQLite store can. Its Redis store can only seem to: takers at the same moment may get
+//! the same unit there. Clocks of machines that share a store must agree.
 
 use outport_edge_core::limit;
 use outport_edge_core::step::{Allowance, Left, Taken};
+use spin_sdk::wasip3::random::random::get_random_u64;
 
 use crate::cache::hash;
 use crate::node::unix_us;
 use crate::store::{Change, Store, Unchanged};
 
-/// How many takers are kept apart at most. A value has 24 bytes.
+/// How many takers are kept apart at most. A value has 32 bytes.
 const SLOTS: u128 = 1 << 16;
 
 /// Takes one unit. A store that fails limits nobody, and the log says so.
@@ -28,8 +29,10 @@ pub(crate) fn take(store: &Store, taker: &str, allowance: Allowance) -> Taken {
         if !taken.allowed {
             return Change::Leave(taken);
         }
-        let value = [&taker.to_be_bytes()[..], &kept_us.to_be_bytes()].concat();
-        Change::Put(value, taken)
+        let (taker, kept_us) = (taker.to_be_bytes(), kept_us.to_be_bytes());
+        // Which of two that took in the same microsecond was it?
+        let number = get_random_u64().to_be_bytes();
+        Change::Put([&taker[..], &kept_us, &number].concat(), taken)
     });
     taken.unwrap_or_else(|unchanged| match unchanged {
         // So many take at once that this one could not: none of them got a unit twice.
@@ -44,7 +47,7 @@ pub(crate) fn take(store: &Store, taker: &str, allowance: Allowance) -> Taken {
 
 /// The arrival that a slot keeps for this taker.
 fn arrival_of(taker: u128, value: &[u8]) -> Option<u64> {
-    let (kept_for, arrival_us) = value.split_first_chunk()?;
-    let arrival_us = arrival_us.try_into().ok()?;
-    (u128::from_be_bytes(*kept_for) == taker).then_some(u64::from_be_bytes(arrival_us))
+    let (kept_for, rest) = value.split_first_chunk()?;
+    let arrival_us = u64::from_be_bytes(*rest.first_chunk()?);
+    (u128::from_be_bytes(*kept_for) == taker).then_some(arrival_us)
 }

@@ -63,7 +63,8 @@ impl Store {
         written.inspect_err(|error| crate::log(&format!("{key} can't be written: {error}"))).is_ok()
     }
 
-    /// Changes a value as `change` says, which is asked anew where another was faster.
+    /// Changes a value as `change` says, which is asked anew where another was faster. What it
+    /// says must be another value each time, so that it can be recognized.
     ///
     /// Where the store can't compare and swap, or an instance has used up the handles for it that
     /// Spin allows (256, of which old versions give none back), the value is read and written,
@@ -74,17 +75,24 @@ impl Store {
         mut change: impl FnMut(Option<Vec<u8>>) -> Change<T>,
     ) -> Result<T, Unchanged> {
         let key = self.key(key);
+        let mut tried = None;
         for _ in 0..SWAPS_MAX {
             let Ok(cas) = Cas::new(&self.bucket, &key) else { return self.overwrite(&key, change) };
             // Spin's own store compares with what was read here, not with what was there before.
             let Ok(current) = cas.current() else { return self.overwrite(&key, change) };
+            // Spin's Redis store says of some swaps that they failed, and has made them.
+            if let Some((value, done)) = tried.take()
+                && current.as_ref() == Some(&value)
+            {
+                return Ok(done);
+            }
             let (value, done) = match change(current) {
                 Change::Leave(done) => return Ok(done),
                 Change::Put(value, done) => (value, done),
             };
             match swap(cas, &value) {
                 Ok(()) => return Ok(done),
-                Err(CasError::CasFailed(_)) => {}
+                Err(CasError::CasFailed(_)) => tried = Some((value, done)),
                 Err(CasError::StoreError(_)) => return self.overwrite(&key, change),
             }
         }
