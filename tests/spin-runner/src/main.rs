@@ -108,5 +108,6 @@ async fn main() -> Result<()> {
     server::serve(arguments.listen, instances).await?;
     let peak_bytes = peak.load(std::sync::atomic::Ordering::Relaxed);
     eprintln!("peak linear memory of an instance: {peak_bytes} bytes");
-    Ok(())
+    // Instances that wait for work end here, and need not be told of.
+    std::process::exit(0)
 }
