@@ -33,9 +33,23 @@ pub enum What {
 }
 
 /// The list. An entry that explains nothing any more fails the comparison.
-pub const DIFFERENCES: &[Difference] = &[Difference {
-    platforms: &[Platform::Cloudflare, Platform::Fastly],
-    scenario: None,
-    what: What::Removed("ratelimit"),
-    why: "the platform's limiter says yes or no, and not what is left",
-}];
+pub const DIFFERENCES: &[Difference] = &[
+    Difference {
+        platforms: &[Platform::Cloudflare, Platform::Fastly],
+        scenario: None,
+        what: What::Removed("ratelimit"),
+        why: "the platform's limiter says yes or no, and not what is left",
+    },
+    Difference {
+        platforms: &[Platform::Fastly],
+        scenario: None,
+        what: What::Removed("connection"),
+        why: "the platform's HTTP server ends connections without announcing it",
+    },
+    Difference {
+        platforms: &[Platform::Fastly],
+        scenario: Some("malformed::request_lines_that_are_none"),
+        what: What::Anything,
+        why: "the platform's HTTP server refuses a target that is no path by itself",
+    },
+];

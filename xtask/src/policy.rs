@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result};
 
 use crate::platform::Platform;
 
-/// A driver that is longer than this can't be read in a sitting.
-const LINES_MAX: usize = 500;
+/// A driver with more lines of code than this can't be read in a sitting.
+const LINES_MAX: usize = 600;
 
 /// The files of a driver that are not deployed.
 const UNDEPLOYED: &[&str] = &["conformance.rs", "conformance"];
@@ -42,9 +42,9 @@ pub(crate) fn violations(root: &Path) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for platform in Platform::DRIVEN {
         let files = sources(root, platform)?;
-        let lines: usize = files.iter().map(|(_, text)| text.lines().count()).sum();
+        let lines = code_lines(&files);
         if lines > LINES_MAX {
-            found.push(format!("{platform}'s driver has {lines} lines, over {LINES_MAX}"));
+            found.push(format!("{platform}'s driver has {lines} lines of code, over {LINES_MAX}"));
         }
         for (path, text) in files {
             let name = path.strip_prefix(root).unwrap_or(&path).display().to_string();
@@ -59,13 +59,16 @@ pub(crate) fn violations(root: &Path) -> Result<Vec<String>> {
 
 /// How long each driver is.
 pub(crate) fn lines(root: &Path) -> Result<String> {
-    let mut text = String::from("lines of code, tests and comments left out:");
+    let mut text = String::from("lines of code in each driver, without comments and tests:");
     for platform in Platform::DRIVEN {
-        let files = sources(root, platform)?;
-        let code = files.iter().flat_map(|(_, text)| text.lines()).filter(|line| is_code(line));
-        let _ = write!(text, " {platform} {}", code.count()); // Writing to a String never fails.
+        let lines = code_lines(&sources(root, platform)?);
+        let _ = write!(text, " {platform} {lines}"); // Writing to a String never fails.
     }
     Ok(text)
+}
+
+fn code_lines(files: &[(PathBuf, String)]) -> usize {
+    files.iter().flat_map(|(_, text)| text.lines()).filter(|line| is_code(line)).count()
 }
 
 fn is_code(line: &str) -> bool {

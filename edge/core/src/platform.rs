@@ -190,14 +190,15 @@ pub const FASTLY: Platform = Platform {
         shared: Reach::DataCentre,
         collapses: Reach::DataCentre,
         forgets: Reach::Everywhere,
-        inexact: "",
+        inexact: "an exchange in another data centre that began before may bring a forgotten entry \
+                  back, until its record is stale",
     },
     values: Values { on: "KV store", consistency: "mostly at once, up to 300 ms for new values" },
     limits: Limits {
         on: "edge rate limiting",
         counts: Reach::DataCentre,
         tells_what_is_left: false,
-        accuracy: "may count 10 % too few; windows of 1, 10 and 60 s, penalties of a minute",
+        accuracy: "may count 10 % too few; windows of 1, 10 and 60 s, penalties of two minutes",
     },
     signatures: "inside WebAssembly",
     bodies: "the platform's own bodies, handed on",
@@ -207,9 +208,14 @@ pub const FASTLY: Platform = Platform {
         value_bytes: Some(25 * MIB),
         config_piece_bytes: Some(8_000),
         secret_piece_bytes: Some(64_000),
-        limit_periods_s: &[1, 10, 60],
+        limit_periods_s: &[],
     },
-    untested: &["limits: the local runtime's limiter never limits"],
+    untested: &[
+        "limits: the local runtime's limiter never limits",
+        "requests that are broken off while they are sent: the local runtime reads a body of known \
+         length whole before the edge sees the request",
+        "the reach of cache and purge over several data centres: locally there is one",
+    ],
 };
 
 /// Spin.
@@ -223,17 +229,18 @@ pub const SPIN: Platform = Platform {
         shared: Reach::Store,
         collapses: Reach::Store,
         forgets: Reach::Store,
-        inexact: "",
+        inexact: "with a store that can't compare and swap (Redis), two may lead at once",
     },
     values: Values { on: "key-value store", consistency: "the store's" },
     limits: Limits {
         on: "key-value store, GCRA",
         counts: Reach::Store,
         tells_what_is_left: true,
-        accuracy: "",
+        accuracy: "exact with a store that can compare and swap (SQLite); 65,536 takers are kept apart",
     },
     signatures: "inside WebAssembly",
-    bodies: "",
+    bodies: "handed on by the host; what comes from the cache or goes into it passes through \
+             WebAssembly in pieces of 64 KiB",
     metrics: "log, one line a request",
     bounds: Bounds {
         request_body_bytes: None,
