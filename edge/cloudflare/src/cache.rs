@@ -28,8 +28,8 @@ const BEGAN: &str = "outport-began";
 /// Between two looks at whether another exchange still leads, in milliseconds.
 const PAUSE_MS: u64 = 10;
 const PAUSE_MAX_MS: u64 = 50;
-/// How often a lookup begins anew before it goes on alone.
-const LOOKS_MAX: usize = 8;
+/// How long a lookup waits before it goes on alone, in milliseconds.
+const WAIT_MAX_MS: u64 = 35_000;
 
 /// Where the entries of a deployment are: a URL that ends with a slash.
 #[derive(Clone, Default)]
@@ -116,7 +116,8 @@ impl Cache {
     /// Looks a key up; waits while another exchange of this isolate fetches it.
     pub(crate) async fn look(&self, key: String) -> Holding {
         let mut collapsed = false;
-        for _ in 0..LOOKS_MAX {
+        let until_ms = js::now_ms() + WAIT_MAX_MS;
+        loop {
             let began = flights::tick();
             let entry = self.read(&key).await.unwrap_or_else(|error| {
                 console_warn!("the cache can't be read: {error:?}");
@@ -130,17 +131,15 @@ impl Cache {
             let leading = match flights::join(&key, began) {
                 Role::Lead(leading) => Some(leading),
                 Role::Alone => None,
-                Role::Again => continue,
-                Role::Wait => {
+                Role::Again | Role::Wait if js::now_ms() < until_ms => {
+                    wait(&key, until_ms).await;
                     collapsed = true;
-                    wait(&key).await;
                     continue;
                 }
+                Role::Again | Role::Wait => None,
             };
             return Holding { key, began, entry: None, leading, collapsed };
         }
-        let began = flights::tick();
-        Holding { key, began, entry: None, leading: None, collapsed }
     }
 
     async fn read(&self, key: &str) -> Result<Option<Entry>, JsValue> {
@@ -223,10 +222,10 @@ pub(crate) async fn open_range(url: &str, range: ByteRange) -> Option<JsValue> {
     if found.status() == 206 { js::body(&found) } else { None }
 }
 
-/// Waits while somebody leads: no longer than they may.
-async fn wait(key: &str) {
+/// Waits while somebody leads.
+async fn wait(key: &str, until_ms: u64) {
     let mut pause_ms = PAUSE_MS;
-    while flights::is_led(key) {
+    while flights::is_led(key) && js::now_ms() < until_ms {
         Delay::from(Duration::from_millis(pause_ms)).await;
         pause_ms = (pause_ms + PAUSE_MS).min(PAUSE_MAX_MS);
     }

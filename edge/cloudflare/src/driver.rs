@@ -50,7 +50,13 @@ pub(crate) async fn serve(
             context.wait_until(read);
         }
     }
-    let answered = exchange.respond(reply, &cache).await?;
+    let answered = match exchange.respond(reply, &cache).await {
+        Ok(answered) => answered,
+        Err(fault) => {
+            console_error!("a reply can't be carried out: {fault:?}");
+            Exchange::default().respond(broken(), &cache).await?
+        }
+    };
     context.wait_until(answered.after);
     Ok(answered.response)
 }

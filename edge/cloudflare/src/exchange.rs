@@ -145,7 +145,8 @@ impl Exchange {
         }
     }
 
-    /// Carries a reply out.
+    /// Carries a reply out. Fails where the body is gone that it was decided with: less than all
+    /// of it is never sent as whole.
     pub(crate) async fn respond(
         mut self,
         mut reply: Reply,
@@ -158,19 +159,20 @@ impl Exchange {
         let body = match std::mem::replace(&mut reply.body, Body::Empty) {
             Body::Empty => None,
             Body::Bytes(bytes) => Some(Uint8Array::from(&bytes[..]).into()),
-            Body::Value => self.value.take().map(JsValue::from),
+            Body::Value => Some(self.value.take().ok_or("the value is gone")?.into()),
             Body::Upstream => self.answer.take().as_ref().and_then(js::body),
-            Body::Stored(range) => match reply.store.as_ref().map(|store| store.body) {
-                Some(StoreBody::Upstream(length)) => {
-                    let (body, rest) = self.share(range, length, cache).await;
-                    arriving = rest;
-                    body
-                }
-                _ => match &mut self.looked {
-                    Some(holding) => holding.open(range).await,
-                    None => None,
-                },
-            },
+            Body::Stored(range) => {
+                let body = match (reply.store.as_ref().map(|store| store.body), &mut self.looked) {
+                    (Some(StoreBody::Upstream(length)), _) => {
+                        let (body, rest) = self.share(range, length, cache).await;
+                        arriving = rest;
+                        body
+                    }
+                    (_, Some(holding)) => holding.open(range).await,
+                    _ => None,
+                };
+                Some(body.ok_or("the stored body is gone")?)
+            }
         };
         let fields = head::fields_from_core(FieldLines::new(&reply.fields))?;
         let response = js::response(reply.status, &fields, body.as_ref())?;

@@ -44,10 +44,12 @@ pub(crate) fn setup(env: &Env) -> Option<Rc<Setup>> {
 
 fn read(env: &Env) -> Result<Setup, String> {
     let text = |name: &str| env.var(name).ok().map(|text| text.to_string());
-    let config = gather(CONFIG, text)
-        .ok_or_else(|| format!("set the variable {CONFIG} (`wrangler deploy --var`)"))?;
-    let secrets = gather(SECRETS, text)
-        .ok_or_else(|| format!("set the secret {SECRETS} (`wrangler secret bulk`)"))?;
+    let text = |name| {
+        gather(name, text).ok_or_else(|| {
+            format!("set the secret {name} (`wrangler secret bulk`; `outport render` writes it)")
+        })
+    };
+    let (config, secrets) = (text(CONFIG)?, text(SECRETS)?);
     let deployment = Deployment::from_parts(&config, &secrets)
         .map_err(|error| format!("{error} (in {CONFIG} and {SECRETS})"))?;
     if !deployment.core.assets.is_empty() && js::binding(env, VALUES).is_none() {
