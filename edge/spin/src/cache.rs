@@ -41,6 +41,8 @@ pub(crate) const CHUNK_BYTES: usize = 256 << 10;
 pub(crate) const BODY_BYTES_MAX: u64 = 16 << 20;
 /// How long somebody leads without giving a sign, in milliseconds.
 const LEASE_MS: u64 = 10_000;
+/// After how long it must give one, in nanoseconds.
+pub(crate) const RENEW_NS: u64 = 4_000_000_000;
 /// How often who waits looks again, in nanoseconds.
 const POLL_NS: u64 = 25_000_000;
 /// How long somebody waits for leaders, in nanoseconds.
@@ -239,7 +241,7 @@ impl Holding {
     }
 
     /// Leads for longer.
-    fn renew(&mut self) -> bool {
+    pub(crate) fn renew(&mut self) -> bool {
         let (key, Some(number)) = (self.key, self.lease) else { return false };
         let until_ms = now_ms() + LEASE_MS;
         self.change(|slot, _| slot.lease = Some(Lease { key, number, until_ms }))
@@ -271,8 +273,8 @@ impl Holding {
     }
 
     /// Stores a chunk of the body, which begins with its number. False where it was not stored.
-    pub(crate) async fn put_chunk(&mut self, place: u64, chunk: &[u8]) -> bool {
-        self.store.set(&self.chunk_key(place), chunk).await && self.renew()
+    pub(crate) async fn put_chunk(&self, place: u64, chunk: &[u8]) -> bool {
+        self.store.set(&self.chunk_key(place), chunk).await
     }
 
     fn chunk_key(&self, place: u64) -> String {

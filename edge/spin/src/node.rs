@@ -83,12 +83,15 @@ impl Node {
 }
 
 async fn variable(name: &str) -> Result<String, String> {
-    variables::get(name).await.map_err(|error| {
-        format!(
-            "the variable {name} is missing ({error}): name it in spin.toml below [variables] and \
-             [component.edge.variables], and set it with `spin up --variable`"
-        )
-    })
+    let why = match variables::get(name).await {
+        Ok(value) if !value.is_empty() => return Ok(value),
+        Ok(_) => "it is empty".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    Err(format!(
+        "the variable {name} is missing ({why}): name it in spin.toml below [variables] and \
+         [component.edge.variables], and set it with `spin up --variable`"
+    ))
 }
 
 fn moment() -> Moment {

@@ -1,11 +1,12 @@
 //! Bodies of the cache: read from it in chunks, and stored in chunks while they pass.
 
 use outport_edge_core::step::{ByteRange, Store};
+use spin_sdk::wasip3::clocks::monotonic_clock;
 use spin_sdk::wasip3::random::random::get_random_u64;
 use spin_sdk::wasip3::spawn;
 
 use crate::body::{Cut, Incoming, Nobody, Sink};
-use crate::cache::{BODY_BYTES_MAX, CHUNK_BYTES, Holding, Stored};
+use crate::cache::{BODY_BYTES_MAX, CHUNK_BYTES, Holding, RENEW_NS, Stored};
 
 /// The part of a body that is wanted: the first byte, and the one after the last.
 #[derive(Clone, Copy)]
@@ -76,6 +77,8 @@ pub(crate) struct Arriving {
     chunk: Vec<u8>,
     /// How many chunks are stored; nothing where the body is not to be stored, or no longer.
     chunks: Option<u64>,
+    /// When the lead was last taken for longer, on the monotonic clock.
+    renewed_ns: u64,
 }
 
 impl Arriving {
@@ -89,7 +92,8 @@ impl Arriving {
         let body = Stored { number: get_random_u64(), length };
         let chunks = (length <= BODY_BYTES_MAX && holding.begin()).then_some(0);
         let part = Part::new(range, length);
-        Self { holding, upstream, store, body, part, chunk: Vec::new(), chunks }
+        let (chunk, renewed_ns) = (Vec::new(), monotonic_clock::now());
+        Self { holding, upstream, store, body, part, chunk, chunks, renewed_ns }
     }
 
     /// Stores the body, of which the client wants nothing, while the answer goes out.
@@ -136,9 +140,14 @@ impl Arriving {
         Ok(())
     }
 
-    /// Adds to the chunks.
+    /// Adds to the chunks, for as long as this exchange leads.
     async fn keep(&mut self, mut piece: &[u8]) {
         const NUMBER_BYTES: usize = size_of::<u64>();
+        let now_ns = monotonic_clock::now();
+        if self.chunks.is_some() && now_ns - self.renewed_ns > RENEW_NS {
+            self.renewed_ns = now_ns;
+            self.chunks = self.chunks.filter(|_| self.holding.renew());
+        }
         while let Some(place) = self.chunks.filter(|_| !piece.is_empty()) {
             if self.chunk.is_empty() {
                 self.chunk.reserve_exact(NUMBER_BYTES + CHUNK_BYTES);
