@@ -3,8 +3,8 @@
 //! A key hashes to one of [`SLOTS`] slots, and a slot holds one response: storing another there is
 //! the eviction. A slot's value is small (the head, and who leads); a body is in values of
 //! [`CHUNK_BYTES`], each of which begins with the body's number, so that who reads while the slot
-//! is overwritten sees another number and the client sees a cut, never wrong bytes. There are at
-//! most `SLOTS × (1 + BODY_BYTES_MAX / CHUNK_BYTES)` values of this cache, 266,240, and 64 GiB.
+//! is overwritten sees another number and the client sees a cut, never wrong bytes. At most, this
+//! cache has `SLOTS × (1 + BODY_BYTES_MAX / CHUNK_BYTES)` values, 266,240, and 64 GiB.
 //!
 //! All instances that share the store share the cache. What it promises depends on the store's
 //! compare-and-swap. With it (Spin's own SQLite store), of all who look up a vacant key one leads,
