@@ -47,7 +47,7 @@ pub const DIFFERENCES: &[Difference] = &[
         why: "the platform's HTTP server ends connections without announcing it",
     },
     Difference {
-        platforms: &[Platform::Fastly],
+        platforms: &[Platform::Fastly, Platform::Spin],
         scenario: Some("malformed::request_lines_that_are_none"),
         what: What::Anything,
         why: "the platform's HTTP server refuses a target that is no path by itself",

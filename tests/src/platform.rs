@@ -40,9 +40,14 @@ pub const LEFT_OUT: &[LeftOut] = &[
         why: "the platform's limiter says yes or no, and not what is left",
     },
     LeftOut {
-        platforms: &[Platform::Fastly],
+        platforms: &[Platform::Fastly, Platform::Spin],
         scenario: "malformed::no_host",
-        why: "the local runtime closes the connection without an answer",
+        why: "the platform's HTTP server closes the connection without an answer",
+    },
+    LeftOut {
+        platforms: &[Platform::Spin],
+        scenario: "malformed::two_hosts",
+        why: "the platform's HTTP server takes the first of the two, and the edge sees no other",
     },
     LeftOut {
         platforms: &[Platform::Fastly],

@@ -166,7 +166,9 @@ fn fastly(at: &At<'_>) -> Result<Run> {
     };
     Ok(Run::new(tools::program(at.workspace, "viceroy"))
         .folder(&at.workspace.root)
-        .args(["--addr", &format!("127.0.0.1:{}", at.port), "--config"])
+        // Its word on each request's heap among it.
+        .env("RUST_LOG", "info")
+        .args(["-v", "--addr", &format!("127.0.0.1:{}", at.port), "--config"])
         .arg(manifest)
         .arg(drivers::module(at.workspace, Platform::Fastly, at.flavour)))
 }

@@ -60,7 +60,15 @@ pub(crate) fn deployable(workspace: &Workspace, platform: Platform) -> Result<Ou
             let out = workspace.products().join("wrangler-dry-run");
             tools::wrangler(workspace).args(["deploy", "--dry-run", "--outdir"]).arg(out).done()?;
         }
-        Platform::Fastly => {}
+        Platform::Fastly => {
+            // The tool works in the folder of its manifest.
+            let folder = Scratch::new(workspace, "package", platform)?.0;
+            fs::copy(workspace.root.join("fastly.toml"), folder.join("fastly.toml"))?;
+            let module = drivers::module(workspace, platform, Flavour::Product);
+            let fastly = |args: &[&str]| tools::fastly(workspace).folder(&folder).args(args);
+            fastly(&["compute", "pack", "--wasm-binary"]).arg(module).done()?;
+            fastly(&["compute", "validate", "--package", "pkg/outport.tar.gz"]).done()?;
+        }
     }
     Ok(Outcome::Counted(Counts::PASSED))
 }
@@ -121,7 +129,7 @@ pub(crate) fn scenarios(workspace: &Workspace, platform: Platform) -> Result<Out
     let data = Scratch::new(workspace, "scenarios", platform)?;
     let asked =
         Asked { platform, edge_port: 0, origin_port: 0, data: data.0.clone(), config: None };
-    let deployment = Deployment::start(workspace, &asked)?;
+    let deployment = Deployment::start(workspace, &asked, Flavour::Product)?;
     let test = test_run(workspace, ["--test=scenarios".to_owned()])
         .env("OUTPORT_PLATFORM", platform.name())
         .env("OUTPORT_EDGE", &deployment.edge.url)
@@ -178,10 +186,10 @@ fn fresh_transcript(workspace: &Workspace, platform: Platform) -> Result<PathBuf
 }
 
 /// A data folder of one check, which stays for a look at it until the check is run again.
-struct Scratch(PathBuf);
+pub(crate) struct Scratch(pub(crate) PathBuf);
 
 impl Scratch {
-    fn new(workspace: &Workspace, what: &str, platform: Platform) -> Result<Self> {
+    pub(crate) fn new(workspace: &Workspace, what: &str, platform: Platform) -> Result<Self> {
         let folder = workspace.products().join("check").join(format!("{what}-{platform}"));
         remove(&folder)?;
         fs::create_dir_all(&folder)?;

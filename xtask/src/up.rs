@@ -47,7 +47,7 @@ pub(crate) struct Deployment {
 
 impl Deployment {
     /// Starts both. What they need is built.
-    pub(crate) fn start(workspace: &Workspace, asked: &Asked) -> Result<Self> {
+    pub(crate) fn start(workspace: &Workspace, asked: &Asked, flavour: Flavour) -> Result<Self> {
         fs::create_dir_all(&asked.data)?;
         let data = fs::canonicalize(&asked.data)?;
         let config = asked.config.as_deref().map(fs::canonicalize).transpose()?;
@@ -69,7 +69,7 @@ impl Deployment {
             config: config.as_deref(),
             configured: true,
         };
-        let edge = Local::start(workspace, asked.platform, Flavour::Product, &spot)?;
+        let edge = Local::start(workspace, asked.platform, flavour, &spot)?;
         let ready = json!({
             "edge": edge.url,
             "origin": member("origin"),
@@ -88,7 +88,7 @@ impl Deployment {
 /// Builds and serves until told to end.
 pub(crate) fn run(workspace: &Workspace, asked: &Asked) -> Result<()> {
     make_ready(workspace, asked.platform)?;
-    let mut deployment = Deployment::start(workspace, asked)?;
+    let mut deployment = Deployment::start(workspace, asked, Flavour::Product)?;
     let Deployment { edge, origin, ready } = &mut deployment;
     say(&format!("\n  Outport is ready on {}. Its log: {}\n", asked.platform, edge.log.display()));
     writeln!(io::stdout().lock(), "{READY}{ready}")?;
