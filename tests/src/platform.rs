@@ -54,6 +54,86 @@ pub const LEFT_OUT: &[LeftOut] = &[
         scenario: "uploads::a_length_over_the_limit",
         why: "the local runtime waits for all of a body before the edge sees the request",
     },
+    LeftOut {
+        platforms: &[Platform::Cloudflare],
+        scenario: "delivery::by_http_2",
+        why: "the local runtime speaks HTTP/1.1 alone",
+    },
+    LeftOut {
+        platforms: &[Platform::Cloudflare],
+        scenario: "malformed::two_lengths",
+        why: "the platform's HTTP server refuses it by itself, with a 500 that is no problem document",
+    },
+    LeftOut {
+        platforms: &[Platform::Cloudflare],
+        scenario: "malformed::lengths_that_are_no_numbers",
+        why: "the platform's HTTP server refuses it by itself, with a 500 that is no problem document",
+    },
+    LeftOut {
+        platforms: &[Platform::Cloudflare],
+        scenario: "malformed::two_hosts",
+        why: "the platform's HTTP server refuses it by itself, with a 500 that is no problem document",
+    },
+    LeftOut {
+        platforms: &[Platform::Cloudflare],
+        scenario: "malformed::connect",
+        why: "the platform's HTTP server refuses it by itself, with a 500 that is no problem document",
+    },
+    LeftOut {
+        platforms: &[Platform::Cloudflare],
+        scenario: "malformed::chunks_that_are_none",
+        why: "the platform's HTTP server refuses it by itself, with a 500 that is no problem document",
+    },
+    LeftOut {
+        platforms: &[Platform::Cloudflare],
+        scenario: "malformed::a_length_and_chunks",
+        why: "the platform's HTTP server goes by the chunks and keeps the connection",
+    },
+    LeftOut {
+        platforms: &[Platform::Cloudflare],
+        scenario: "malformed::a_smuggled_request_is_not_answered",
+        why: "the platform's HTTP server goes by the chunks and keeps the connection, so that what follows is a request of its own",
+    },
+    LeftOut {
+        platforms: &[Platform::Cloudflare],
+        scenario: "malformed::duplicate_fields",
+        why: "the platform makes one field of the two before the edge sees them",
+    },
+    LeftOut {
+        platforms: &[Platform::Cloudflare],
+        scenario: "malformed::two_tokens",
+        why: "the platform makes one field of the two before the edge sees them",
+    },
+    LeftOut {
+        platforms: &[Platform::Cloudflare],
+        scenario: "malformed::fields_with_control_characters",
+        why: "the platform's HTTP server takes it, and the edge sees nothing amiss",
+    },
+    LeftOut {
+        platforms: &[Platform::Cloudflare],
+        scenario: "malformed::names_of_fields_that_are_none",
+        why: "the platform's HTTP server takes it, and the edge sees nothing amiss",
+    },
+    LeftOut {
+        platforms: &[Platform::Cloudflare],
+        scenario: "malformed::dot_segments_in_the_path",
+        why: "the platform resolves the path, as browsers do, before the edge sees it",
+    },
+    LeftOut {
+        platforms: &[Platform::Cloudflare],
+        scenario: "malformed::encoded_dot_segments_in_the_path",
+        why: "the platform resolves the path, as browsers do, before the edge sees it",
+    },
+    LeftOut {
+        platforms: &[Platform::Cloudflare],
+        scenario: "malformed::a_backslash_in_the_path",
+        why: "the platform resolves the path, as browsers do, before the edge sees it",
+    },
+    LeftOut {
+        platforms: &[Platform::Cloudflare],
+        scenario: "page::the_page_again",
+        why: "the local runtime's proxy sends HTML in chunks, without its length",
+    },
 ];
 
 impl Platform {

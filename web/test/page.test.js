@@ -23,6 +23,13 @@ import {
 const MB = 1_000_000;
 const SLOW_BYTES_PER_S = 8 * MB;
 
+/** For tests that break a request off and look for what of it arrived. */
+const wholeBodies = {
+  skip:
+    process.env.OUTPORT_PLATFORM === 'fastly' &&
+    'the local runtime waits for all of a body before the edge sees the request',
+};
+
 let product;
 let browser;
 const files = new Files();
@@ -37,7 +44,7 @@ after(async () => {
   files.remove();
 });
 
-test('an upload that was paused goes on after a reload, from the server’s offset', async () => {
+test('an upload that was paused goes on after a reload, from the server’s offset', wholeBodies, async () => {
   const film = files.make('film.mp4', 48 * MB);
   const note = files.make('note.txt', 200_000);
   const { context, page, complaints } = await openPage(browser, product);
@@ -83,7 +90,7 @@ async function downloadedByLink(page, file) {
   return sha256(Buffer.from(await response.arrayBuffer()));
 }
 
-test('a file too large to be kept is picked again to go on', async () => {
+test('a file too large to be kept is picked again to go on', wholeBodies, async () => {
   const large = files.make('large.bin', 72 * MB);
   const other = files.make('other.bin', 1000);
   const { context, page } = await openPage(browser, product);
@@ -104,7 +111,7 @@ test('a file too large to be kept is picked again to go on', async () => {
   await context.close();
 });
 
-test('where the browser gives a handle to the file, a large one goes on at one click', async () => {
+test('where the browser gives a handle to the file, a large one goes on at one click', wholeBodies, async () => {
   const { context, page } = await openPage(browser, product, { filePicker: 'handles' });
   const name = 'by-handle.bin';
   await context.addInitScript((fileName) => {
@@ -301,7 +308,7 @@ test('a failure is told in words, and a retry goes on', async () => {
   await context.close();
 });
 
-test('an origin that is down for a moment does not make an upload begin anew', async () => {
+test('an origin that is down for a moment does not make an upload begin anew', wholeBodies, async () => {
   const patient = files.make('patient.bin', 24 * MB);
   const { context, page } = await openPage(browser, product);
   const fullSpeed = await throttleUploads(page, SLOW_BYTES_PER_S);

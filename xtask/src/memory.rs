@@ -83,7 +83,7 @@ fn ask(url: &str) -> Result<u64> {
 /// What a runtime's log says.
 fn told(platform: Platform, log: &str) -> Result<u64> {
     let told = match platform {
-        // "request completed using 3.3MB of WebAssembly heap"
+        // "request completed using 3.3 MiB of WebAssembly heap"
         Platform::Fastly => log.split(" of WebAssembly heap").filter_map(heap_bytes).max(),
         // "peak linear memory of an instance: 1310720 bytes"
         _ => log
@@ -94,12 +94,16 @@ fn told(platform: Platform, log: &str) -> Result<u64> {
     told.with_context(|| format!("the log of {platform} tells nothing of memory"))
 }
 
+/// "… 3.3 MiB"
 fn heap_bytes(before: &str) -> Option<u64> {
-    let word = before.rsplit(' ').next()?;
-    let units = [("KB", 1024.0), ("MB", 1024.0 * 1024.0), ("B", 1.0)];
-    let (number, unit) =
-        units.iter().find_map(|(name, unit)| Some((word.strip_suffix(name)?, unit)))?;
-    Some((number.parse::<f64>().ok()? * unit) as u64)
+    let mut words = before.rsplit(' ');
+    let unit = match words.next()? {
+        "B" => 1.0,
+        "KiB" => 1024.0,
+        "MiB" => 1024.0 * 1024.0,
+        _ => return None,
+    };
+    Some((words.next()?.parse::<f64>().ok()? * unit) as u64)
 }
 
 #[cfg(test)]
@@ -108,8 +112,8 @@ mod tests {
 
     #[test]
     fn logs_tell_what_a_request_took() {
-        let log = "INFO request completed using 1.5MB of WebAssembly heap\n\
-                   INFO request completed using 900.0KB of WebAssembly heap\n";
+        let log = "INFO request completed using 1.5 MiB of WebAssembly heap\n\
+                   INFO request completed using 900.0 KiB of WebAssembly heap\n";
         assert_eq!(told(Platform::Fastly, log).unwrap(), 3 << 19);
         let log = "listening\npeak linear memory of an instance: 1310720 bytes\n";
         assert_eq!(told(Platform::Spin, log).unwrap(), 1_310_720);
