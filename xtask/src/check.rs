@@ -184,7 +184,8 @@ fn run_one(workspace: &Workspace, check: &Check) -> Line {
         Ok(Outcome::LeftOut(why)) => (Counts::SKIPPED, why),
         Err(error) => {
             say(&format!("{}: {error:#}", check.name));
-            (Counts::FAILED, error.to_string())
+            let reason = error.to_string();
+            (Counts::FAILED, reason.lines().next().unwrap_or_default().to_owned())
         }
     };
     let took = start.elapsed();
