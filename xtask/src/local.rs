@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::build::Product;
 use crate::drivers::{self, Flavour};
@@ -175,27 +175,51 @@ fn fastly(at: &At<'_>) -> Result<Run> {
 
 fn spin(at: &At<'_>) -> Result<Run> {
     let manifest = at.manifest("spin.toml", "source", "")?;
-    let mut run = Run::new(at.workspace.program("outport-spin-runner"))
+    match at.rendered {
+        Some(rendered) if tools::has_spin() => spin_itself(at, &manifest, rendered),
+        rendered => spin_runner(at, &manifest, rendered),
+    }
+}
+
+/// Spin's own program. It takes values as text on its command line, but its store is a table.
+fn spin_itself(at: &At<'_>, manifest: &Path, rendered: &Path) -> Result<Run> {
+    let state = at.folder.join("spin");
+    fs::create_dir_all(&state)?;
+    Run::new("sqlite3")
+        .arg(state.join("sqlite_key_value.db"))
+        .arg(format!(".read {}", rendered.join("values.sql").display()))
+        .done()
+        .context("the page goes into Spin's store by sqlite3; install it")?;
+    Ok(Run::new("spin")
+        .folder(&at.workspace.root)
+        .args(["up", "--listen", &format!("127.0.0.1:{}", at.port), "--from"])
+        .arg(manifest)
+        .arg("--state-dir")
+        .arg(&state)
+        .arg("--variable")
+        .arg(format!("@{}", rendered.join("variables.json").display())))
+}
+
+/// The runner of ours that serves the interfaces which Spin does.
+fn spin_runner(at: &At<'_>, manifest: &Path, rendered: Option<&Path>) -> Result<Run> {
+    let run = Run::new(at.workspace.program("outport-spin-runner"))
         .folder(&at.workspace.root)
         .args(["--listen", &format!("127.0.0.1:{}", at.port), "--from"])
-        .arg(&manifest)
+        .arg(manifest)
         .arg("--data")
         .arg(at.folder.join("state"))
         .args(["--memory-max", &memory::LINEAR_BYTES_MAX.to_string()]);
-    match at.rendered {
-        Some(rendered) => {
-            run = run.arg("--key-values").arg(rendered.join("values.json"));
-            run = run
-                .arg("--variable")
-                .arg(format!("@{}", rendered.join("variables.json").display()));
-        }
+    let Some(rendered) = rendered else {
         // Without a variable that it requires, an application does not start. Let it be empty.
-        None => {
-            let required = fs::read_to_string(&manifest)?;
-            fs::write(&manifest, required.replace("required = true", "default = \"\""))?;
-        }
-    }
-    Ok(run)
+        let required = fs::read_to_string(manifest)?;
+        fs::write(manifest, required.replace("required = true", "default = \"\""))?;
+        return Ok(run);
+    };
+    Ok(run
+        .arg("--key-values")
+        .arg(rendered.join("values.json"))
+        .arg("--variable")
+        .arg(format!("@{}", rendered.join("variables.json").display())))
 }
 
 impl At<'_> {

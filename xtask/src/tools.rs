@@ -79,6 +79,25 @@ pub(crate) fn put_values(
         .map(drop)
 }
 
+/// The first Spin that understands the component, which speaks WASI 0.3.0.
+const SPIN_VERSION_MIN: (u32, u32) = (4, 1);
+
+/// Whether Spin's own program is installed, and new enough.
+pub(crate) fn has_spin() -> bool {
+    let Ok(version) = Run::new("spin").arg("--version").text() else { return false };
+    let is_new_enough = spin_version(&version).is_some_and(|version| version >= SPIN_VERSION_MIN);
+    if !is_new_enough {
+        say(&format!("{version} is too old for the component; a runner of ours serves it"));
+    }
+    is_new_enough
+}
+
+// "spin 4.1.0 (abc1234 2026-06-01)"
+fn spin_version(text: &str) -> Option<(u32, u32)> {
+    let mut parts = text.strip_prefix("spin ")?.split('.');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
 /// A call of Fastly's command line.
 pub(crate) fn fastly(workspace: &Workspace) -> Run {
     Run::new(folder(workspace).join("node_modules/.bin/fastly")).folder(&workspace.root)
@@ -159,4 +178,16 @@ fn locked_version(workspace: &Workspace, package: &str) -> Result<String> {
     let version = lock.split_once(&name).and_then(|(_, rest)| rest.split_once('"'));
     let (version, _) = version.with_context(|| format!("Cargo.lock has no {package}"))?;
     Ok(version.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spin_tells_its_version() {
+        assert_eq!(spin_version("spin 4.1.0 (abc1234 2026-06-01)"), Some((4, 1)));
+        assert!(spin_version("spin 4.0.2 (abc1234 2026-01-01)") < Some(SPIN_VERSION_MIN));
+        assert_eq!(spin_version("spun 4.1.0"), None);
+    }
 }
