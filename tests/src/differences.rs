@@ -156,4 +156,16 @@ pub const DIFFERENCES: &[Difference] = &[
         what: What::Anything,
         why: "the platform's HTTP server refuses it by itself",
     },
+    Difference {
+        platforms: &[Platform::Fastly],
+        scenario: Some("malformed::a_length_and_chunks"),
+        what: What::Anything,
+        why: "the edge sees length and chunks, and refuses; elsewhere the HTTP server takes the chunks",
+    },
+    Difference {
+        platforms: &[Platform::Fastly],
+        scenario: Some("malformed::a_smuggled_request_is_not_answered"),
+        what: What::Anything,
+        why: "the edge sees length and chunks, and refuses; elsewhere the HTTP server takes the chunks",
+    },
 ];

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use wasmparser::{Parser, Payload};
+use wasmparser::{ComponentTypeRef, Parser, Payload};
 
 use crate::build::Product;
 use crate::drivers::{self, Flavour};
@@ -92,7 +92,11 @@ fn imports(module: &[u8]) -> Result<BTreeSet<String>> {
             }
             Payload::ComponentImportSection(section) if depth == 0 => {
                 for import in section {
-                    names.insert(import?.name.name.to_owned());
+                    let import = import?;
+                    // A type is named for those who link, and asks for nothing.
+                    if !matches!(import.ty, ComponentTypeRef::Type(_)) {
+                        names.insert(import.name.name.to_owned());
+                    }
                 }
             }
             _ => {}
