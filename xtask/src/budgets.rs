@@ -12,7 +12,6 @@ use wasmparser::{ComponentTypeRef, Parser, Payload};
 
 use crate::build::Product;
 use crate::drivers::{self, Flavour};
-use crate::memory;
 use crate::platform::Platform;
 use crate::process::say;
 use crate::workspace::Workspace;
@@ -41,7 +40,7 @@ struct Weighed {
 }
 
 /// Prints the table, and fails if a budget is broken.
-pub(crate) fn run(workspace: &Workspace, with_memory: bool) -> Result<()> {
+pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let platforms = [Platform::Wasmtime].into_iter().chain(Platform::DRIVEN);
     let weighed = platforms.map(|platform| weigh(platform, &module(workspace, platform)));
     let weighed = weighed.collect::<Result<Vec<_>>>()?;
@@ -50,7 +49,7 @@ pub(crate) fn run(workspace: &Workspace, with_memory: bool) -> Result<()> {
     if !broken.is_empty() {
         bail!("{}", broken.join("; "));
     }
-    if with_memory { memory::run(workspace) } else { Ok(()) }
+    Ok(())
 }
 
 fn module(workspace: &Workspace, platform: Platform) -> std::path::PathBuf {

@@ -13,8 +13,11 @@ use crate::drivers::{self, Flavour};
 use crate::platform::Platform;
 use crate::process::{Run, timed};
 use crate::service::Service;
+use crate::tools;
 use crate::workspace::Workspace;
-use crate::{memory, tools};
+
+/// The most linear memory that an edge may take, whatever passes, in bytes.
+pub(crate) const LINEAR_BYTES_MAX: u64 = 16 << 20;
 
 /// How long a runtime may take to answer for the first time.
 const START_MAX: Duration = Duration::from_secs(120);
@@ -208,7 +211,7 @@ fn spin_runner(at: &At<'_>, manifest: &Path, rendered: Option<&Path>) -> Result<
         .arg(manifest)
         .arg("--data")
         .arg(at.folder.join("state"))
-        .args(["--memory-max", &memory::LINEAR_BYTES_MAX.to_string()]);
+        .args(["--memory-max", &LINEAR_BYTES_MAX.to_string()]);
     let Some(rendered) = rendered else {
         // Without a variable that it requires, an application does not start. Let it be empty.
         let required = fs::read_to_string(manifest)?;

@@ -15,10 +15,13 @@ mod directions;
 mod drivers;
 mod local;
 mod memory;
+mod node;
 mod platform;
 mod platforms;
 mod policy;
 mod process;
+mod runner;
+mod scratch;
 mod service;
 mod setup;
 mod stamp;
@@ -85,7 +88,12 @@ fn run(task: Task) -> Result<ExitCode> {
             return Err(process::Run::new(program).envs(product.env()).args(args).exec());
         }
         Task::Test(tests) => return check::run(&workspace, tests),
-        Task::Budgets { memory } => budgets::run(&workspace, memory)?,
+        Task::Budgets { memory } => {
+            budgets::run(&workspace)?;
+            if memory {
+                memory::run(&workspace)?;
+            }
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -8,14 +8,12 @@ use std::net::TcpStream;
 use anyhow::{Context as _, Result, bail};
 
 use crate::drivers::{self, Flavour};
+use crate::local::LINEAR_BYTES_MAX;
 use crate::platform::Platform;
-use crate::platforms::Scratch;
 use crate::process::say;
+use crate::scratch::Scratch;
 use crate::up::{Asked, Deployment};
 use crate::workspace::Workspace;
-
-/// The most linear memory that an edge may take, whatever passes, in bytes.
-pub(crate) const LINEAR_BYTES_MAX: u64 = 16 << 20;
 
 /// What passes.
 const FILE: &str = "1GiB";

@@ -2,18 +2,19 @@
 //! the scenarios on its own runtime, and whether its answers are everybody's.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
 use crate::build::{self, Product};
-use crate::check::{self, Outcome, counted, test_run};
 use crate::counts::Counts;
 use crate::drivers::{self, Flavour};
 use crate::local::{Local, Spot};
 use crate::platform::Platform;
 use crate::process::{Run, say};
+use crate::runner::{Outcome, browser_test, counted, test_run};
+use crate::scratch::Scratch;
 use crate::service::Service;
 use crate::tools;
 use crate::up::{Asked, Deployment};
@@ -161,7 +162,7 @@ pub(crate) fn scenarios(workspace: &Workspace, platform: Platform) -> Result<Out
         .env("OUTPORT_DATA", &data.0)
         .env("OUTPORT_TRANSCRIPT", fresh_transcript(workspace, platform)?);
     let scenarios = shown_if_failed(&deployment.edge, counted(test)?)?;
-    let page = check::browser_test(workspace)
+    let page = browser_test(workspace)
         .env("OUTPORT_PLATFORM", platform.name())
         .env("OUTPORT_EDGE", &deployment.edge.url)
         .env("OUTPORT_TOKEN", deployment.token());
@@ -209,20 +210,4 @@ fn fresh_transcript(workspace: &Workspace, platform: Platform) -> Result<PathBuf
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => bail!(error),
         _ => Ok(file),
     }
-}
-
-/// A data folder of one check, which stays for a look at it until the check is run again.
-pub(crate) struct Scratch(pub(crate) PathBuf);
-
-impl Scratch {
-    pub(crate) fn new(workspace: &Workspace, what: &str, platform: Platform) -> Result<Self> {
-        let folder = workspace.products().join("check").join(format!("{what}-{platform}"));
-        remove(&folder)?;
-        fs::create_dir_all(&folder)?;
-        Ok(Self(folder))
-    }
-}
-
-fn remove(folder: &Path) -> Result<()> {
-    if folder.exists() { Ok(fs::remove_dir_all(folder)?) } else { Ok(()) }
 }

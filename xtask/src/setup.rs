@@ -1,18 +1,13 @@
 //! Finding what is missing on this machine, and installing it.
 
-use std::path::Path;
 use std::str::FromStr;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::platform::Platform;
-use crate::process::{Run, in_path, say, timed};
-use crate::stamp::{Key, Stamp};
+use crate::process::{in_path, say, timed};
 use crate::workspace::Workspace;
-use crate::{apt, bench, tools, wasm};
-
-/// What the page's tools need at least.
-const NODE_MAJOR_MIN: u64 = 20;
+use crate::{apt, bench, node, tools, wasm};
 
 /// The names that a Chromium answers to.
 const CHROMIUMS: &[&str] =
@@ -77,7 +72,7 @@ pub(crate) fn run(workspace: &Workspace, parts: &[Part]) -> Result<()> {
     for part in parts {
         match part {
             Part::Wasm => wasm::make_ready(workspace, wasm::COMPONENT_TARGETS)?,
-            Part::Page => node_packages(&workspace.web(), "page")?,
+            Part::Page => node::packages(&workspace.web(), "page")?,
             Part::Browser => browser()?,
             Part::Deny => cargo_deny(workspace)?,
             Part::Bench => bench::make_ready(workspace)?,
@@ -90,44 +85,6 @@ pub(crate) fn run(workspace: &Workspace, parts: &[Part]) -> Result<()> {
 /// The Chromium to test the page with.
 pub(crate) fn chromium() -> Option<std::path::PathBuf> {
     CHROMIUMS.iter().find_map(|name| in_path(name))
-}
-
-/// Installs the node packages of a folder, as its lock file says.
-pub(crate) fn node_packages(folder: &Path, what: &str) -> Result<()> {
-    let node = node_version()?;
-    let lock = folder.join("package-lock.json");
-    if !lock.is_file() {
-        bail!("{} is missing; `npm install` beside it makes it", lock.display());
-    }
-    // Inside node_modules, so that it goes when they go.
-    let stamp_path = folder.join("node_modules/.outport-stamp");
-    let stamp = Stamp::new(stamp_path, &Key::default().text(&node).file(&lock)?);
-    if stamp.holds() {
-        return Ok(());
-    }
-    timed(&format!("node packages of the {what}: npm ci"), || {
-        Run::new("npm")
-            .folder(folder)
-            .args(["ci", "--no-audit", "--no-fund"])
-            // The test uses the system's Chromium.
-            .env("PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD", "1")
-            .done()?;
-        stamp.set()
-    })
-}
-
-fn node_version() -> Result<String> {
-    let advice = || format!("the page needs Node {NODE_MAJOR_MIN} or newer with npm: nodejs.org");
-    let version = Run::new("node").arg("--version").text().with_context(advice)?;
-    if in_path("npm").is_none() || node_major(&version).is_none_or(|major| major < NODE_MAJOR_MIN) {
-        bail!("found Node {version}; {}", advice());
-    }
-    Ok(version)
-}
-
-// "v20.19.1"
-fn node_major(version: &str) -> Option<u64> {
-    Some(semver::Version::parse(version.strip_prefix('v')?).ok()?.major)
 }
 
 fn browser() -> Result<()> {
@@ -158,16 +115,4 @@ fn cargo_deny(workspace: &Workspace) -> Result<()> {
             .done()?;
         Ok(std::fs::remove_dir_all(folder)?)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn node_versions_are_read() {
-        assert_eq!(node_major("v20.19.1"), Some(20));
-        assert_eq!(node_major("20.19.1"), None);
-        assert_eq!(node_major("vx.1"), None);
-    }
 }

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+use crate::node;
 use crate::platform::Platform;
 use crate::process::{Run, say, timed};
-use crate::setup;
 use crate::stamp::{Key, Stamp};
 use crate::wasm;
 use crate::workspace::Workspace;
@@ -113,7 +113,7 @@ fn folder(workspace: &Workspace) -> PathBuf {
 }
 
 fn from_npm(workspace: &Workspace) -> Result<()> {
-    setup::node_packages(&workspace.root.join("tools"), "platform tools")
+    node::packages(&workspace.root.join("tools"), "platform tools")
 }
 
 fn fastly_cli(workspace: &Workspace) -> Result<()> {
