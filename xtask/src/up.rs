@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use crate::build::Product;
+use crate::build::{self, Product};
 use crate::drivers::{self, Flavour};
 use crate::local::{Local, Spot};
 use crate::platform::Platform;
 use crate::process::{Run, say};
 use crate::service::{self, Service};
+use crate::setup::{self, Part};
 use crate::workspace::Workspace;
-use crate::{build, setup};
 
 /// What the line on standard output begins with that says where everything is.
 const READY: &str = "ready ";
@@ -97,7 +97,7 @@ pub(crate) fn run(workspace: &Workspace, asked: &Asked) -> Result<()> {
 
 /// Installs and builds what serving on a platform takes.
 pub(crate) fn make_ready(workspace: &Workspace, platform: Platform) -> Result<()> {
-    setup::run(workspace, &[setup::Part::Platform(platform)])?;
+    setup::run(workspace, &[Part::Wasm, Part::Page, Part::Platform(platform)])?;
     drivers::build(workspace, platform, Flavour::Product)?;
     build::product(workspace)?;
     if platform == Platform::Spin {
