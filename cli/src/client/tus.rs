@@ -178,15 +178,9 @@ impl Upload<'_> {
         }
     }
 
-    /// Remembers how much the server takes in one append: `max-append-size` of `Upload-Limit`
-    /// (draft-ietf-httpbis-resumable-upload, section 4.5).
+    /// Remembers how much the server takes in one append, if it says so.
     fn heed_limit(&self, response: &Response) {
-        let limits = response.headers().get("upload-limit").and_then(|limits| limits.to_str().ok());
-        let most = limits
-            .into_iter()
-            .flat_map(|limits| limits.split(','))
-            .find_map(|limit| limit.trim().strip_prefix("max-append-size=")?.parse::<u64>().ok());
-        if let Some(most) = most.filter(|most| *most > 0) {
+        if let Some(most) = append_bytes_max(response.headers()) {
             self.append_bytes_max.store(most, Ordering::Relaxed);
         }
     }
@@ -290,6 +284,36 @@ async fn stalled(read: &AtomicU64) {
     }
 }
 
+/// `max-append-size` of `Upload-Limit` (draft-ietf-httpbis-resumable-upload, section 4.5). Nothing
+/// could be sent under 0.
+fn append_bytes_max(headers: &HeaderMap) -> Option<u64> {
+    let mut limits = headers.get("upload-limit")?.to_str().ok()?.split(',');
+    let most = limits.find_map(|limit| limit.trim().strip_prefix("max-append-size=")?.parse().ok());
+    most.filter(|most| *most > 0)
+}
+
 fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
     headers.get(name)?.to_str().ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_server_may_say_what_one_append_carries() {
+        let said = |limits: &'static str| {
+            let headers = [(http::HeaderName::from_static("upload-limit"), limits)];
+            let headers = headers.map(|(name, value)| (name, HeaderValue::from_static(value)));
+            append_bytes_max(&HeaderMap::from_iter(headers))
+        };
+        assert_eq!(said("max-append-size=100000000"), Some(100_000_000));
+        assert_eq!(said("max-size=5, max-append-size=7"), Some(7));
+        for nothing in ["max-size=5", "max-append-size=0", "max-append-size=x", ""] {
+            assert_eq!(said(nothing), None, "{nothing}");
+        }
+        assert_eq!(append_bytes_max(&HeaderMap::new()), None);
+    }
 }
