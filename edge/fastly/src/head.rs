@@ -3,7 +3,7 @@
 use fastly::handle::{RequestHandle, ResponseHandle};
 use fastly::http::header::{CONTENT_LENGTH, HOST};
 use fastly::http::{FramingHeadersMode, HeaderName, HeaderValue, Method, StatusCode};
-use outport_edge_core::head::{FieldLines, RequestHead};
+use outport_edge_core::head::{FieldLines, Fields, RequestHead};
 
 use crate::host;
 
@@ -18,7 +18,7 @@ macro_rules! push_fields {
         for name in $message.get_header_names(BYTES_MAX) {
             let name = name.ok()?;
             for value in $message.get_header_values(&name, BYTES_MAX) {
-                push($head, name.as_str(), value.ok()?.as_bytes());
+                $head.push(name.as_str(), value.ok()?);
             }
         }
     };
@@ -30,26 +30,25 @@ pub(crate) fn to_core(request: &RequestHandle) -> Option<Vec<u8>> {
     let (_, rest) = url.split_once("://")?;
     let (authority, target) = rest.split_at_checked(rest.find('/')?)?;
     let method = request.get_method(BYTES_MAX).ok()?;
-    let mut head = format!("{method} {target} HTTP/1.1\r\n").into_bytes();
-    push_fields!(&mut head, request);
+    let mut head = Fields::for_request(method.as_str(), target);
+    push_fields!(head, request);
     // HTTP/2 has the authority in the target (RFC 9113, section 8.3.1).
     if request.get_header_values(&HOST, BYTES_MAX).next().is_none() {
-        push(&mut head, "host", authority.as_bytes());
+        head.push("host", authority);
     }
-    Some(head)
+    Some(head.into_bytes())
 }
 
 /// The field lines of a response. `None` where the platform can't give them.
-pub(crate) fn fields_to_core(response: &ResponseHandle) -> Option<Vec<u8>> {
-    let mut fields = Vec::with_capacity(512);
-    push_fields!(&mut fields, response);
+pub(crate) fn fields_to_core(response: &ResponseHandle) -> Option<Fields> {
+    let mut fields = Fields::new();
+    push_fields!(fields, response);
     Some(fields)
 }
 
-pub(crate) fn push(head: &mut Vec<u8>, name: &str, value: &[u8]) {
-    for part in [name.as_bytes(), b": ", value, b"\r\n"] {
-        head.extend_from_slice(part);
-    }
+/// Whether a response says how long it is.
+pub(crate) fn says_length(response: &ResponseHandle) -> bool {
+    response.get_header_values(&CONTENT_LENGTH, BYTES_MAX).next().is_some()
 }
 
 /// The core's request to an upstream, whose address is put before its target. `None` where it is

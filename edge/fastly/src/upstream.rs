@@ -6,7 +6,6 @@ use fastly::Body;
 use fastly::handle::{BodyHandle, CacheOverride};
 use fastly::http::request::SendErrorCause;
 use outport_edge_core::deployment::{Deployment, backend};
-use outport_edge_core::head::FieldLines;
 use outport_edge_core::step::{Fetch, FetchError, Upstream, UpstreamHead};
 
 use crate::{head, host};
@@ -51,13 +50,13 @@ pub(crate) fn fetch(
     let mut body = Body::from(body);
     let status = response.get_status().as_u16();
     let mut fields = head::fields_to_core(&response).ok_or(FetchError::Unreachable)?;
-    let said = FieldLines::new(&fields).get("content-length").is_some();
+    let said = head::says_length(&response);
     let to_head = fetch.head.starts_with(b"HEAD ");
     let unsaid = body.known_length().filter(|_| !said && !to_head && head::has_content(status));
     if let Some(length) = unsaid {
-        head::push(&mut fields, "content-length", length.to_string().as_bytes());
+        fields.push_number("content-length", length);
     }
-    Ok((UpstreamHead { status, fields }, body))
+    Ok((UpstreamHead { status, fields: fields.into_bytes() }, body))
 }
 
 fn failure(cause: SendErrorCause) -> FetchError {
