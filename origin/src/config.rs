@@ -16,7 +16,7 @@ const GIB: u64 = 1 << 30;
 pub struct Config {
     /// Where requests are taken. Port 0 takes any free one.
     pub listen: SocketAddr,
-    /// Where metrics are served.
+    /// Where metrics are served, and where the origin is operated.
     pub metrics_listen: SocketAddr,
     /// The folder of parts and metadata. It is created if need be, and belongs to one process.
     pub folder: PathBuf,

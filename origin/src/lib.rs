@@ -8,6 +8,7 @@
 //!
 //! [`Origin::bind`] takes addresses and data, [`Origin::run`] answers until it is told to stop.
 
+mod admin;
 mod blobs;
 mod clock;
 mod config;
@@ -22,5 +23,6 @@ mod server;
 mod store;
 mod sweep;
 
+pub use crate::admin::AdminDoor;
 pub use crate::config::{Config, Limits, Storage};
 pub use crate::server::{Origin, StartError};

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
-use axum::routing::get;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -17,6 +16,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 
+use crate::admin::{self, OpenDoor};
 use crate::blobs;
 use crate::config::{Config, Limits};
 use crate::http::{App, Tasks, router};
@@ -57,6 +57,7 @@ pub struct Origin {
     app: App,
     listener: TcpListener,
     metrics_listener: TcpListener,
+    door: OpenDoor,
     shutdown_deadline: Duration,
     /// Where parts are kept, and since when by this process.
     blobs: (PathBuf, SystemTime),
@@ -77,8 +78,10 @@ impl Origin {
         let alive = mpsc::channel(1);
         let app = open(&config, Tasks::new(&alive.0, cut_seen))?;
         let Config { shutdown_deadline, folder, .. } = config;
+        let door = open_door(&folder, &metrics_listener)
+            .map_err(|error| StartError::Folder(folder.display().to_string(), error))?;
         let blobs = (blobs_folder(&folder), begun);
-        Ok(Self { app, listener, metrics_listener, shutdown_deadline, blobs, alive, cut })
+        Ok(Self { app, listener, metrics_listener, door, shutdown_deadline, blobs, alive, cut })
     }
 
     /// Where it answers.
@@ -86,7 +89,7 @@ impl Origin {
         self.listener.local_addr()
     }
 
-    /// Where its metrics are.
+    /// Where its metrics are, and where it is operated; see [`AdminDoor`](crate::AdminDoor).
     pub fn metrics_address(&self) -> io::Result<SocketAddr> {
         self.metrics_listener.local_addr()
     }
@@ -94,10 +97,11 @@ impl Origin {
     /// Answers until `shutdown` is ready, then finishes what is under way. Uploads that are still
     /// coming at the deadline are cut; what arrived is stored before this returns.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { app, listener, metrics_listener, shutdown_deadline, blobs, alive, cut } = self;
+        let Self { app, listener, metrics_listener, door, shutdown_deadline, blobs, alive, cut } =
+            self;
         let sweeping = tokio::spawn(sweep_once(app.store.clone(), blobs));
         let limits = app.limits.clone();
-        let metrics = tokio::spawn(serve_metrics(metrics_listener, app.metrics.clone()));
+        let admin = tokio::spawn(serve_admin(metrics_listener, admin::router(app.clone(), &door)));
         let connections = GracefulShutdown::new();
         tokio::select! {
             () = accept(&listener, router(app), &limits, &connections) => {}
@@ -114,7 +118,7 @@ impl Origin {
         if tokio::time::timeout(CUT_DEADLINE, done).await.is_err() {
             tracing::error!("some uploads did not end");
         }
-        metrics.abort();
+        admin.abort();
         sweeping.abort();
     }
 }
@@ -154,6 +158,10 @@ fn open(config: &Config, tasks: Tasks) -> Result<App, StartError> {
         metrics,
         tasks,
     })
+}
+
+fn open_door(folder: &Path, listener: &TcpListener) -> io::Result<OpenDoor> {
+    OpenDoor::open(folder, listener.local_addr()?)
 }
 
 fn blobs_folder(folder: &Path) -> PathBuf {
@@ -226,9 +234,8 @@ fn serve(
     }
 }
 
-async fn serve_metrics(listener: TcpListener, metrics: Arc<Metrics>) {
-    let router = Router::new().route("/metrics", get(move || async move { metrics.render() }));
+async fn serve_admin(listener: TcpListener, router: Router) {
     if let Err(error) = axum::serve(listener, router).await {
-        tracing::error!(%error, "metrics are not served");
+        tracing::error!(%error, "metrics and administration are not served");
     }
 }

@@ -1,6 +1,7 @@
 //! The commands that speak to a server over HTTP, and what they share: the address, the token,
 //! and how an answer becomes a failure that says what to do.
 
+pub(crate) mod admin;
 pub(crate) mod backoff;
 pub(crate) mod get;
 pub(crate) mod ls;
@@ -67,13 +68,17 @@ impl Server {
                 format!("{} is no address of a server: it takes http://HOST:PORT", args.server);
             return Err(Failure::Usage(message));
         }
+        Self::at(args.server.clone(), args.token()?)
+    }
+
+    fn at(base: Url, token: Option<String>) -> Result<Self, Failure> {
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("outport/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| Failure::Process(format!("can't set up HTTP: {}", reason(&error))))?;
-        Ok(Self { base: args.server.clone(), token: args.token()?, http })
+        Ok(Self { base, token, http })
     }
 
     /// The address that `reference` means as seen from the server's own.

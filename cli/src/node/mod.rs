@@ -41,6 +41,11 @@ impl NodeArgs {
     }
 }
 
+/// Where an origin keeps its own, within the data folder.
+pub(crate) fn origin_folder(data: &Path) -> PathBuf {
+    data.join("origin")
+}
+
 /// Says on standard output that the process serves.
 fn say(ready: &impl Serialize) -> Result<(), Failure> {
     ready::print(ready)

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use outport_origin::{Config, Origin};
 
 use super::ready::OriginReady;
-use super::{NodeArgs, address, say, stop};
+use super::{NodeArgs, address, origin_folder, say, stop};
 use crate::failure::Failure;
 use crate::keys::Keys;
 use crate::settings::Settings;
@@ -39,7 +39,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 }
 
 fn config(args: &Args, settings: &Settings, keys: Keys) -> Config {
-    let folder = args.node.data.join("origin");
+    let folder = origin_folder(&args.node.data);
     let mut config = Config::new(folder, vec![keys.edge], keys.links.secret);
     config.listen = SocketAddr::new(args.node.bind, args.origin_port);
     config.limits.upload_bytes_max = settings.upload_bytes_max;

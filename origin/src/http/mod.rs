@@ -3,7 +3,7 @@
 mod caller;
 mod deliver;
 mod document;
-mod failure;
+pub(crate) mod failure;
 mod field;
 mod files;
 mod form;

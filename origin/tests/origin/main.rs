@@ -3,6 +3,7 @@
 // A helper that fails is a test that fails.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod admin;
 mod bad_input;
 mod crash;
 mod delivery;

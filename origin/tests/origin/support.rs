@@ -91,6 +91,13 @@ impl Running {
     }
 }
 
+impl Running {
+    /// Somebody who knocks at the port of metrics and administration.
+    pub(crate) fn operator(&self) -> Caller {
+        Caller { address: self.metrics, ..self.nobody() }
+    }
+}
+
 /// Somebody whose requests an edge signs.
 #[derive(Clone)]
 pub(crate) struct Caller {
