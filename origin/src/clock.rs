@@ -1,8 +1,7 @@
-//! Time of day, and how it is written.
+//! Time of day.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use chrono::{DateTime, SecondsFormat};
 use outport_wire::UnixSeconds;
 
 /// Milliseconds since 1970.
@@ -14,40 +13,4 @@ pub(crate) fn unix_ms() -> u64 {
 /// Seconds since 1970.
 pub(crate) fn unix_s() -> UnixSeconds {
     unix_ms() / 1000
-}
-
-/// As RFC 3339, in UTC.
-pub(crate) fn rfc3339(seconds: UnixSeconds) -> String {
-    let moment =
-        i64::try_from(seconds).ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
-    moment.unwrap_or_default().to_rfc3339_opts(SecondsFormat::Secs, true)
-}
-
-/// Reads RFC 3339, in any zone. `None` where it is none, or before 1970.
-pub(crate) fn parse_rfc3339(text: &str) -> Option<UnixSeconds> {
-    DateTime::parse_from_rfc3339(text).ok()?.timestamp().try_into().ok()
-}
-
-/// As an HTTP date (RFC 9110, section 5.6.7).
-pub(crate) fn http_date(seconds: UnixSeconds) -> String {
-    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds.min(HTTP_DATE_S_MAX)))
-}
-
-/// The last second of the year 9999, the last that an HTTP date can name.
-const HTTP_DATE_S_MAX: u64 = 253_402_300_799;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates_come_back() {
-        assert_eq!(rfc3339(784_111_777), "1994-11-06T08:49:37Z");
-        assert_eq!(parse_rfc3339("1994-11-06T09:49:37.5+01:00"), Some(784_111_777));
-        assert_eq!(http_date(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
-        for text in ["", "tomorrow", "1960-01-01T00:00:00Z"] {
-            assert_eq!(parse_rfc3339(text), None);
-        }
-        assert!(http_date(u64::MAX).starts_with("Fri, 31 Dec 9999"));
-    }
 }

@@ -4,6 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use outport_wire::describe::TYPE_BYTES_MAX;
+use outport_wire::name::NAME_BYTES_MAX;
 use outport_wire::secret::{Key, Secret};
 
 const KIB: u64 = 1 << 10;
@@ -103,8 +105,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             upload_bytes_max: 1024 * GIB,
-            name_bytes_max: 255,
-            type_bytes_max: 255,
+            name_bytes_max: NAME_BYTES_MAX,
+            type_bytes_max: TYPE_BYTES_MAX,
             metadata_keys_max: 32,
             metadata_bytes_max: 8 * KIB as usize,
             json_bytes_max: 64 * KIB as usize,

@@ -17,7 +17,6 @@ mod http;
 mod intake;
 pub mod meta;
 mod metrics;
-mod name;
 mod record;
 mod server;
 mod store;

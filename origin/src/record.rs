@@ -6,7 +6,6 @@ use std::ops::Range;
 
 use outport_wire::UnixSeconds;
 use outport_wire::file::{FileRecord, Visibility};
-use outport_wire::id::FileId;
 use outport_wire::identity::Identity;
 use serde::{Deserialize, Serialize};
 
@@ -165,11 +164,6 @@ impl Record {
         }
         stretches
     }
-}
-
-/// The strong validator of a file: its contents never change under an id.
-pub(crate) fn etag(id: FileId) -> String {
-    format!("\"{id}\"")
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! File ids: where a file lives and when it was begun, in 26 characters.
 //!
 //! 128 bits in Crockford base32, most significant first: home region (8 bits), shard (17 bits,
-//! from tenant and owner), milliseconds since 2024-01-01 (41 bits, to the year 2093), randomness
-//! (62 bits). Any edge can send a request home without a lookup. Nothing else parses an id.
+//! from tenant and owner), milliseconds since 2024-01-01 (41 bits, to the year 2093), whether an
+//! edge made it (1 bit), randomness (61 bits). Any edge can send a request home without a lookup,
+//! and sees without one whether an edge may still hold the file. Nothing else parses an id.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,7 +18,10 @@ const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const EPOCH_UNIX_MS: u64 = 1_704_067_200_000;
 const SHARD_BITS: u32 = 17;
 const MS_BITS: u32 = 41;
-const RANDOM_BITS: u32 = 62;
+const EDGE_BITS: u32 = 1;
+const RANDOM_BITS: u32 = 61;
+/// What follows the milliseconds.
+const TAIL_BITS: u32 = EDGE_BITS + RANDOM_BITS;
 
 /// The id of a file and of the upload that makes it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -52,27 +56,43 @@ impl Home {
 }
 
 impl FileId {
-    /// A new id. `random` must come from a cryptographic source; its lower 62 bits are used.
+    /// A new id of the origin's. `random` must come from a cryptographic source; its lower 61
+    /// bits are used.
     pub fn new(home: Home, unix_ms: u64, random: u64) -> Self {
+        Self::of(home, unix_ms, false, random)
+    }
+
+    /// A new id of an edge's, for a file that it accepts by itself.
+    pub fn new_at_edge(home: Home, unix_ms: u64, random: u64) -> Self {
+        Self::of(home, unix_ms, true, random)
+    }
+
+    fn of(home: Home, unix_ms: u64, at_edge: bool, random: u64) -> Self {
         let ms = unix_ms.saturating_sub(EPOCH_UNIX_MS) & low_bits(MS_BITS);
         let shard = u64::from(home.shard) & low_bits(SHARD_BITS);
         let mut bits = u128::from(home.region);
         bits = bits << SHARD_BITS | u128::from(shard);
         bits = bits << MS_BITS | u128::from(ms);
+        bits = bits << EDGE_BITS | u128::from(at_edge);
         bits = bits << RANDOM_BITS | u128::from(random & low_bits(RANDOM_BITS));
         Self(bits)
     }
 
+    /// Whether an edge made the id. Of ids from before edges made any, half say so too.
+    pub fn is_from_edge(self) -> bool {
+        self.0 >> RANDOM_BITS & 1 == 1
+    }
+
     /// Where the file lives.
     pub fn home(self) -> Home {
-        let region = (self.0 >> (SHARD_BITS + MS_BITS + RANDOM_BITS)) as u8;
-        let shard = (self.0 >> (MS_BITS + RANDOM_BITS)) as u64 & low_bits(SHARD_BITS);
+        let region = (self.0 >> (SHARD_BITS + MS_BITS + TAIL_BITS)) as u8;
+        let shard = (self.0 >> (MS_BITS + TAIL_BITS)) as u64 & low_bits(SHARD_BITS);
         Home { region, shard: shard as u32 }
     }
 
     /// When the upload was begun, in milliseconds since 1970.
     pub fn unix_ms(self) -> u64 {
-        ((self.0 >> RANDOM_BITS) as u64 & low_bits(MS_BITS)) + EPOCH_UNIX_MS
+        ((self.0 >> TAIL_BITS) as u64 & low_bits(MS_BITS)) + EPOCH_UNIX_MS
     }
 }
 
@@ -148,6 +168,17 @@ mod tests {
         assert_eq!(text.len(), ID_CHARS);
         assert_eq!(text.parse(), Ok(id));
         assert_eq!(text.to_lowercase().parse(), Ok(id));
+    }
+
+    #[test]
+    fn who_made_it() {
+        let home = Home { region: 7, shard: 0x1_2345 };
+        for random in [0, u64::MAX] {
+            let (ours, an_edges) =
+                (FileId::new(home, 9, random), FileId::new_at_edge(home, 9, random));
+            assert!(!ours.is_from_edge() && an_edges.is_from_edge());
+            assert_eq!((an_edges.home(), an_edges.unix_ms()), (home, ours.unix_ms()));
+        }
     }
 
     #[test]

@@ -1,17 +1,21 @@
 //! What the edge and the origin say to each other.
 //!
-//! Ids, identities, the record that travels with a file, the signature an edge puts on what it
-//! sends, signed links, and the table of problems that clients see. Values and pure functions
+//! Ids, identities, names, the record that travels with a file, the signature an edge puts on what
+//! it sends, signed links, and the table of problems that clients see. Values and pure functions
 //! only: no I/O and no clock, so that the same code runs in a WebAssembly edge and in the origin.
 
 pub mod conditions;
+pub mod describe;
+pub mod document;
 pub mod edge_signature;
 pub mod file;
 pub mod id;
 pub mod identity;
 pub mod link;
+pub mod name;
 pub mod problem;
 pub mod secret;
+pub mod time;
 pub mod tus;
 
 /// Seconds since 1970-01-01T00:00:00Z.

@@ -125,6 +125,11 @@ impl Problem {
         Self { kind, detail: detail.into(), members: Map::new() }
     }
 
+    /// A value of the request that is not what it must be.
+    pub fn field(name: &str, must: &str) -> Self {
+        Self::new(ProblemType::InvalidField, format!("{name} must be {must}")).with("field", name)
+    }
+
     /// Adds a member that a program can read, such as the right offset.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {

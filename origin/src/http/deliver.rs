@@ -11,14 +11,15 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, response};
 use outport_wire::conditions::{ByteRange, Conditions, Delivery, Representation};
+use outport_wire::document::etag;
 use outport_wire::file::FILE_HEADER;
 use outport_wire::problem::ProblemType;
+use outport_wire::time::http_date;
 
 use super::App;
 use super::failure::Failure;
 use super::field::Id;
-use crate::clock;
-use crate::record::{Record, etag};
+use crate::record::Record;
 use crate::store::{Held, StoreError};
 
 /// How long edges may answer from what they have. Contents never change; it is the record that
@@ -34,7 +35,7 @@ pub(crate) async fn deliver(
 ) -> Result<Response, Failure> {
     let held = app.store.load(id).await?.filter(|held| held.record.is_complete());
     let held = held.ok_or_else(Failure::not_found)?;
-    let (etag, last_modified) = (etag(id), clock::http_date(held.record.created_s));
+    let (etag, last_modified) = (etag(id), http_date(held.record.created_s));
     let length = held.record.length;
     let file = Representation { etag: &etag, last_modified: &last_modified, length };
     let common = common_fields(&held.record, file);

@@ -1,11 +1,11 @@
 //! The JSON document of a file.
 
+use outport_wire::document::FileDocument;
 use outport_wire::id::FileId;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::clock::rfc3339;
-use crate::record::{Record, etag};
+use crate::record::Record;
 use crate::store::Held;
 
 /// What stands for itself in a segment of a path (RFC 3986, section 2.3).
@@ -13,18 +13,17 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 
 /// A file, as its owner sees it.
 pub(crate) fn file(id: FileId, record: &Record) -> Value {
-    json!({
-        "id": id,
-        "name": record.name,
-        "type": record.media_type,
-        "size": record.length,
-        "visibility": record.visibility,
-        "created": rfc3339(record.created_s),
-        "expires": record.expires_s.map(rfc3339),
-        "etag": etag(id),
-        "url": format!("/files/{id}"),
-        "metadata": record.metadata,
-    })
+    let document = FileDocument {
+        id,
+        name: &record.name,
+        media_type: &record.media_type,
+        size: record.length,
+        visibility: record.visibility,
+        created_s: record.created_s,
+        expires_s: record.expires_s,
+        metadata: &record.metadata,
+    };
+    document.to_json()
 }
 
 /// A file that was just read or written.

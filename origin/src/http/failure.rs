@@ -5,7 +5,6 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use outport_wire::problem::{PROBLEM_TYPE, Problem, ProblemType};
 
-use crate::name::NameError;
 use crate::store::{AppendError, ChangeError, StoreError};
 
 /// `Upload-Offset`: also on a refusal, so that a client can go on without asking.
@@ -34,10 +33,7 @@ impl Failure {
 
     /// A value of the request that is not what it must be.
     pub(crate) fn field(name: &str, must: &str) -> Self {
-        Self::from(
-            Problem::new(ProblemType::InvalidField, format!("{name} must be {must}"))
-                .with("field", name),
-        )
+        Self::from(Problem::field(name, must))
     }
 
     /// The upload would be larger than is allowed.
@@ -119,11 +115,5 @@ impl From<ChangeError<Self>> for Failure {
             ChangeError::Refused(failure) => failure,
             ChangeError::Store(error) => error.into(),
         }
-    }
-}
-
-impl From<NameError> for Failure {
-    fn from(error: NameError) -> Self {
-        Self::new(ProblemType::InvalidName, error.to_string())
     }
 }

@@ -8,16 +8,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use http::request::Parts;
+use outport_wire::describe;
 use outport_wire::file::Visibility;
 use outport_wire::id::FileId;
+use outport_wire::name::FileName;
+use outport_wire::problem::Problem;
 
 use super::failure::Failure;
 use crate::config::Limits;
-use crate::name::FileName;
 use crate::record::Description;
-
-/// The media type of bytes of which nothing is known.
-const UNKNOWN_TYPE: &str = "application/octet-stream";
 
 /// The `{id}` of the path. What is no id is not found.
 #[derive(Clone, Copy, Debug)]
@@ -37,12 +36,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
 
 /// The query, decoded.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Query(Vec<(String, String)>);
+pub(crate) struct Query(pub(crate) describe::Query);
 
 impl Query {
     /// The first value of `name`.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.0.get(name)
     }
 }
 
@@ -51,7 +50,7 @@ impl<S: Sync> FromRequestParts<S> for Query {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let query = parts.uri.query().unwrap_or_default();
-        Ok(Self(form_urlencoded::parse(query.as_bytes()).into_owned().collect()))
+        Ok(Self(describe::Query::parse(query)))
     }
 }
 
@@ -78,25 +77,18 @@ pub(crate) fn bytes(headers: &HeaderMap, name: &str) -> Result<Option<u64>, Fail
 
 /// A visibility by its name.
 pub(crate) fn visibility(name: &str) -> Result<Visibility, Failure> {
-    Visibility::parse(name).ok_or_else(|| Failure::field("visibility", "private, link or public"))
+    Ok(describe::visibility(name)?)
 }
 
 /// A file's name; the default where there is none.
 pub(crate) fn file_name(name: Option<&str>, limits: &Limits) -> Result<String, Failure> {
-    let name = match name.filter(|name| !name.is_empty()) {
-        Some(name) => FileName::parse(name, limits.name_bytes_max)?,
-        None => FileName::unnamed(),
-    };
+    let name = FileName::given(name, limits.name_bytes_max).map_err(Problem::from)?;
     Ok(name.into_string())
 }
 
 /// A media type; the default where there is none.
 pub(crate) fn media_type(text: Option<&str>, limits: &Limits) -> Result<String, Failure> {
-    let text = text.map(str::trim).filter(|text| !text.is_empty()).unwrap_or(UNKNOWN_TYPE);
-    if text.len() > limits.type_bytes_max || !is_media_type(text) {
-        return Err(Failure::field("the content type", "a media type such as image/png"));
-    }
-    Ok(text.to_owned())
+    Ok(describe::media_type(text, limits.type_bytes_max)?)
 }
 
 /// A file's metadata, within its bounds.
@@ -164,71 +156,10 @@ fn described(
     })
 }
 
-/// The name in a `Content-Disposition` (RFC 6266): `filename*` before `filename`.
+/// The name in a `Content-Disposition` (RFC 6266).
 pub(crate) fn disposition_name(headers: &HeaderMap) -> Result<Option<String>, Failure> {
     let Some(value) = headers.get("content-disposition") else { return Ok(None) };
-    let malformed =
-        || Failure::field("content-disposition", "attachment; filename*=UTF-8''NAME in UTF-8");
-    let value = std::str::from_utf8(value.as_bytes()).map_err(|_| malformed())?;
-    let (mut plain, mut extended) = (None, None);
-    for (name, value) in parameters(value) {
-        match name.to_ascii_lowercase().as_str() {
-            "filename" => plain = Some(value),
-            "filename*" => extended = Some(extended_value(&value).ok_or_else(malformed)?),
-            _ => {}
-        }
-    }
-    Ok(extended.or(plain))
-}
-
-/// The parameters behind a value: `; name=token` or `; name="quoted"`.
-fn parameters(value: &str) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    let mut rest = value.split_once(';').map(|(_, rest)| rest).unwrap_or_default();
-    while let Some((name, value)) = rest.split_once('=') {
-        let (value, behind) = parameter_value(value.trim_start());
-        found.push((name.trim().to_owned(), value));
-        rest = behind.trim_start().strip_prefix(';').unwrap_or_default();
-    }
-    found
-}
-
-fn parameter_value(text: &str) -> (String, &str) {
-    let Some(quoted) = text.strip_prefix('"') else {
-        let end = text.find(';').unwrap_or(text.len());
-        let (value, behind) = text.split_at(end);
-        return (value.trim().to_owned(), behind);
-    };
-    let mut value = String::new();
-    let mut chars = quoted.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '"' => break,
-            '\\' => value.extend(chars.next()),
-            c => value.push(c),
-        }
-    }
-    (value, chars.as_str())
-}
-
-/// `UTF-8''percent-encoded` (RFC 8187).
-fn extended_value(text: &str) -> Option<String> {
-    let (charset, rest) = text.split_once('\'')?;
-    let (_language, encoded) = rest.split_once('\'')?;
-    let decoded = percent_encoding::percent_decode_str(encoded).decode_utf8().ok()?;
-    charset.eq_ignore_ascii_case("utf-8").then(|| decoded.into_owned())
-}
-
-/// `type/subtype`, with whatever parameters, in visible ASCII.
-fn is_media_type(text: &str) -> bool {
-    let token = |text: &str| {
-        !text.is_empty()
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
-    };
-    let essence = text.split(';').next().unwrap_or_default().trim_end();
-    let parts = essence.split_once('/');
-    parts.is_some_and(|(kind, subtype)| token(kind) && token(subtype))
-        && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+    Ok(describe::disposition_name(value.as_bytes())?)
 }
 
 #[cfg(test)]
@@ -273,7 +204,7 @@ mod tests {
         assert_eq!(description.tus_metadata.as_deref(), Some(sent));
         let none = tus(&[]).unwrap();
         assert_eq!((none.name.as_str(), none.tus_metadata), ("untitled", None));
-        assert_eq!(none.media_type, UNKNOWN_TYPE);
+        assert_eq!(none.media_type, describe::UNKNOWN_TYPE);
     }
 
     #[test]
@@ -295,37 +226,5 @@ mod tests {
             assert!(tus(&[sent]).is_err(), "{sent}");
         }
         assert!(tus(&["a YQ==", "b YQ=="]).is_err());
-    }
-
-    #[test]
-    fn dispositions() {
-        let name = |value: &str| {
-            disposition_name(&headers("content-disposition", &[value])).ok().flatten()
-        };
-        assert_eq!(name("attachment"), None);
-        assert_eq!(name("attachment; filename=a.txt").as_deref(), Some("a.txt"));
-        assert_eq!(
-            name(r#"attachment; filename="a \"b\"; c.txt""#).as_deref(),
-            Some("a \"b\"; c.txt")
-        );
-        let both = "attachment; filename*=UTF-8''gr%C3%BC%C3%9Fe.txt; filename=\"x\"";
-        assert_eq!(name(both).as_deref(), Some("grüße.txt"));
-        assert_eq!(name("attachment; filename=\"grüße.txt\"").as_deref(), Some("grüße.txt"));
-        assert_eq!(name("attachment; filename*=UTF-8''%ff"), None);
-        assert!(disposition_name(&headers("content-disposition", &["a; filename*=x"])).is_err());
-    }
-
-    #[test]
-    fn media_types() {
-        let read = |text| media_type(Some(text), &Limits::default()).ok();
-        for good in ["text/plain; charset=utf-8", "image/svg+xml", "application/x.y-z"] {
-            assert_eq!(read(good).as_deref(), Some(good));
-        }
-        assert_eq!(read("").as_deref(), Some(UNKNOWN_TYPE));
-        for bad in
-            ["text", "text/", "/plain", "te xt/plain", "text/plain\r\nx: y", "text/pl\u{e4}in"]
-        {
-            assert_eq!(read(bad), None, "{bad}");
-        }
     }
 }

@@ -17,6 +17,7 @@ use outport_wire::file::Visibility;
 use outport_wire::identity::{Identity, Scope};
 use outport_wire::link::Link;
 use outport_wire::problem::ProblemType;
+use outport_wire::time::{parse_rfc3339, rfc3339};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
@@ -186,7 +187,7 @@ impl Changes {
     fn checked(self, app: &App) -> Result<Self, Failure> {
         let named = |name: String| Some(name).filter(|name| !name.is_empty());
         if let Some(Some(expires)) = &self.expires
-            && clock::parse_rfc3339(expires).is_none_or(|expires| expires <= clock::unix_s())
+            && parse_rfc3339(expires).is_none_or(|expires| expires <= clock::unix_s())
         {
             return Err(Failure::field(
                 "expires",
@@ -212,7 +213,7 @@ impl Changes {
             record.visibility = visibility;
         }
         if let Some(expires) = &self.expires {
-            record.expires_s = expires.as_deref().and_then(clock::parse_rfc3339);
+            record.expires_s = expires.as_deref().and_then(parse_rfc3339);
         }
         if let Some(metadata) = &self.metadata {
             record.metadata.clone_from(metadata);
@@ -287,7 +288,7 @@ pub(crate) async fn share(
     let link = Link { id, expires_s: clock::unix_s() + life, download: wanted.download };
     let body = json!({
         "url": format!("{}?{}", document::named_path(&held), link.query(&app.link_key)),
-        "expires": clock::rfc3339(link.expires_s),
+        "expires": rfc3339(link.expires_s),
     });
     Ok((StatusCode::CREATED, uncacheable(), Json(body)).into_response())
 }

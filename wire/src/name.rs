@@ -1,13 +1,18 @@
-//! File names, as users give them. A name is a label: it is never a path here, but it will be one
+//! File names, as users give them, read alike by edge and origin. A name is a label: it is never a path here, but it will be one
 //! on the disk of whoever downloads the file, and text on somebody's screen.
+
+use crate::problem::{Problem, ProblemType};
+
+/// The longest name that is taken if nothing else is said, in bytes.
+pub const NAME_BYTES_MAX: usize = 255;
 
 /// A name that can be shown and saved without surprise.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct FileName(String);
+pub struct FileName(String);
 
 /// Why a name is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum NameError {
+pub enum NameError {
     /// Nothing is left of it, or only dots.
     #[error("the name is empty, or has nothing but dots and spaces")]
     Empty,
@@ -23,15 +28,18 @@ pub(crate) enum NameError {
 }
 
 impl FileName {
-    /// The name of what was uploaded without one.
-    pub(crate) fn unnamed() -> Self {
-        Self("untitled".to_owned())
+    /// The name that a client gave, or the one of what was uploaded without.
+    pub fn given(name: Option<&str>, bytes_max: usize) -> Result<Self, NameError> {
+        match name.filter(|name| !name.is_empty()) {
+            Some(name) => Self::parse(name, bytes_max),
+            None => Ok(Self("untitled".to_owned())),
+        }
     }
 
     /// Takes a name. Folders before it are cut off, as some browsers send them; what would
     /// deceive is refused rather than repaired, so that nothing is stored under a name its owner
     /// did not choose.
-    pub(crate) fn parse(name: &str, bytes_max: usize) -> Result<Self, NameError> {
+    pub fn parse(name: &str, bytes_max: usize) -> Result<Self, NameError> {
         if name.len() > bytes_max {
             return Err(NameError::TooLong(bytes_max));
         }
@@ -49,7 +57,7 @@ impl FileName {
     }
 
     /// The name itself.
-    pub(crate) fn into_string(self) -> String {
+    pub fn into_string(self) -> String {
         self.0
     }
 }
@@ -65,6 +73,12 @@ fn changes_direction(c: char) -> bool {
             | '\u{2028}'..='\u{202e}'
             | '\u{2066}'..='\u{2069}'
     )
+}
+
+impl From<NameError> for Problem {
+    fn from(error: NameError) -> Self {
+        Self::new(ProblemType::InvalidName, error.to_string())
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,43 @@
+//! How moments are written.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use chrono::{DateTime, SecondsFormat};
+
+use crate::UnixSeconds;
+
+/// The last second of the year 9999, the last that an HTTP date can name.
+const HTTP_DATE_S_MAX: u64 = 253_402_300_799;
+
+/// As RFC 3339, in UTC.
+pub fn rfc3339(seconds: UnixSeconds) -> String {
+    let moment =
+        i64::try_from(seconds).ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+    moment.unwrap_or_default().to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// Reads RFC 3339, in any zone. `None` where it is none, or before 1970.
+pub fn parse_rfc3339(text: &str) -> Option<UnixSeconds> {
+    DateTime::parse_from_rfc3339(text).ok()?.timestamp().try_into().ok()
+}
+
+/// As an HTTP date (RFC 9110, section 5.6.7).
+pub fn http_date(seconds: UnixSeconds) -> String {
+    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds.min(HTTP_DATE_S_MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_come_back() {
+        assert_eq!(rfc3339(784_111_777), "1994-11-06T08:49:37Z");
+        assert_eq!(parse_rfc3339("1994-11-06T09:49:37.5+01:00"), Some(784_111_777));
+        assert_eq!(http_date(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
+        for text in ["", "tomorrow", "1960-01-01T00:00:00Z"] {
+            assert_eq!(parse_rfc3339(text), None);
+        }
+        assert!(http_date(u64::MAX).starts_with("Fri, 31 Dec 9999"));
+    }
+}
