@@ -20,6 +20,7 @@ cargo xtask test [--fast] [--on PLATFORM]            every check; --fast: those 
                                                      --on: what has to do with one platform
 cargo xtask budgets [--memory]                       sizes and imports of each edge; --memory: what
                                                      it takes while 1 GiB passes
+cargo xtask protocols                                what the upload protocols ask, and who does it
 cargo xtask bench [NAME...]                          side by side with real peers";
 
 /// A parsed command line.
@@ -37,6 +38,8 @@ pub(crate) enum Task {
     Outport { args: Vec<OsString> },
     /// Run the checks.
     Test(Tests),
+    /// Print what the upload protocols ask of a server, and what servers do.
+    Protocols,
     /// Measure each platform's edge.
     Budgets { memory: bool },
     /// Build, then become the benchmark program with these arguments.
@@ -66,6 +69,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Task> {
             Some("up") => Task::Up(asked(&mut parser)?),
             Some("outport") => Task::Outport { args: rest(&mut parser)? },
             Some("test") => Task::Test(tests(&mut parser)?),
+            Some("protocols") => Task::Protocols,
             Some("budgets") => Task::Budgets { memory: flag(&mut parser, "memory")? },
             Some("bench") => Task::Bench { args: rest(&mut parser)? },
             _ => bail!("no task {}; the tasks are:\n{USAGE}", name.display()),

@@ -20,6 +20,7 @@ mod platform;
 mod platforms;
 mod policy;
 mod process;
+mod requirements;
 mod runner;
 mod scratch;
 mod service;
@@ -30,6 +31,7 @@ mod up;
 mod wasm;
 mod workspace;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -86,6 +88,9 @@ fn run(task: Task) -> Result<ExitCode> {
             let product = product(&workspace)?;
             let program = build::bench(&workspace, &product)?;
             return Err(process::Run::new(program).envs(product.env()).args(args).exec());
+        }
+        Task::Protocols => {
+            std::io::stdout().lock().write_all(requirements::document().as_bytes())?
         }
         Task::Test(tests) => return check::run(&workspace, tests),
         Task::Budgets { memory } => {
