@@ -225,7 +225,8 @@ fn serve(
     // Answers are small or already in large pieces; waiting to join them only costs time.
     let _ = stream.set_nodelay(true);
     let service = TowerToHyperService::new(router);
-    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+    let (line, service) = outport_interim::over(TokioIo::new(stream), service);
+    let connection = builder.serve_connection(line, service).into_owned();
     let watched = connections.watch(connection);
     async move {
         if let Err(error) = watched.await {
