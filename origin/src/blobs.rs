@@ -16,11 +16,10 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt as _};
-use outport_wire::id::FileId;
 use tokio::time::Instant;
 
 use crate::intake::{Chunk, End, Intake};
-use crate::record::{Part, Stretch};
+use crate::record::{Part, PartName, Stretch};
 
 /// How many chunks of one file are read ahead of what its reader has taken.
 const READ_AHEAD_CHUNKS: usize = 2;
@@ -65,18 +64,17 @@ impl Blobs {
         Self { store, chunk_bytes }
     }
 
-    /// Writes the next part of a body. A part at whose end the body turns out to be too long is
-    /// not kept.
+    /// Writes the next part of a body, under a name that nobody else has used. A part at whose end
+    /// the body turns out to be too long is not kept.
     pub(crate) async fn write(
         &self,
-        id: FileId,
+        name: PartName,
         intake: &mut Intake,
         limits: PartLimits,
     ) -> object_store::Result<Written> {
-        let nonce = rand::random();
         let due = Instant::now() + limits.age_max;
         let first = intake.chunk(self.chunk_bytes.min(limits.bytes_max), due).await;
-        let mut open = OpenPart { path: path(id, nonce), bytes: first.bytes, due, limits };
+        let mut open = OpenPart { path: path(name), bytes: first.bytes, due, limits };
         let end = match first.end {
             Some(End::TooLong) => return Ok(Written { part: None, end: first.end }),
             end if open.bytes == 0 => return Ok(Written { part: None, end }),
@@ -86,7 +84,7 @@ impl Blobs {
             }
             _ => self.write_on(&mut open, first, intake).await?,
         };
-        let part = Part { bytes: open.bytes, nonce };
+        let part = Part { bytes: open.bytes, nonce: name.nonce, source: 0 };
         Ok(Written { part: (end != Some(End::TooLong)).then_some(part), end })
     }
 
@@ -138,13 +136,12 @@ impl Blobs {
     /// Reads stretches one after the other. What is in memory is bounded, however long they are.
     pub(crate) fn read(
         &self,
-        id: FileId,
         stretches: Vec<Stretch>,
     ) -> BoxStream<'static, object_store::Result<Bytes>> {
         let chunk_bytes = self.chunk_bytes;
         let store = self.store.clone();
         let chunks = stretches.into_iter().flat_map(move |stretch| {
-            let path = path(id, stretch.part.nonce);
+            let path = path(stretch.part);
             chunks(stretch.range, chunk_bytes).map(move |range| (path.clone(), range))
         });
         stream::iter(chunks)
@@ -163,13 +160,13 @@ impl Blobs {
     }
 
     /// Removes parts. What can't be removed is garbage that a later sweep may find.
-    pub(crate) async fn remove(&self, id: FileId, parts: &[Part]) {
-        let paths: Vec<_> = parts.iter().map(|part| Ok(path(id, part.nonce))).collect();
+    pub(crate) async fn remove(&self, parts: &[PartName]) {
+        let paths: Vec<_> = parts.iter().map(|part| Ok(path(*part))).collect();
         let mut removed = self.store.delete_stream(stream::iter(paths).boxed());
         while let Some(removed) = removed.next().await {
             match removed {
                 Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
-                Err(error) => tracing::warn!(%id, %error, "a part could not be removed"),
+                Err(error) => tracing::warn!(%error, "a part could not be removed"),
             }
         }
     }
@@ -178,17 +175,17 @@ impl Blobs {
 /// A part that is there, whoever names it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StoredPart {
-    pub(crate) id: FileId,
-    pub(crate) nonce: u64,
+    pub(crate) name: PartName,
     pub(crate) modified: SystemTime,
 }
 
 impl StoredPart {
     /// `None` for what is not ours.
     fn of(object: &ObjectMeta) -> Option<Self> {
-        let (id, nonce) = object.location.filename()?.split_once('-')?;
+        let (writer, nonce) = object.location.filename()?.split_once('-')?;
         let nonce = u64::from_str_radix(nonce, 16).ok()?;
-        Some(Self { id: id.parse().ok()?, nonce, modified: object.last_modified.into() })
+        let name = PartName { writer: writer.parse().ok()?, nonce };
+        Some(Self { name, modified: object.last_modified.into() })
     }
 }
 
@@ -212,10 +209,10 @@ impl OpenPart {
 
 /// Where a part is kept. Folders are shared by many files, because making one is as slow as
 /// writing a small part; an id's last characters are random, so they fill evenly.
-fn path(id: FileId, nonce: u64) -> Path {
-    let id = id.to_string();
-    let folder = id.get(id.len() - FOLDER_CHARS..).unwrap_or_default();
-    Path::from(format!("{folder}/{id}-{nonce:016x}"))
+fn path(PartName { writer, nonce }: PartName) -> Path {
+    let writer = writer.to_string();
+    let folder = writer.get(writer.len() - FOLDER_CHARS..).unwrap_or_default();
+    Path::from(format!("{folder}/{writer}-{nonce:016x}"))
 }
 
 /// 32² folders.

@@ -9,6 +9,8 @@ use object_store::PutPayload;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use crate::digest::{Digests, Running};
+
 /// A body as it arrives. An error is the end: the connection was cut, or the sender broke the
 /// framing.
 pub(crate) type BodyStream = BoxStream<'static, Result<Bytes, BodyCut>>;
@@ -24,6 +26,8 @@ pub(crate) enum End {
     Complete,
     /// It broke off: the connection was cut, it stood still for too long, or we are shutting down.
     Cut,
+    /// A newer request for the same upload came.
+    Superseded,
     /// It went on beyond the limit. What is beyond was thrown away.
     TooLong,
 }
@@ -47,20 +51,63 @@ pub(crate) struct Intake {
     /// How many bytes may still come.
     allowed: u64,
     idle: Duration,
-    shutdown: watch::Receiver<bool>,
+    cuts: Cuts,
+    digests: Digests,
     end: Option<End>,
+}
+
+/// What cuts a body that is still coming: a shutdown, or a newer request.
+#[derive(Clone, Debug)]
+pub(crate) struct Cuts {
+    pub(crate) shutdown: watch::Receiver<bool>,
+    pub(crate) superseded: Option<watch::Receiver<bool>>,
+}
+
+impl Cuts {
+    /// How the body ends, when it is to.
+    async fn cut(&mut self) -> End {
+        let superseded = async {
+            match &mut self.superseded {
+                Some(superseded) => is_true(superseded).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = superseded => End::Superseded,
+            () = is_true(&mut self.shutdown) => End::Cut,
+        }
+    }
+}
+
+/// Waits until it is true; for ever, if nobody can make it so any more.
+async fn is_true(receiver: &mut watch::Receiver<bool>) {
+    if receiver.wait_for(|told| *told).await.is_err() {
+        std::future::pending().await
+    }
 }
 
 impl Intake {
     /// Takes in up to `allowed` bytes of `stream`. A body that stands still for `idle` is cut, and
-    /// so is one that is still coming when `shutdown` says so.
-    pub(crate) fn new(
-        stream: BodyStream,
-        allowed: u64,
-        idle: Duration,
-        shutdown: watch::Receiver<bool>,
-    ) -> Self {
-        Self { stream, rest: Bytes::new(), allowed, idle, shutdown, end: None }
+    /// so is one that is still coming when `cuts` says so.
+    pub(crate) fn new(stream: BodyStream, allowed: u64, idle: Duration, cuts: Cuts) -> Self {
+        let digests = Digests::default();
+        Self { stream, rest: Bytes::new(), allowed, idle, cuts, digests, end: None }
+    }
+
+    /// Computes these over what is taken.
+    #[must_use]
+    pub(crate) fn with_digests(self, digests: Digests) -> Self {
+        Self { digests, ..self }
+    }
+
+    /// Computes the digest of a whole file on, which this is a piece of.
+    pub(crate) fn carry_on(&mut self, running: Option<&Running>) {
+        self.digests = std::mem::take(&mut self.digests).file(running);
+    }
+
+    /// What was computed over all that was taken.
+    pub(crate) fn digests(&self) -> &Digests {
+        &self.digests
     }
 
     /// The next `bytes_max` bytes, or fewer where the body ends, or where `deadline` passes and
@@ -92,7 +139,9 @@ impl Intake {
         }
         let bytes = (self.rest.len() as u64).min(bytes_max).min(self.allowed);
         self.allowed -= bytes;
-        Some(self.rest.split_to(bytes as usize)) // Not above the length of `rest`.
+        let piece = self.rest.split_to(bytes as usize); // Not above the length of `rest`.
+        self.digests.update(&piece);
+        Some(piece)
     }
 
     /// What arrives next and is not empty.
@@ -101,9 +150,12 @@ impl Intake {
             let idle = Instant::now() + self.idle;
             let until = if has { deadline.min(idle) } else { idle };
             let arrived = tokio::select! {
-                biased;
+                biased; // A body that never pauses is cut all the same.
+                end = self.cuts.cut() => {
+                    self.end = Some(end);
+                    return None;
+                }
                 arrived = timeout_at(until, self.stream.next()) => arrived,
-                Ok(_) = self.shutdown.wait_for(|shutdown| *shutdown) => Ok(Some(Err(BodyCut))),
             };
             match arrived {
                 Ok(Some(Ok(bytes))) if bytes.is_empty() => {}
@@ -130,8 +182,12 @@ mod tests {
         let pieces = pieces.iter().map(|piece| Ok(Bytes::from_static(piece.as_bytes())));
         let tail = end.err().map(Err);
         let stream = stream::iter(pieces.collect::<Vec<_>>()).chain(stream::iter(tail)).boxed();
-        let (_keep, shutdown) = watch::channel(false);
-        Intake::new(stream, allowed, IDLE, shutdown)
+        Intake::new(stream, allowed, IDLE, never())
+    }
+
+    /// Nobody cuts it.
+    fn never() -> Cuts {
+        Cuts { shutdown: watch::channel(false).1, superseded: None }
     }
 
     async fn chunk(intake: &mut Intake, bytes_max: u64) -> (String, Option<End>) {
@@ -175,10 +231,9 @@ mod tests {
 
     #[tokio::test]
     async fn standing_still_ends_it() {
-        let (_keep, shutdown) = watch::channel(false);
         let stream = stream::iter([Ok(Bytes::from_static(b"ab"))]).chain(stream::pending()).boxed();
         let idle = Duration::from_millis(200);
-        let mut intake = Intake::new(stream, 100, idle, shutdown);
+        let mut intake = Intake::new(stream, 100, idle, never());
         let soon = Instant::now() + idle / 10;
         let first = intake.chunk(10, soon).await;
         assert_eq!((first.bytes, first.end), (2, None), "the deadline hands over what there is");
@@ -187,11 +242,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn shutdown_ends_it() {
-        let (trigger, shutdown) = watch::channel(false);
-        let mut intake = Intake::new(stream::pending().boxed(), 100, IDLE, shutdown);
-        trigger.send(true).unwrap();
-        let chunk = intake.chunk(10, Instant::now() + IDLE).await;
-        assert_eq!((chunk.bytes, chunk.end), (0, Some(End::Cut)));
+    async fn a_shutdown_or_a_newer_request_ends_it() {
+        let (shut_down, shutdown) = watch::channel(false);
+        let (supersede, superseded) = watch::channel(false);
+        let cuts = Cuts { shutdown, superseded: Some(superseded) };
+        let intake = || Intake::new(stream::pending().boxed(), 100, IDLE, cuts.clone());
+        supersede.send(true).unwrap();
+        assert_eq!(chunk(&mut intake(), 10).await, (String::new(), Some(End::Superseded)));
+        supersede.send(false).unwrap();
+        shut_down.send(true).unwrap();
+        assert_eq!(chunk(&mut intake(), 10).await, (String::new(), Some(End::Cut)));
     }
 }

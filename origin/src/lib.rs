@@ -10,8 +10,9 @@
 
 mod admin;
 mod blobs;
-mod clock;
 mod config;
+mod digest;
+mod environment;
 mod full;
 mod http;
 mod intake;
@@ -21,6 +22,7 @@ mod record;
 mod server;
 mod store;
 mod sweep;
+mod turns;
 
 pub use crate::admin::AdminDoor;
 pub use crate::config::{Config, Limits, Storage};

@@ -6,32 +6,77 @@ use std::ops::Range;
 
 use outport_wire::UnixSeconds;
 use outport_wire::file::{FileRecord, Visibility};
+use outport_wire::id::FileId;
 use outport_wire::identity::Identity;
 use serde::{Deserialize, Serialize};
 
+use crate::digest::Running;
+
 /// The form in which records are stored, written into each of them.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+/// The form before, which is still read: a length that was always known, and nothing that says
+/// whether an upload is complete beside its length.
+const FORMAT_1: u8 = 1;
 
 /// An immutable object in the blob store that holds a stretch of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "(u64, u64)", into = "(u64, u64)")]
+#[serde(from = "StoredPart", into = "StoredPart")]
 pub(crate) struct Part {
     /// Its length in bytes, never 0.
     pub(crate) bytes: u64,
-    /// What tells it from every other part of the file, those of lost races included.
+    /// What tells it from every other part of its writer, those of lost races included.
+    pub(crate) nonce: u64,
+    /// The upload that wrote it: 0 is this one, any other is one above its place in
+    /// [`Record::sources`].
+    pub(crate) source: u16,
+}
+
+/// A part as it is stored: two numbers, or three.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum StoredPart {
+    Own(u64, u64),
+    Foreign(u64, u64, u16),
+}
+
+impl From<StoredPart> for Part {
+    fn from(stored: StoredPart) -> Self {
+        match stored {
+            StoredPart::Own(bytes, nonce) => Self { bytes, nonce, source: 0 },
+            StoredPart::Foreign(bytes, nonce, source) => Self { bytes, nonce, source },
+        }
+    }
+}
+
+impl From<Part> for StoredPart {
+    fn from(Part { bytes, nonce, source }: Part) -> Self {
+        match source {
+            0 => Self::Own(bytes, nonce),
+            source => Self::Foreign(bytes, nonce, source),
+        }
+    }
+}
+
+/// What a part is called in the blob store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct PartName {
+    /// The upload that wrote it.
+    pub(crate) writer: FileId,
     pub(crate) nonce: u64,
 }
 
-impl From<(u64, u64)> for Part {
-    fn from((bytes, nonce): (u64, u64)) -> Self {
-        Self { bytes, nonce }
-    }
-}
-
-impl From<Part> for (u64, u64) {
-    fn from(part: Part) -> Self {
-        (part.bytes, part.nonce)
-    }
+/// An upload's place in a concatenation (tus 1.0, "Concatenation").
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Concat {
+    /// It is a piece of a file, and never one by itself.
+    Partial {
+        /// The final upload that its parts belong to. Once claimed, it is never another's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        claimed_by: Option<FileId>,
+    },
+    /// It is made of these, in their order.
+    Final { of: Vec<FileId> },
 }
 
 /// An upload or a file.
@@ -52,19 +97,43 @@ pub(crate) struct Record {
     pub(crate) visibility: Visibility,
     /// When the upload was begun.
     pub(crate) created_s: UnixSeconds,
-    /// When it ceases to exist.
+    /// When the file ceases to exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) expires_s: Option<UnixSeconds>,
+    /// When the upload ceases to exist, unless it is complete by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) upload_expires_s: Option<UnixSeconds>,
     /// What its owner wants to remember of it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) metadata: BTreeMap<String, String>,
     /// `Upload-Metadata` as the client sent it; a HEAD repeats it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) tus_metadata: Option<String>,
-    /// How long the whole is.
-    pub(crate) length: u64,
+    /// How long the whole is, once that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) length: Option<u64>,
+    /// Whether it is a file by now, or a whole piece of one. Nothing is appended after that.
+    #[serde(default)]
+    pub(crate) complete: bool,
+    /// Raised to shut out whoever appends to a state that was read before.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) epoch: u32,
+    /// Its place in a concatenation, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) concat: Option<Concat>,
+    /// The digest that the whole must have, over the parts so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) digest: Option<Running>,
+    /// The other uploads that wrote some of the parts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) sources: Vec<FileId>,
     /// The parts that are durable, in order.
     pub(crate) parts: Vec<Part>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // So serde asks.
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// What the client says of a new upload.
@@ -77,10 +146,30 @@ pub(crate) struct Description {
     pub(crate) tus_metadata: Option<String>,
 }
 
+/// An upload that is to begin.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Opening {
+    /// How long it will be, where that is known.
+    pub(crate) length: Option<u64>,
+    /// When it ceases to exist, unless it is complete by then.
+    pub(crate) upload_expires_s: Option<UnixSeconds>,
+    /// Its place in a concatenation.
+    pub(crate) concat: Option<Concat>,
+    /// The digest that the whole must have.
+    pub(crate) digest: Option<Running>,
+}
+
+impl Opening {
+    /// One of `length` bytes, and nothing else.
+    pub(crate) fn of_length(length: u64) -> Self {
+        Self { length: Some(length), ..Self::default() }
+    }
+}
+
 /// Where one stretch of a file is found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stretch {
-    pub(crate) part: Part,
+    pub(crate) part: PartName,
     /// Bytes within the part.
     pub(crate) range: Range<u64>,
 }
@@ -91,11 +180,11 @@ pub(crate) struct Stretch {
 pub(crate) struct Unreadable(String);
 
 impl Record {
-    /// The record of an upload of `length` bytes that has just begun.
+    /// The record of an upload that has just begun.
     pub(crate) fn begin(
         owner: &Identity,
         description: Description,
-        length: u64,
+        opening: Opening,
         now: UnixSeconds,
     ) -> Self {
         Self {
@@ -107,9 +196,15 @@ impl Record {
             visibility: description.visibility,
             created_s: now,
             expires_s: None,
+            upload_expires_s: opening.upload_expires_s,
             metadata: description.metadata,
             tus_metadata: description.tus_metadata,
-            length,
+            length: opening.length,
+            complete: false,
+            epoch: 0,
+            concat: opening.concat,
+            digest: opening.digest,
+            sources: Vec::new(),
             parts: Vec::new(),
         }
     }
@@ -121,10 +216,15 @@ impl Record {
 
     /// As it was stored.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, Unreadable> {
-        let record: Self =
+        let mut record: Self =
             serde_json::from_slice(bytes).map_err(|error| Unreadable(error.to_string()))?;
-        if record.format != FORMAT {
-            return Err(Unreadable(format!("its format is {}", record.format)));
+        match record.format {
+            FORMAT => {}
+            FORMAT_1 => {
+                record.complete = record.length == Some(record.offset());
+                record.format = FORMAT;
+            }
+            other => return Err(Unreadable(format!("its format is {other}"))),
         }
         Ok(record)
     }
@@ -134,9 +234,42 @@ impl Record {
         self.parts.iter().map(|part| part.bytes).sum()
     }
 
-    /// Whether it is a file by now.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.offset() == self.length
+    /// Whether it is a file by now, to be listed and delivered.
+    pub(crate) fn is_file(&self) -> bool {
+        self.complete && !matches!(self.concat, Some(Concat::Partial { .. }))
+    }
+
+    /// Whether it is gone at `now`: the file, or the upload that was never completed.
+    pub(crate) fn is_expired(&self, now: UnixSeconds) -> bool {
+        let expires_s = match self.concat {
+            _ if !self.complete => self.upload_expires_s,
+            Some(Concat::Partial { claimed_by: None }) => self.upload_expires_s,
+            Some(Concat::Partial { .. }) => None, // It goes with its final upload.
+            _ => self.expires_s,
+        };
+        expires_s.is_some_and(|expires| expires <= now)
+    }
+
+    /// Nothing is missing any more.
+    pub(crate) fn complete(&mut self) {
+        self.complete = true;
+        self.length = Some(self.offset());
+        if self.is_file() {
+            self.upload_expires_s = None;
+        }
+        self.digest = None;
+    }
+
+    /// What a part of the file `id` is called.
+    pub(crate) fn part_name(&self, id: FileId, part: Part) -> PartName {
+        let source = usize::from(part.source).checked_sub(1);
+        let writer = source.and_then(|place| self.sources.get(place)).copied().unwrap_or(id);
+        PartName { writer, nonce: part.nonce }
+    }
+
+    /// What all parts of the file `id` are called, in order.
+    pub(crate) fn part_names(&self, id: FileId) -> Vec<PartName> {
+        self.parts.iter().map(|part| self.part_name(id, *part)).collect()
     }
 
     /// What an edge must know of it.
@@ -150,15 +283,16 @@ impl Record {
         }
     }
 
-    /// Where the bytes of `range` are, in order. `range` lies within the file.
-    pub(crate) fn stretches(&self, range: Range<u64>) -> Vec<Stretch> {
+    /// Where the bytes of `range` of the file `id` are, in order. `range` lies within the file.
+    pub(crate) fn stretches(&self, id: FileId, range: Range<u64>) -> Vec<Stretch> {
         let mut begin = 0;
         let mut stretches = Vec::new();
         for part in &self.parts {
             let end = begin + part.bytes;
             let (from, to) = (range.start.max(begin), range.end.min(end));
             if from < to {
-                stretches.push(Stretch { part: *part, range: from - begin..to - begin });
+                let part = self.part_name(id, *part);
+                stretches.push(Stretch { part, range: from - begin..to - begin });
             }
             begin = end;
         }
@@ -168,9 +302,19 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
+    use outport_wire::id::Home;
     use outport_wire::identity::Scopes;
 
     use super::*;
+    use crate::digest::Expected;
+
+    fn id() -> FileId {
+        FileId::new(Home::of(0, "demo", "alice"), 1, 2)
+    }
+
+    fn part(bytes: u64) -> Part {
+        Part { bytes, nonce: bytes + 1, source: 0 }
+    }
 
     fn record(parts: &[u64]) -> Record {
         let owner = Identity::new("demo", "alice", Scopes::all()).unwrap();
@@ -181,38 +325,91 @@ mod tests {
             metadata: BTreeMap::from([("k".into(), "v".into())]),
             tus_metadata: None,
         };
-        let mut record = Record::begin(&owner, description, 60, 1_800_000_000);
-        record.parts =
-            parts.iter().map(|bytes| Part { bytes: *bytes, nonce: *bytes + 1 }).collect();
+        let mut record = Record::begin(&owner, description, Opening::of_length(60), 1_800_000_000);
+        record.parts = parts.iter().copied().map(part).collect();
         record
     }
 
     #[test]
     fn the_stored_form_is_stable() {
-        let stored = r#"{"v":1,"tenant":"demo","owner":"alice","name":"a.txt","type":"text/plain","visibility":"private","created_s":1800000000,"metadata":{"k":"v"},"length":60,"parts":[[10,11],[20,21]]}"#;
+        let stored = r#"{"v":2,"tenant":"demo","owner":"alice","name":"a.txt","type":"text/plain","visibility":"private","created_s":1800000000,"metadata":{"k":"v"},"length":60,"complete":false,"parts":[[10,11],[20,21]]}"#;
         assert_eq!(String::from_utf8(record(&[10, 20]).to_bytes()).unwrap(), stored);
         assert_eq!(Record::from_bytes(stored.as_bytes()).unwrap(), record(&[10, 20]));
-        assert!(Record::from_bytes(stored.replace("\"v\":1", "\"v\":2").as_bytes()).is_err());
+        assert!(Record::from_bytes(stored.replace("\"v\":2", "\"v\":3").as_bytes()).is_err());
         assert!(Record::from_bytes(b"{}").is_err());
     }
 
     #[test]
-    fn is_complete_when_all_is_there() {
-        assert_eq!((record(&[]).offset(), record(&[]).is_complete()), (0, false));
-        assert_eq!((record(&[10, 20]).offset(), record(&[10, 20]).is_complete()), (30, false));
-        assert!(record(&[10, 20, 30]).is_complete());
+    fn all_that_a_record_can_hold_comes_back() {
+        let field = "sha-256=:uU0nuZNNPgilLlLX2n2r+sSE7+N6U4DukIj3rOLvzek=:";
+        let other = FileId::new(Home::of(0, "demo", "alice"), 3, 4);
+        let mut full = record(&[10]);
+        full.length = None;
+        full.upload_expires_s = Some(1_800_000_100);
+        full.epoch = 7;
+        full.concat = Some(Concat::Final { of: vec![other] });
+        full.digest = Some(Running::new(Expected::of_field(field).unwrap()));
+        full.sources = vec![other];
+        full.parts.push(Part { bytes: 5, nonce: 6, source: 1 });
+        let stored = String::from_utf8(full.to_bytes()).unwrap();
+        assert!(stored.contains(r#""parts":[[10,11],[5,6,1]]"#), "{stored}");
+        assert_eq!(Record::from_bytes(stored.as_bytes()).unwrap(), full);
+    }
+
+    #[test]
+    fn records_of_format_1_are_read() {
+        let stored = r#"{"v":1,"tenant":"demo","owner":"alice","name":"a.txt","type":"text/plain","visibility":"private","created_s":1800000000,"metadata":{"k":"v"},"length":60,"parts":[[10,11],[20,21]]}"#;
+        assert_eq!(Record::from_bytes(stored.as_bytes()).unwrap(), record(&[10, 20]));
+        let complete = stored.replace("60", "30");
+        let complete = Record::from_bytes(complete.as_bytes()).unwrap();
+        assert!(complete.is_file() && complete.length == Some(30));
+    }
+
+    #[test]
+    fn what_is_a_file_and_what_has_expired() {
+        let mut record = record(&[10]);
+        (record.expires_s, record.upload_expires_s) = (Some(200), Some(100));
+        assert!(!record.is_file() && !record.is_expired(99) && record.is_expired(100));
+        record.complete();
+        assert_eq!((record.length, record.is_file()), (Some(10), true));
+        assert!(!record.is_expired(199) && record.is_expired(200));
+    }
+
+    #[test]
+    fn a_piece_of_a_file_expires_until_it_is_claimed() {
+        let mut record = record(&[10]);
+        record.upload_expires_s = Some(100);
+        record.concat = Some(Concat::Partial { claimed_by: None });
+        record.complete();
+        assert!(!record.is_file() && record.is_expired(100));
+        record.concat = Some(Concat::Partial { claimed_by: Some(id()) });
+        assert!(!record.is_expired(100));
     }
 
     #[test]
     fn ranges_cross_parts() {
         let record = record(&[10, 20, 30]);
         let ranges = |range: Range<u64>| -> Vec<(u64, Range<u64>)> {
-            record.stretches(range).into_iter().map(|s| (s.part.bytes, s.range)).collect()
+            let stretches = record.stretches(id(), range);
+            stretches.into_iter().map(|s| (s.part.nonce - 1, s.range)).collect()
         };
         assert_eq!(ranges(0..60), [(10, 0..10), (20, 0..20), (30, 0..30)]);
         assert_eq!(ranges(9..11), [(10, 9..10), (20, 0..1)]);
         assert_eq!(ranges(10..30), [(20, 0..20)]);
         assert_eq!(ranges(59..60), [(30, 29..30)]);
         assert_eq!(ranges(5..5), []);
+    }
+
+    #[test]
+    fn parts_are_called_by_their_writer() {
+        let other = FileId::new(Home::of(0, "demo", "alice"), 3, 4);
+        let mut record = record(&[10]);
+        record.sources = vec![other];
+        record.parts.push(Part { bytes: 5, nonce: 6, source: 1 });
+        let names = record.part_names(id());
+        assert_eq!(
+            names,
+            [PartName { writer: id(), nonce: 11 }, PartName { writer: other, nonce: 6 },]
+        );
     }
 }

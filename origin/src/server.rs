@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use crate::admin::{self, OpenDoor};
 use crate::blobs;
 use crate::config::{Config, Limits};
+use crate::environment::System;
 use crate::http::{App, Tasks, router};
 use crate::meta::{EngineError, FjallEngine, GroupCommit};
 use crate::metrics::Metrics;
@@ -151,7 +152,14 @@ fn open(config: &Config, tasks: Tasks) -> Result<App, StartError> {
         age_max: storage.part_age_max,
     };
     Ok(App {
-        store: Store::new(Arc::new(meta), blobs, storage.chunk_bytes, config.region, parts),
+        store: Store::new(
+            Arc::new(meta),
+            blobs,
+            storage.chunk_bytes,
+            config.region,
+            parts,
+            Arc::new(System),
+        ),
         limits: Arc::new(config.limits.clone()),
         edge_keys: config.edge_keys.clone().into(),
         link_key: config.link_key.clone(),

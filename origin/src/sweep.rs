@@ -35,8 +35,8 @@ pub(crate) async fn sweep(
     let mut parts = store.stored_parts();
     while let Some(stored) = parts.try_next().await? {
         swept.seen += 1;
-        if stored.modified < begun && !store.names(stored.id, stored.nonce).await? {
-            store.remove_part(stored.id, stored.nonce).await;
+        if stored.modified < begun && !store.names(stored.name).await? {
+            store.remove_part(stored.name).await;
             swept.removed += 1;
         }
     }

@@ -49,6 +49,9 @@ problems! {
     BodyTooShort "body-too-short" 400 "The body is shorter than announced";
     /// The body is longer than announced.
     BodyTooLong "body-too-long" 400 "The body is longer than announced";
+    /// The length of an upload is said differently by two requests, or is not what arrived
+    /// (draft-ietf-httpbis-resumable-upload, section 7.2).
+    LengthMismatch "length-mismatch" 400 "The upload's length is inconsistent";
     /// There is no token where one is needed.
     TokenMissing "token-missing" 401 "A token is needed";
     /// The token can't be read.
@@ -71,6 +74,10 @@ problems! {
     RequestTimeout "request-timeout" 408 "The request took too long to arrive";
     /// The offset of an append is not the upload's.
     OffsetMismatch "offset-mismatch" 409 "The offset does not match the upload's";
+    /// A newer request for the same upload came.
+    Superseded "superseded" 409 "A newer request has taken the upload over";
+    /// Nothing can be appended to an upload that is complete.
+    UploadComplete "upload-complete" 409 "The upload is complete";
     /// The resource changed underneath.
     Conflict "conflict" 409 "The resource was changed by another request";
     /// The tus version is not spoken here.
@@ -87,6 +94,8 @@ problems! {
     RangeNotSatisfiable "range-not-satisfiable" 416 "The range cannot be satisfied";
     /// The caller asks too often.
     RateLimited "rate-limited" 429 "Too many requests";
+    /// The content is not what its checksum or digest says (tus 1.0, "Checksum").
+    DigestMismatch "digest-mismatch" 460 "The content does not have the announced digest";
     /// The header section is too large.
     HeadTooLarge "head-too-large" 431 "The header section is too large";
     /// A fault of ours.

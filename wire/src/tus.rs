@@ -6,3 +6,5 @@ pub const VERSION: &str = "1.0.0";
 pub const EXTENSIONS: &str = "creation,creation-with-upload,termination";
 /// The media type of a PATCH body.
 pub const PATCH_TYPE: &str = "application/offset+octet-stream";
+/// The algorithms that a checksum can be of, as `Tus-Checksum-Algorithm` lists them.
+pub const CHECKSUM_ALGORITHMS: &str = "sha1,sha256,crc32c,md5,blake3";

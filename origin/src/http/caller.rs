@@ -14,7 +14,6 @@ use outport_wire::problem::ProblemType;
 
 use super::App;
 use super::failure::Failure;
-use crate::clock;
 use crate::record::Record;
 
 /// The caller, as an edge vouches for it. `None` is an anonymous one, or the edge itself.
@@ -70,7 +69,7 @@ fn verified(app: &App, request: &Request) -> Result<Caller, Failure> {
         identity: field(IDENTITY_HEADER)?,
         content_digest: field("content-digest")?,
     };
-    edge_signature::verify(&app.edge_keys, &signed, input, signature, clock::unix_s())
+    edge_signature::verify(&app.edge_keys, &signed, input, signature, app.store.now_s())
         .map_err(|refusal| refused(refusal.to_string()))?;
     let identity = signed.identity.map(Identity::decode).transpose();
     identity.map(Caller).map_err(|error| refused(error.to_string()))

@@ -33,10 +33,10 @@ pub(crate) async fn deliver(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let held = app.store.load(id).await?.filter(|held| held.record.is_complete());
+    let held = app.store.load(id).await?.filter(|held| held.record.is_file());
     let held = held.ok_or_else(Failure::not_found)?;
     let (etag, last_modified) = (etag(id), http_date(held.record.created_s));
-    let length = held.record.length;
+    let length = held.record.offset();
     let file = Representation { etag: &etag, last_modified: &last_modified, length };
     let common = common_fields(&held.record, file);
     let is_get = method == Method::GET;
@@ -88,7 +88,7 @@ fn common_fields(record: &Record, file: Representation<'_>) -> response::Builder
 /// The bytes of `range`. The first of them are read before the answer begins, so that a store
 /// that fails is a problem document and not an answer that breaks off.
 async fn content(app: &App, held: &Held, range: std::ops::Range<u64>) -> Result<Body, Failure> {
-    let mut chunks = app.store.read(held.id, held.record.stretches(range));
+    let mut chunks = app.store.read(held.record.stretches(held.id, range));
     let first = match chunks.next().await {
         None => return Ok(Body::empty()),
         Some(first) => first.map_err(StoreError::from)?,

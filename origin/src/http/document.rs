@@ -17,7 +17,7 @@ pub(crate) fn file(id: FileId, record: &Record) -> Value {
         id,
         name: &record.name,
         media_type: &record.media_type,
-        size: record.length,
+        size: record.offset(),
         visibility: record.visibility,
         created_s: record.created_s,
         expires_s: record.expires_s,

@@ -100,6 +100,12 @@ impl From<AppendError> for Failure {
             AppendError::Gone => return Self::not_found(),
             AppendError::Store(error) => return error.into(),
             AppendError::TooManyParts => return Self::new(ProblemType::TooLarge, detail),
+            AppendError::Complete => return Self::new(ProblemType::UploadComplete, detail),
+            AppendError::Digest(_) | AppendError::WholeDigest => {
+                return Self::new(ProblemType::DigestMismatch, detail);
+            }
+            AppendError::LengthMismatch { offset, .. } => (ProblemType::LengthMismatch, offset),
+            AppendError::Superseded { offset } => (ProblemType::Superseded, offset),
             AppendError::OffsetMismatch { expected } => (ProblemType::OffsetMismatch, expected),
             AppendError::TooLong { offset } => (ProblemType::BodyTooLong, offset),
             AppendError::Cut { offset } => (ProblemType::BodyTooShort, offset),
@@ -113,6 +119,10 @@ impl From<ChangeError<Self>> for Failure {
         match error {
             ChangeError::Gone => Self::not_found(),
             ChangeError::Refused(failure) => failure,
+            ChangeError::Claimed(id) => Self::new(
+                ProblemType::Conflict,
+                format!("the upload is part of {id}, and is removed with it"),
+            ),
             ChangeError::Store(error) => error.into(),
         }
     }

@@ -26,7 +26,6 @@ use super::caller::{Caller, own};
 use super::failure::Failure;
 use super::field::{self, Id, Query};
 use super::{App, document, form};
-use crate::clock;
 use crate::intake::BodyStream;
 use crate::record::{Description, Record};
 use crate::store::{AppendError, Held};
@@ -90,7 +89,7 @@ pub(super) async fn store_whole(
     body: BodyStream,
 ) -> Result<Held, Failure> {
     let bytes_max = app.limits.upload_bytes_max;
-    let mut intake = app.intake(body, bytes_max);
+    let mut intake = app.intake(body, bytes_max, None);
     app.store.store_whole(owner, description, &mut intake).await.map_err(|error| match error {
         AppendError::TooLong { .. } => Failure::too_large(bytes_max),
         AppendError::Cut { .. } => {
@@ -187,7 +186,7 @@ impl Changes {
     fn checked(self, app: &App) -> Result<Self, Failure> {
         let named = |name: String| Some(name).filter(|name| !name.is_empty());
         if let Some(Some(expires)) = &self.expires
-            && parse_rfc3339(expires).is_none_or(|expires| expires <= clock::unix_s())
+            && parse_rfc3339(expires).is_none_or(|expires| expires <= app.store.now_s())
         {
             return Err(Failure::field(
                 "expires",
@@ -234,7 +233,7 @@ pub(crate) async fn change(
     let change = |record: &mut Record| {
         own(identity, record)?;
         changes.apply(record);
-        if record.is_complete() { Ok(()) } else { Err(Failure::not_found()) }
+        if record.is_file() { Ok(()) } else { Err(Failure::not_found()) }
     };
     let held = app.store.change(id, change).await?;
     Ok((uncacheable(), Json(document::held(&held))).into_response())
@@ -282,10 +281,10 @@ pub(crate) async fn share(
     }
     let held = app.store.load(id).await?.ok_or_else(Failure::not_found)?;
     own(identity, &held.record)?;
-    if !held.record.is_complete() {
+    if !held.record.is_file() {
         return Err(Failure::not_found());
     }
-    let link = Link { id, expires_s: clock::unix_s() + life, download: wanted.download };
+    let link = Link { id, expires_s: app.store.now_s() + life, download: wanted.download };
     let body = json!({
         "url": format!("{}?{}", document::named_path(&held), link.query(&app.link_key)),
         "expires": rfc3339(link.expires_s),

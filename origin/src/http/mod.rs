@@ -27,9 +27,10 @@ use tokio::sync::{mpsc, watch};
 
 use self::failure::Failure;
 use crate::config::Limits;
-use crate::intake::{BodyCut, BodyStream, Intake};
+use crate::intake::{BodyCut, BodyStream, Cuts, Intake};
 use crate::metrics::Metrics;
 use crate::store::Store;
+use crate::turns::Turn;
 
 /// What every handler works with.
 #[derive(Clone)]
@@ -43,10 +44,13 @@ pub(crate) struct App {
 }
 
 impl App {
-    fn intake(&self, body: BodyStream, allowed: u64) -> Intake {
+    /// Takes a body in, until it ends or `turn` is over.
+    fn intake(&self, body: BodyStream, allowed: u64, turn: Option<&Turn>) -> Intake {
         let metrics = self.metrics.clone();
         let counted = body.inspect_ok(move |bytes| metrics.received(bytes.len())).boxed();
-        Intake::new(counted, allowed, self.limits.body_idle_max, self.tasks.cut.clone())
+        let cuts =
+            Cuts { shutdown: self.tasks.cut.clone(), superseded: turn.map(Turn::superseded) };
+        Intake::new(counted, allowed, self.limits.body_idle_max, cuts)
     }
 }
 

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body::Body as _;
+use outport_wire::id::FileId;
 use outport_wire::identity::{Identity, Scope};
 use outport_wire::problem::ProblemType;
 use outport_wire::tus;
@@ -18,7 +19,9 @@ use super::App;
 use super::caller::{Caller, own};
 use super::failure::{Failure, UPLOAD_OFFSET};
 use super::field::{self, Id};
-use crate::store::{AppendError, Held};
+use crate::record::Opening;
+use crate::store::{AppendError, Completes, Held};
+use crate::turns::{Superseded, Turn};
 
 const TUS_RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
 const TUS_VERSION: HeaderName = HeaderName::from_static("tus-version");
@@ -69,9 +72,9 @@ pub(crate) async fn create(
         check_fits(&parts.headers, length)?;
     }
     let description = field::tus_metadata(&parts.headers, &app.limits)?;
-    let mut held = app.store.begin(&owner, description, length).await?;
-    if with_bytes {
-        held = append_first(&app, &owner, held, body).await?;
+    let mut held = app.store.begin(&owner, description, Opening::of_length(length)).await?;
+    if with_bytes || length == 0 {
+        held = append_first(&app, held, body).await?;
     }
     let headers = [
         (LOCATION, format!("/uploads/{}", held.id)),
@@ -82,23 +85,17 @@ pub(crate) async fn create(
 
 /// Appends what came with a creation. A body that broke off leaves an upload to go on with; after
 /// any other failure the client does not learn the address, so the upload goes.
-async fn append_first(
-    app: &App,
-    owner: &Identity,
-    held: Held,
-    body: Body,
-) -> Result<Held, Failure> {
+async fn append_first(app: &App, held: Held, body: Body) -> Result<Held, Failure> {
     let id = held.id;
-    match append(app, held, body).await? {
+    let turn = turn(app, id).await?;
+    match append(app, held, body, turn).await? {
         Ok(held) => Ok(held),
         Err(AppendError::Cut { .. }) => {
             let held = app.store.load(id).await?;
             held.ok_or_else(Failure::not_found)
         }
         Err(error) => {
-            if let Err(error) = app.store.remove(id, |record| own(owner, record)).await {
-                tracing::warn!(%id, ?error, "a failed upload was not removed");
-            }
+            app.store.give_up(id).await;
             Err(error.into())
         }
     }
@@ -111,10 +108,13 @@ pub(crate) async fn head(
     caller: Caller,
 ) -> Result<Response, Failure> {
     let identity = caller.allowed(Scope::Write)?;
-    let held = owned(&app, id, identity).await?;
+    owned(&app, id, identity).await?;
+    let held = app.store.interrupt(id).await?.ok_or_else(Failure::not_found)?;
     let mut headers = HeaderMap::new();
     headers.insert(UPLOAD_OFFSET, held.record.offset().into());
-    headers.insert(UPLOAD_LENGTH, held.record.length.into());
+    if let Some(length) = held.record.length {
+        headers.insert(UPLOAD_LENGTH, length.into());
+    }
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let sent = held.record.tus_metadata.as_deref().map(HeaderValue::from_str);
     if let Some(Ok(sent)) = sent {
@@ -135,13 +135,15 @@ pub(crate) async fn patch(
     check_type(&parts.headers)?;
     let offset = field::bytes(&parts.headers, "upload-offset")?
         .ok_or_else(|| Failure::field("upload-offset", "sent, as a whole number of bytes"))?;
+    owned(&app, id, identity).await?;
+    let turn = turn(&app, id).await?;
     let held = owned(&app, id, identity).await?;
     let expected = held.record.offset();
     if offset != expected {
         return Err(AppendError::OffsetMismatch { expected }.into());
     }
-    check_fits(&parts.headers, held.record.length - expected)?;
-    let held = append(&app, held, body).await??;
+    check_fits(&parts.headers, room(&app, &held))?;
+    let held = append(&app, held, body, turn).await??;
     let offset = held.record.offset().to_string();
     Ok((StatusCode::NO_CONTENT, [(UPLOAD_OFFSET, offset)]).into_response())
 }
@@ -155,7 +157,7 @@ pub(crate) async fn progress(
     let identity = caller.allowed(Scope::Read).or_else(|_| caller.allowed(Scope::Write))?;
     let held = owned(&app, id, identity).await?;
     let uncacheable = (CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if held.record.is_complete() {
+    if held.record.is_file() {
         let location = [(LOCATION, format!("/files/{id}"))];
         return Ok((StatusCode::SEE_OTHER, [uncacheable], location).into_response());
     }
@@ -163,16 +165,12 @@ pub(crate) async fn progress(
         "id": id,
         "offset": held.record.offset(),
         "length": held.record.length,
-        "complete": false,
+        "complete": held.record.complete,
     });
     Ok(([uncacheable], Json(document)).into_response())
 }
 
-async fn owned(
-    app: &App,
-    id: outport_wire::id::FileId,
-    identity: &Identity,
-) -> Result<Held, Failure> {
+async fn owned(app: &App, id: FileId, identity: &Identity) -> Result<Held, Failure> {
     let held = app.store.load(id).await?.ok_or_else(Failure::not_found)?;
     own(identity, &held.record)?;
     Ok(held)
@@ -180,11 +178,33 @@ async fn owned(
 
 /// Appends in a task of its own: a client that goes away takes its request with it, and what it
 /// sent until then is still to be kept.
-async fn append(app: &App, held: Held, body: Body) -> Result<Result<Held, AppendError>, Failure> {
-    let allowed = held.record.length - held.record.offset();
-    let mut intake = app.intake(super::body_stream(body), allowed);
+async fn append(
+    app: &App,
+    held: Held,
+    body: Body,
+    turn: Turn,
+) -> Result<Result<Held, AppendError>, Failure> {
+    let mut intake = app.intake(super::body_stream(body), room(app, &held), Some(&turn));
     let store = app.store.clone();
-    app.tasks.finish(async move { store.append(held, &mut intake).await }).await
+    let appending = async move {
+        let appended = store.append(held, &mut intake, Completes::AtLength).await;
+        drop(turn);
+        appended
+    };
+    app.tasks.finish(appending).await
+}
+
+/// How many bytes an upload may still get.
+fn room(app: &App, held: &Held) -> u64 {
+    let length = held.record.length.unwrap_or(app.limits.upload_bytes_max);
+    length.saturating_sub(held.record.offset())
+}
+
+/// Takes an upload over from whoever is at work on it.
+async fn turn(app: &App, id: FileId) -> Result<Turn, Failure> {
+    app.store.turn(id).await.map_err(|Superseded| {
+        Failure::new(ProblemType::Superseded, "a newer request for this upload came")
+    })
 }
 
 fn announced_length(app: &App, headers: &HeaderMap) -> Result<u64, Failure> {

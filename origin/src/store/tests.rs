@@ -7,7 +7,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use digest::Digest as _;
 use futures::future::{BoxFuture, FutureExt as _};
+use futures::stream;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
@@ -19,7 +21,12 @@ use outport_wire::identity::Scopes;
 use tokio::sync::watch;
 
 use super::*;
+use crate::digest::{Digests, Expected, Mismatch, Running};
+use crate::environment::System;
+use crate::intake::{Cuts, Intake};
 use crate::meta::MemoryMeta;
+use crate::record::Part;
+use crate::store::concat::ConcatError;
 
 const CHUNK_BYTES: u64 = 1 << 10;
 const PART_BYTES: usize = 4 << 10;
@@ -40,16 +47,16 @@ impl Scene {
             bytes_max: 1 << 30,
             age_max: Duration::from_secs(60),
         };
-        let store = Store::new(meta.clone(), disk.clone(), CHUNK_BYTES, 0, parts);
+        let store = Store::new(meta.clone(), disk.clone(), CHUNK_BYTES, 0, parts, Arc::new(System));
         Self { store, disk, meta }
     }
 
     async fn begin(&self, length: usize) -> Held {
-        self.store.begin(&alice(), description(), length as u64).await.unwrap()
+        self.store.begin(&alice(), description(), Opening::of_length(length as u64)).await.unwrap()
     }
 
     async fn append(&self, held: &Held, body: &[u8]) -> Result<Held, AppendError> {
-        self.store.append(held.clone(), &mut intake(body)).await
+        self.store.append(held.clone(), &mut intake(body), Completes::AtLength).await
     }
 
     async fn offset(&self, held: &Held) -> usize {
@@ -58,8 +65,8 @@ impl Scene {
 
     async fn content(&self, held: &Held) -> Vec<u8> {
         let held = self.store.load(held.id).await.unwrap().unwrap();
-        let stretches = held.record.stretches(0..held.record.offset());
-        let chunks: Vec<_> = self.store.read(held.id, stretches).try_collect().await.unwrap();
+        let stretches = held.record.stretches(held.id, 0..held.record.offset());
+        let chunks: Vec<_> = self.store.read(stretches).try_collect().await.unwrap();
         chunks.concat()
     }
 
@@ -84,8 +91,8 @@ fn description() -> Description {
 
 fn intake(body: &[u8]) -> Intake {
     let pieces: Vec<_> = body.chunks(700).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
-    let (_keep, shutdown) = watch::channel(false);
-    Intake::new(stream::iter(pieces).boxed(), u64::MAX, Duration::from_secs(60), shutdown)
+    let cuts = Cuts { shutdown: watch::channel(false).1, superseded: None };
+    Intake::new(stream::iter(pieces).boxed(), u64::MAX, Duration::from_secs(60), cuts)
 }
 
 fn bytes(length: usize) -> Vec<u8> {
@@ -122,7 +129,7 @@ async fn a_whole_file_on_a_full_disk_leaves_nothing() {
     let full = scene.store.store_whole(&alice(), description(), body).await;
     assert!(matches!(full, Err(AppendError::Store(StoreError::Full))), "{full:?}");
     assert_eq!(scene.parts().await, 0);
-    let partition = list_partition("demo", "alice");
+    let partition = list::list_partition("demo", "alice");
     assert_eq!(scene.meta.inner.scan(partition, None, 10).await.unwrap(), []);
 }
 
@@ -160,7 +167,7 @@ async fn an_append_survives_a_change_of_the_name() {
     });
     renamed.await.unwrap();
     let done = scene.append(&held, b"0123456789").await.unwrap();
-    assert_eq!((done.record.name.as_str(), done.record.is_complete()), ("b", true));
+    assert_eq!((done.record.name.as_str(), done.record.complete), ("b", true));
 }
 
 #[tokio::test]
@@ -183,6 +190,147 @@ async fn an_append_to_what_was_removed_leaves_nothing() {
     assert_eq!(scene.parts().await, 0);
 }
 
+/// A body with a digest of its content.
+fn checked(body: &[u8], digest_of: &[u8]) -> Intake {
+    use base64::Engine as _;
+    let digest = base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(digest_of));
+    let expected = Expected::of_tus(&format!("sha256 {digest}")).unwrap();
+    intake(body).with_digests(Digests::default().content(expected))
+}
+
+#[tokio::test]
+async fn what_fails_its_checksum_leaves_nothing() {
+    let scene = Scene::new();
+    let content = bytes(20_000);
+    let held = scene.begin(content.len()).await;
+    let held = scene.append(&held, &content[..5_000]).await.unwrap();
+    let before = scene.parts().await;
+    let damaged = &mut checked(&content[5_000..], &content[5_001..]);
+    let refused = scene.store.append(held.clone(), damaged, Completes::AtLength).await;
+    assert!(matches!(refused, Err(AppendError::Digest(Mismatch::Content))), "{refused:?}");
+    assert_eq!((scene.offset(&held).await, scene.parts().await), (5_000, before));
+    let right = &mut checked(&content[5_000..], &content[5_000..]);
+    let done = scene.store.append(held, right, Completes::AtLength).await.unwrap();
+    assert!(done.record.complete && scene.content(&done).await == content);
+}
+
+#[tokio::test]
+async fn a_digest_of_the_whole_is_checked_over_several_requests() {
+    for damaged in [false, true] {
+        let scene = Scene::new();
+        let content = bytes(20_000);
+        let digest = {
+            use base64::Engine as _;
+            base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(&content))
+        };
+        let expected = Expected::of_field(&format!("sha-256=:{digest}:")).unwrap();
+        let opening = Opening { digest: Some(Running::new(expected)), ..Opening::default() };
+        let mut held = scene.store.begin(&alice(), description(), opening).await.unwrap();
+        for piece in content[..18_000].chunks(6_000) {
+            let appended = scene.store.append(held, &mut intake(piece), Completes::Not).await;
+            held = appended.unwrap();
+        }
+        let last = if damaged { vec![0; 2_000] } else { content[18_000..].to_vec() };
+        let body = &mut intake(&last);
+        let ended = scene.store.append(held.clone(), body, Completes::WithBody).await;
+        if damaged {
+            assert!(matches!(ended, Err(AppendError::WholeDigest)), "{ended:?}");
+            assert!(scene.store.load(held.id).await.unwrap().is_none());
+            assert_eq!(scene.parts().await, 0);
+        } else {
+            assert!(ended.unwrap().record.is_file() && scene.content(&held).await == content);
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_was_interrupted_never_commits() {
+    let scene = Scene::new();
+    let held = scene.begin(10).await;
+    // Another origin does not know who works here, so the epoch alone shuts it out.
+    let other = Store { turns: Turns::default(), ..scene.store.clone() };
+    let shown = other.interrupt(held.id).await.unwrap().unwrap();
+    assert_eq!(shown.record.offset(), 0);
+    let late = scene.append(&held, b"01234").await;
+    assert!(matches!(late, Err(AppendError::Superseded { offset: 0 })), "{late:?}");
+    assert_eq!((scene.offset(&held).await, scene.parts().await), (0, 0));
+    scene.append(&shown, b"0123456789").await.unwrap();
+}
+
+#[tokio::test]
+async fn an_upload_of_unknown_length_is_complete_when_it_is_said_to_be() {
+    let scene = Scene::new();
+    let held = scene.store.begin(&alice(), description(), Opening::default()).await.unwrap();
+    let held = scene.store.append(held, &mut intake(b"01234"), Completes::Not).await.unwrap();
+    assert!(!held.record.complete && held.record.length.is_none());
+    let held = scene.store.append(held, &mut intake(b""), Completes::WithBody).await.unwrap();
+    assert!(held.record.is_file() && held.record.length == Some(5));
+    let held = scene.store.append(held, &mut intake(b""), Completes::Not).await.unwrap();
+    let more = scene.store.append(held, &mut intake(b"5"), Completes::Not).await;
+    assert!(matches!(more, Err(AppendError::Complete)), "{more:?}");
+}
+
+#[tokio::test]
+async fn what_ends_elsewhere_than_announced_is_not_complete() {
+    let scene = Scene::new();
+    let held = scene.begin(10).await;
+    let short = scene.store.append(held.clone(), &mut intake(b"01234"), Completes::WithBody).await;
+    let expected = AppendError::LengthMismatch { offset: 5, length: 10 };
+    assert_eq!(short.map(drop).unwrap_err().to_string(), expected.to_string());
+    let now = scene.store.load(held.id).await.unwrap().unwrap();
+    assert_eq!((now.record.complete, now.record.offset()), (false, 5));
+}
+
+async fn partial(scene: &Scene, length: usize) -> Held {
+    let concat = Some(Concat::Partial { claimed_by: None });
+    let opening = Opening { concat, ..Opening::of_length(length as u64) };
+    scene.store.begin(&alice(), description(), opening).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_final_upload_is_its_partial_ones() {
+    let scene = Scene::new();
+    let content = bytes(30_000);
+    let (one, two) = (partial(&scene, 10_000).await, partial(&scene, 20_000).await);
+    scene.append(&one, &content[..10_000]).await.unwrap();
+    let two = scene.append(&two, &content[10_000..15_000]).await.unwrap_or(two);
+    let of = vec![one.id, two.id];
+    let last = scene.store.concatenate(&alice(), description(), of.clone(), 1 << 20).await.unwrap();
+    assert!(!last.record.complete, "one of them is not complete");
+    let claimed = scene.store.remove(one.id, |_| Ok::<_, ()>(())).await;
+    assert!(matches!(claimed, Err(ChangeError::Claimed(id)) if id == last.id), "{claimed:?}");
+    let again = scene.store.concatenate(&alice(), description(), of, 1 << 20).await;
+    assert!(matches!(again, Err(ConcatError::Claimed(id)) if id == one.id), "{again:?}");
+    let now = scene.store.load(two.id).await.unwrap().unwrap();
+    scene.append(&now, &content[15_000..]).await.unwrap();
+    let last = scene.store.load(last.id).await.unwrap().unwrap();
+    assert!(last.record.is_file() && scene.content(&last).await == content);
+    let names = last.record.part_names(last.id);
+    assert!(scene.store.names(names[0]).await.unwrap());
+    scene.store.remove(last.id, |_| Ok::<_, ()>(())).await.unwrap();
+    assert_eq!(scene.parts().await, 0);
+    assert!(scene.store.load(one.id).await.unwrap().is_none(), "they go with it");
+}
+
+#[tokio::test]
+async fn what_can_not_be_concatenated_changes_nothing() {
+    let scene = Scene::new();
+    let (one, whole) = (partial(&scene, 10).await, scene.begin(10).await);
+    let bob = Identity::new("demo", "bob", Scopes::parse("write")).unwrap();
+    let try_it = async |owner: &Identity, of: &[FileId], bytes_max| {
+        let tried = scene.store.concatenate(owner, description(), of.to_vec(), bytes_max).await;
+        tried.map(drop).unwrap_err().to_string()
+    };
+    let id = one.id;
+    assert_eq!(try_it(&bob, &[id], 100).await, format!("there is no upload {id}"));
+    assert!(try_it(&alice(), &[], 100).await.starts_with("a final upload has from 1"));
+    assert!(try_it(&alice(), &[id, id], 100).await.ends_with("is part of a final one already"));
+    assert!(try_it(&alice(), &[id, whole.id], 100).await.ends_with("is no partial one"));
+    assert_eq!(try_it(&alice(), &[id], 9).await, "together they have more than 9 bytes");
+    let last = scene.store.concatenate(&alice(), description(), vec![id], 10).await.unwrap();
+    assert!(!last.record.complete);
+}
+
 #[tokio::test]
 async fn parts_grow_with_the_upload() {
     let scene = Scene::new();
@@ -200,7 +348,7 @@ async fn the_largest_record_fits_the_metadata() {
     let scene = Scene::new();
     let held = scene.begin(usize::MAX).await;
     let full = scene.store.change(held.id, |record| {
-        record.parts = vec![Part { bytes: 1 << 30, nonce: u64::MAX }; PARTS_MAX];
+        record.parts = vec![Part { bytes: 1 << 30, nonce: u64::MAX, source: 1000 }; PARTS_MAX];
         record.metadata = BTreeMap::from([("k".into(), "\u{1}".repeat(8 << 10))]);
         record.tus_metadata = Some("x".repeat(11 << 10));
         Ok::<_, ()>(())

@@ -1,0 +1,191 @@
+//! Concatenation (tus 1.0): a final upload is the parts of its partial ones, one after the other.
+//! No byte is copied; the final record names the parts that the partial uploads wrote.
+//!
+//! The order of writes: the final record names its partial uploads, then each of those is claimed,
+//! and only then does the final record take their parts. A partial upload that is claimed is never
+//! another's, and its record stays for as long as the final one, so that its parts are never
+//! garbage. Each step can be done again by whoever comes next.
+
+use outport_wire::id::FileId;
+use outport_wire::identity::Identity;
+
+use super::{CHANGE_ATTEMPTS_MAX, ChangeError, Held, PARTS_MAX, Store, StoreError};
+use crate::meta::MetaError;
+use crate::record::{Concat, Description, Opening, Part, Record};
+
+/// The most partial uploads of one final upload.
+pub(crate) const PARTIALS_MAX: usize = 1000;
+
+/// Why uploads can't be concatenated.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConcatError {
+    /// There is no such upload, or it is another's.
+    #[error("there is no upload {0}")]
+    NotFound(FileId),
+    /// It was not begun as a partial upload.
+    #[error("the upload {0} is no partial one")]
+    NotPartial(FileId),
+    /// It belongs to another final upload, or is named twice.
+    #[error("the upload {0} is part of a final one already")]
+    Claimed(FileId),
+    /// They are none, or too many, or in too many pieces.
+    #[error(
+        "a final upload has from 1 to {PARTIALS_MAX} partial ones, in {PARTS_MAX} pieces at most"
+    )]
+    Number,
+    /// Together they are larger than is allowed.
+    #[error("together they have more than {0} bytes")]
+    TooLarge(u64),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Store {
+    /// Begins a final upload, and completes it if its partial ones are complete. Nothing has
+    /// changed after an error.
+    pub(crate) async fn concatenate(
+        &self,
+        owner: &Identity,
+        description: Description,
+        of: Vec<FileId>,
+        bytes_max: u64,
+    ) -> Result<Held, ConcatError> {
+        self.check_partials(owner, &of, bytes_max).await?;
+        let opening =
+            Opening { concat: Some(Concat::Final { of: of.clone() }), ..Opening::default() };
+        let held = self.begin(owner, description, opening).await?;
+        let joined = match self.claim_all(held.id, &of).await {
+            Ok(()) => self.join(held.id).await,
+            Err(error) => Err(error),
+        };
+        match joined {
+            Ok(joined) => Ok(joined.unwrap_or(held)),
+            Err(error) => {
+                self.give_up(held.id).await;
+                self.release_all(held.id, &of).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Completes a final upload if nothing is missing any more. `None` if it is gone.
+    pub(crate) async fn join(&self, id: FileId) -> Result<Option<Held>, ConcatError> {
+        for _ in 0..CHANGE_ATTEMPTS_MAX {
+            let Some(mut held) = self.load(id).await? else { return Ok(None) };
+            let Some(Concat::Final { of }) = held.record.concat.clone() else {
+                return Ok(Some(held));
+            };
+            if held.record.complete {
+                return Ok(Some(held));
+            }
+            self.claim_all(id, &of).await?;
+            let Some(parts) = self.parts_of(&of).await? else { return Ok(Some(held)) };
+            (held.record.sources, held.record.parts) = (of, parts);
+            held.record.complete();
+            match self.replace(&held).await {
+                Ok(version) => return Ok(Some(Held { version, ..held })),
+                Err(MetaError::Conflict | MetaError::Uncertain(_)) => {}
+                Err(error) => return Err(StoreError::from(error).into()),
+            }
+        }
+        Err(StoreError::Contended.into())
+    }
+
+    /// The final upload that has claimed this one, while it exists.
+    pub(super) async fn claimer(&self, record: &Record) -> Result<Option<FileId>, StoreError> {
+        let Some(Concat::Partial { claimed_by: Some(claimer) }) = record.concat else {
+            return Ok(None);
+        };
+        Ok(self.load(claimer).await?.map(|held| held.id))
+    }
+
+    async fn check_partials(
+        &self,
+        owner: &Identity,
+        of: &[FileId],
+        bytes_max: u64,
+    ) -> Result<(), ConcatError> {
+        if of.is_empty() || of.len() > PARTIALS_MAX {
+            return Err(ConcatError::Number);
+        }
+        let (mut bytes, mut parts) = (0u64, 0);
+        for (place, id) in of.iter().enumerate() {
+            if of.iter().take(place).any(|before| before == id) {
+                return Err(ConcatError::Claimed(*id));
+            }
+            let held = self.load(*id).await?;
+            let held = held.filter(|held| owner.owns(&held.record.tenant, &held.record.owner));
+            let record = held.ok_or(ConcatError::NotFound(*id))?.record;
+            match record.concat {
+                Some(Concat::Partial { claimed_by: None }) => {}
+                Some(Concat::Partial { .. }) => return Err(ConcatError::Claimed(*id)),
+                _ => return Err(ConcatError::NotPartial(*id)),
+            }
+            bytes = bytes.saturating_add(record.length.unwrap_or_default());
+            parts += record.parts.len();
+        }
+        if parts > PARTS_MAX {
+            return Err(ConcatError::Number);
+        }
+        if bytes > bytes_max { Err(ConcatError::TooLarge(bytes_max)) } else { Ok(()) }
+    }
+
+    async fn claim_all(&self, id: FileId, of: &[FileId]) -> Result<(), ConcatError> {
+        for partial in of {
+            if self.load(*partial).await?.is_some_and(|held| is_claimed_by(&held.record, id)) {
+                continue;
+            }
+            let claimed = self.change(*partial, |record| match &mut record.concat {
+                Some(Concat::Partial { claimed_by: Some(other) }) if *other != id => Err(()),
+                Some(Concat::Partial { claimed_by }) => {
+                    *claimed_by = Some(id);
+                    Ok(())
+                }
+                _ => Err(()),
+            });
+            match claimed.await {
+                Ok(_) => {}
+                Err(ChangeError::Gone) => return Err(ConcatError::NotFound(*partial)),
+                Err(ChangeError::Refused(()) | ChangeError::Claimed(_)) => {
+                    return Err(ConcatError::Claimed(*partial));
+                }
+                Err(ChangeError::Store(error)) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives partial uploads back that were claimed for a final one that will not be.
+    async fn release_all(&self, id: FileId, of: &[FileId]) {
+        for partial in of {
+            let released = self.change(*partial, |record| match &mut record.concat {
+                Some(Concat::Partial { claimed_by }) if *claimed_by == Some(id) => {
+                    *claimed_by = None;
+                    Ok(())
+                }
+                _ => Err(()),
+            });
+            if let Err(ChangeError::Store(error)) = released.await {
+                tracing::warn!(id = %partial, %error, "a partial upload stays claimed");
+            }
+        }
+    }
+
+    /// The parts of complete partial uploads, one after the other. `None` while one is missing.
+    async fn parts_of(&self, of: &[FileId]) -> Result<Option<Vec<Part>>, ConcatError> {
+        let mut parts = Vec::new();
+        for (place, id) in of.iter().enumerate() {
+            let record = self.load(*id).await?.ok_or(ConcatError::NotFound(*id))?.record;
+            if !record.complete {
+                return Ok(None);
+            }
+            let source = u16::try_from(place + 1).map_err(|_| ConcatError::Number)?;
+            parts.extend(record.parts.iter().map(|part| Part { source, ..*part }));
+        }
+        if parts.len() > PARTS_MAX { Err(ConcatError::Number) } else { Ok(Some(parts)) }
+    }
+}
+
+fn is_claimed_by(record: &Record, id: FileId) -> bool {
+    matches!(record.concat, Some(Concat::Partial { claimed_by: Some(claimer) }) if claimer == id)
+}

@@ -1,0 +1,354 @@
+//! Uploads and files as a whole: a record in [`Meta`] for each, its parts in the blob store, and an
+//! entry in its owner's list.
+//!
+//! The order of writes is what keeps this right without locks or transactions:
+//!
+//! - Parts are durable before a record names them, and the record is durable before anybody is
+//!   told. So no offset ever exceeds what is stored.
+//! - A record changes by compare-and-swap. Who loses removes the parts it wrote, and nothing else
+//!   has changed.
+//! - The list entry comes before the record and goes after it. So every record is in its owner's
+//!   list; an entry without a record is passed over.
+
+mod append;
+mod concat;
+mod list;
+mod whole;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt as _, TryStreamExt as _};
+use object_store::ObjectStore;
+use outport_wire::UnixSeconds;
+use outport_wire::id::{FileId, Home};
+use outport_wire::identity::Identity;
+
+pub(crate) use self::append::{AppendError, Completes};
+use crate::blobs::{Blobs, PartLimits, StoredPart};
+use crate::environment::Environment;
+use crate::full::is_full;
+use crate::meta::{Entry, Key, Meta, MetaError, Version};
+use crate::record::{Concat, Description, Opening, PartName, Record, Stretch};
+use crate::turns::{Superseded, Turn, Turns};
+
+/// How often a change is tried on a record that others change at the same time.
+const CHANGE_ATTEMPTS_MAX: usize = 16;
+/// A part grows to this fraction of what the upload has by then, so that the number of parts is
+/// logarithmic: about 600 for a TiB.
+const PART_FRACTION: u64 = 64;
+
+/// The most parts of one upload: what a record can hold (see [`crate::meta::VALUE_BYTES_MAX`]) at 38
+/// bytes each. Only a client that sends very many small requests gets there.
+const PARTS_MAX: usize = 8192;
+/// A slow upload has its parts cut by their age. With every so many parts they may grow as old
+/// again, so that it takes more than a week to reach [`PARTS_MAX`] in this way.
+const PARTS_PER_AGE: u32 = 512;
+
+/// The oldest that any part grows. A file that is stored whole or not at all gains nothing from
+/// parts that are cut earlier.
+const PART_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// How parts are cut.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PartPolicy {
+    pub(crate) bytes_min: u64,
+    pub(crate) bytes_max: u64,
+    pub(crate) age_max: Duration,
+}
+
+/// All uploads and files.
+#[derive(Clone)]
+pub(crate) struct Store {
+    meta: Arc<dyn Meta>,
+    blobs: Blobs,
+    region: u8,
+    parts: PartPolicy,
+    environment: Arc<dyn Environment>,
+    turns: Turns,
+}
+
+/// A record in the state it was read or written in.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    pub(crate) id: FileId,
+    pub(crate) record: Record,
+    version: Version,
+}
+
+/// Why storing failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    /// The disk is full. What was acknowledged is safe; go on once there is space.
+    #[error("there is no space left")]
+    Full,
+    /// A store failed; retry with backoff.
+    #[error("the storage is unavailable: {0}")]
+    Unavailable(String),
+    /// A store failed while it wrote, and the change may still be made. Look before a retry.
+    #[error("the storage can't tell whether it stored: {0}")]
+    Uncertain(String),
+    /// Too many others change the same record. Retry.
+    #[error("the record is changed by others all the time")]
+    Contended,
+    /// What is stored can't be understood, or a limit of ours was passed: a fault of ours.
+    #[error("{0}")]
+    Fault(String),
+}
+
+/// Why a record was not changed.
+#[derive(Debug)]
+pub(crate) enum ChangeError<E> {
+    /// It is not there, or not any more.
+    Gone,
+    /// The change refused to be made.
+    Refused(E),
+    /// It belongs to the final upload with this id, and goes with it.
+    Claimed(FileId),
+    Store(StoreError),
+}
+
+impl Store {
+    pub(crate) fn new(
+        meta: Arc<dyn Meta>,
+        blobs: Arc<dyn ObjectStore>,
+        chunk_bytes: u64,
+        region: u8,
+        parts: PartPolicy,
+        environment: Arc<dyn Environment>,
+    ) -> Self {
+        let blobs = Blobs::new(blobs, chunk_bytes);
+        Self { meta, blobs, region, parts, environment, turns: Turns::default() }
+    }
+
+    /// Whether metadata can be read. For a readiness check.
+    pub(crate) async fn ready(&self) -> Result<(), StoreError> {
+        self.meta.get(Key::new("ready", "")).await?;
+        Ok(())
+    }
+
+    /// The time of day.
+    pub(crate) fn now_s(&self) -> UnixSeconds {
+        self.environment.unix_s()
+    }
+
+    /// Ends whoever is at work on this upload in this process, and takes over.
+    pub(crate) async fn turn(&self, id: FileId) -> Result<Turn, Superseded> {
+        self.turns.take(id).await
+    }
+
+    /// Begins an upload. It is durable when this returns.
+    pub(crate) async fn begin(
+        &self,
+        owner: &Identity,
+        description: Description,
+        opening: Opening,
+    ) -> Result<Held, StoreError> {
+        let id = self.new_id(owner);
+        self.list_entry(owner, id).await?;
+        let record = Record::begin(owner, description, opening, self.now_s());
+        self.create(id, record).await
+    }
+
+    /// The upload or file with this id. What has expired is not there.
+    pub(crate) async fn load(&self, id: FileId) -> Result<Option<Held>, StoreError> {
+        let held = self.load_any(id).await?;
+        Ok(held.filter(|held| !held.record.is_expired(self.now_s())))
+    }
+
+    /// The upload in a state that no older request changes any more, at this origin or any other:
+    /// whoever appends here is ended, and whoever does elsewhere is shut out by a new epoch.
+    pub(crate) async fn interrupt(&self, id: FileId) -> Result<Option<Held>, StoreError> {
+        // Where somebody newer waits already, this one still answers.
+        let _turn = self.turn(id).await;
+        for _ in 0..CHANGE_ATTEMPTS_MAX {
+            let Some(mut held) = self.load(id).await? else { return Ok(None) };
+            if held.record.complete {
+                return Ok(Some(held));
+            }
+            let shown = held.clone();
+            held.record.epoch = held.record.epoch.wrapping_add(1);
+            match self.replace(&held).await {
+                Ok(version) => return Ok(Some(Held { version, ..held })),
+                Err(MetaError::Conflict | MetaError::Uncertain(_)) => {}
+                // No room for an epoch is no reason to keep the offset from a client: it is what
+                // was durable when it was asked for.
+                Err(error) => {
+                    tracing::warn!(%id, %error, "older requests were not shut out");
+                    return Ok(Some(shown));
+                }
+            }
+        }
+        Err(StoreError::Contended)
+    }
+
+    /// Changes a record. `change` may be called several times, each time on the latest state.
+    pub(crate) async fn change<E>(
+        &self,
+        id: FileId,
+        change: impl Fn(&mut Record) -> Result<(), E>,
+    ) -> Result<Held, ChangeError<E>> {
+        for _ in 0..CHANGE_ATTEMPTS_MAX {
+            let mut held = self.load(id).await?.ok_or(ChangeError::Gone)?;
+            change(&mut held.record).map_err(ChangeError::Refused)?;
+            match self.replace(&held).await {
+                Ok(version) => return Ok(Held { version, ..held }),
+                Err(MetaError::Conflict | MetaError::Uncertain(_)) => {}
+                Err(error) => return Err(StoreError::from(error).into()),
+            }
+        }
+        Err(StoreError::Contended.into())
+    }
+
+    /// Removes an upload or file, and whoever appends to it is ended. `check` may refuse, on the
+    /// state that would be removed. A final upload takes its partial ones along.
+    pub(crate) async fn remove<E>(
+        &self,
+        id: FileId,
+        check: impl Fn(&Record) -> Result<(), E>,
+    ) -> Result<(), ChangeError<E>> {
+        let _turn = self.turn(id).await;
+        let held = self.remove_record(id, check).await?;
+        if let Some(Concat::Final { of }) = &held.record.concat {
+            for partial in of {
+                let removed = self.remove_record(*partial, |_| Ok::<_, ()>(())).await;
+                if let Err(ChangeError::Store(error)) = removed {
+                    tracing::warn!(id = %partial, %error, "a partial upload was not removed");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn remove_record<E>(
+        &self,
+        id: FileId,
+        check: impl Fn(&Record) -> Result<(), E>,
+    ) -> Result<Held, ChangeError<E>> {
+        for _ in 0..CHANGE_ATTEMPTS_MAX {
+            let held = self.load(id).await?.ok_or(ChangeError::Gone)?;
+            check(&held.record).map_err(ChangeError::Refused)?;
+            if let Some(claimer) = self.claimer(&held.record).await? {
+                return Err(ChangeError::Claimed(claimer));
+            }
+            match self.meta.delete(record_key(id), held.version).await {
+                Ok(()) => {
+                    self.remove_remains(&held).await;
+                    return Ok(held);
+                }
+                Err(MetaError::Conflict | MetaError::Uncertain(_)) => {}
+                Err(error) => return Err(StoreError::from(error).into()),
+            }
+        }
+        Err(StoreError::Contended.into())
+    }
+
+    /// Reads stretches of a file's bytes.
+    pub(crate) fn read(
+        &self,
+        stretches: Vec<Stretch>,
+    ) -> BoxStream<'static, object_store::Result<Bytes>> {
+        self.blobs.read(stretches)
+    }
+
+    /// Every part that is there, for a sweep.
+    pub(crate) fn stored_parts(&self) -> BoxStream<'static, Result<StoredPart, StoreError>> {
+        self.blobs.stored().map_err(StoreError::from).boxed()
+    }
+
+    /// Whether a record names a part: its writer's, or the one of the final upload that has claimed
+    /// its writer.
+    pub(crate) async fn names(&self, name: PartName) -> Result<bool, StoreError> {
+        let Some(writer) = self.load_any(name.writer).await? else { return Ok(false) };
+        if writer.record.part_names(name.writer).contains(&name) {
+            return Ok(true);
+        }
+        let Some(Concat::Partial { claimed_by: Some(claimer) }) = writer.record.concat else {
+            return Ok(false);
+        };
+        let claimer = self.load_any(claimer).await?;
+        Ok(claimer.is_some_and(|held| held.record.part_names(held.id).contains(&name)))
+    }
+
+    /// Removes a part that no record names.
+    pub(crate) async fn remove_part(&self, name: PartName) {
+        self.blobs.remove(&[name]).await;
+    }
+
+    /// The record with this id, expired or not.
+    async fn load_any(&self, id: FileId) -> Result<Option<Held>, StoreError> {
+        let Some(Entry { version, value }) = self.meta.get(record_key(id)).await? else {
+            return Ok(None);
+        };
+        let record = Record::from_bytes(&value);
+        let record = record.map_err(|error| StoreError::Fault(error.to_string()))?;
+        Ok(Some(Held { id, record, version }))
+    }
+
+    fn new_id(&self, owner: &Identity) -> FileId {
+        let home = Home::of(self.region, &owner.tenant, &owner.subject);
+        FileId::new(home, self.environment.unix_ms(), self.environment.random())
+    }
+
+    fn new_part(&self, writer: FileId) -> PartName {
+        PartName { writer, nonce: self.environment.random() }
+    }
+
+    fn part_limits(&self, offset: u64, parts: usize) -> PartLimits {
+        let policy = self.parts;
+        let bytes_max = (offset / PART_FRACTION).max(policy.bytes_min).min(policy.bytes_max);
+        let ages = 1 + u32::try_from(parts).unwrap_or(u32::MAX) / PARTS_PER_AGE;
+        PartLimits { bytes_max, age_max: policy.age_max.saturating_mul(ages).min(PART_AGE_MAX) }
+    }
+
+    async fn create(&self, id: FileId, record: Record) -> Result<Held, StoreError> {
+        let version = self.meta.put(record_key(id), record.to_bytes().into(), None).await?;
+        Ok(Held { id, record, version })
+    }
+
+    async fn replace(&self, held: &Held) -> Result<Version, MetaError> {
+        let value = held.record.to_bytes().into();
+        self.meta.put(record_key(held.id), value, Some(held.version)).await
+    }
+
+    async fn remove_remains(&self, held: &Held) {
+        let Record { tenant, owner, .. } = &held.record;
+        if let Ok(owner) = Identity::new(tenant, owner, Default::default()) {
+            self.unlist(&owner, held.id).await;
+        }
+        self.blobs.remove(&held.record.part_names(held.id)).await;
+    }
+}
+
+fn record_key(id: FileId) -> Key {
+    Key::new(format!("file/{id}"), "record")
+}
+
+impl From<object_store::Error> for StoreError {
+    fn from(error: object_store::Error) -> Self {
+        if is_full(&error) { Self::Full } else { Self::Unavailable(error.to_string()) }
+    }
+}
+
+impl From<MetaError> for StoreError {
+    fn from(error: MetaError) -> Self {
+        match &error {
+            MetaError::Full(_) => Self::Full,
+            MetaError::Conflict => Self::Contended,
+            MetaError::TooLarge(_) => Self::Fault(error.to_string()),
+            MetaError::Unavailable(source) => Self::Unavailable(format!("{error}: {source}")),
+            MetaError::Uncertain(source) => Self::Uncertain(format!("{error}: {source}")),
+        }
+    }
+}
+
+impl<E> From<StoreError> for ChangeError<E> {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+//! A whole file from one body: all of it or nothing.
+
+use outport_wire::id::FileId;
+use outport_wire::identity::Identity;
+
+use super::{AppendError, Held, PART_AGE_MAX, PARTS_MAX, Store, StoreError};
+use crate::blobs::PartLimits;
+use crate::intake::{End, Intake};
+use crate::record::{Description, Opening, Part, PartName, Record};
+
+impl Store {
+    /// Stores a whole file from one body. All of it is durable when this returns, or none of it
+    /// is there.
+    pub(crate) async fn store_whole(
+        &self,
+        owner: &Identity,
+        description: Description,
+        intake: &mut Intake,
+    ) -> Result<Held, AppendError> {
+        let id = self.new_id(owner);
+        let mut parts = Vec::new();
+        let (listed, written) =
+            futures::join!(self.list_entry(owner, id), self.write_whole(id, 0, &mut parts, intake));
+        let created = match (listed, written) {
+            (Ok(()), Ok(())) => {
+                let opening = Opening::default();
+                let mut record = Record::begin(owner, description, opening, self.now_s());
+                record.parts.clone_from(&parts);
+                record.complete();
+                self.create(id, record).await.map_err(AppendError::Store)
+            }
+            (Err(error), _) => Err(error.into()),
+            (_, Err(error)) => Err(error),
+        };
+        // While it is not certain that there is no record, the parts stay: a sweep will tell.
+        if !matches!(created, Ok(_) | Err(AppendError::Store(StoreError::Uncertain(_)))) {
+            self.blobs.remove(&own_names(id, &parts)).await;
+            self.unlist(owner, id).await;
+        }
+        created
+    }
+
+    /// Writes a body that counts as a whole or not at all, as parts behind the `begin` bytes that
+    /// an upload has. What was written is in `parts`, whatever comes of it.
+    pub(super) async fn write_whole(
+        &self,
+        id: FileId,
+        begin: u64,
+        parts: &mut Vec<Part>,
+        intake: &mut Intake,
+    ) -> Result<(), AppendError> {
+        let mut offset = begin;
+        loop {
+            let limits = PartLimits { age_max: PART_AGE_MAX, ..self.part_limits(offset, 0) };
+            let written = self.blobs.write(self.new_part(id), intake, limits).await;
+            let written = written.map_err(StoreError::from)?;
+            if let Some(part) = written.part {
+                offset += part.bytes;
+                parts.push(part);
+            }
+            match written.end {
+                None if parts.len() >= PARTS_MAX => return Err(AppendError::TooManyParts),
+                None => {}
+                Some(End::Complete) => return Ok(intake.digests().check()?),
+                Some(end) => return Err(AppendError::ended(end, begin)),
+            }
+        }
+    }
+}
+
+/// What parts that `writer` has just written are called.
+pub(super) fn own_names(writer: FileId, parts: &[Part]) -> Vec<PartName> {
+    parts.iter().map(|part| PartName { writer, nonce: part.nonce }).collect()
+}
