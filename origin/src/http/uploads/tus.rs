@@ -1,27 +1,24 @@
 //! Uploads by tus 1.0: the core protocol with the extensions creation, creation-with-upload and
 //! termination (<https://tus.io/protocols/resumable-upload>).
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body::Body as _;
-use outport_wire::id::FileId;
-use outport_wire::identity::{Identity, Scope};
+use outport_wire::identity::Scope;
 use outport_wire::problem::ProblemType;
 use outport_wire::tus;
-use serde_json::json;
 
-use super::App;
-use super::caller::{Caller, own};
-use super::failure::{Failure, UPLOAD_OFFSET};
-use super::field::{self, Id};
+use super::super::App;
+use super::super::caller::Caller;
+use super::super::failure::{Failure, UPLOAD_OFFSET};
+use super::super::field::{self, Id};
+use super::{append, check_fits, owned, room, turn};
 use crate::record::Opening;
-use crate::store::{AppendError, Completes, Held};
-use crate::turns::{Superseded, Turn};
+use crate::store::{AppendError, Held};
 
 const TUS_RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
 const TUS_VERSION: HeaderName = HeaderName::from_static("tus-version");
@@ -148,65 +145,6 @@ pub(crate) async fn patch(
     Ok((StatusCode::NO_CONTENT, [(UPLOAD_OFFSET, offset)]).into_response())
 }
 
-/// `GET /uploads/{id}`: how far it is; once it is complete, where the file is.
-pub(crate) async fn progress(
-    State(app): State<App>,
-    Id(id): Id,
-    caller: Caller,
-) -> Result<Response, Failure> {
-    let identity = caller.allowed(Scope::Read).or_else(|_| caller.allowed(Scope::Write))?;
-    let held = owned(&app, id, identity).await?;
-    let uncacheable = (CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if held.record.is_file() {
-        let location = [(LOCATION, format!("/files/{id}"))];
-        return Ok((StatusCode::SEE_OTHER, [uncacheable], location).into_response());
-    }
-    let document = json!({
-        "id": id,
-        "offset": held.record.offset(),
-        "length": held.record.length,
-        "complete": held.record.complete,
-    });
-    Ok(([uncacheable], Json(document)).into_response())
-}
-
-async fn owned(app: &App, id: FileId, identity: &Identity) -> Result<Held, Failure> {
-    let held = app.store.load(id).await?.ok_or_else(Failure::not_found)?;
-    own(identity, &held.record)?;
-    Ok(held)
-}
-
-/// Appends in a task of its own: a client that goes away takes its request with it, and what it
-/// sent until then is still to be kept.
-async fn append(
-    app: &App,
-    held: Held,
-    body: Body,
-    turn: Turn,
-) -> Result<Result<Held, AppendError>, Failure> {
-    let mut intake = app.intake(super::body_stream(body), room(app, &held), Some(&turn));
-    let store = app.store.clone();
-    let appending = async move {
-        let appended = store.append(held, &mut intake, Completes::AtLength).await;
-        drop(turn);
-        appended
-    };
-    app.tasks.finish(appending).await
-}
-
-/// How many bytes an upload may still get.
-fn room(app: &App, held: &Held) -> u64 {
-    let length = held.record.length.unwrap_or(app.limits.upload_bytes_max);
-    length.saturating_sub(held.record.offset())
-}
-
-/// Takes an upload over from whoever is at work on it.
-async fn turn(app: &App, id: FileId) -> Result<Turn, Failure> {
-    app.store.turn(id).await.map_err(|Superseded| {
-        Failure::new(ProblemType::Superseded, "a newer request for this upload came")
-    })
-}
-
 fn announced_length(app: &App, headers: &HeaderMap) -> Result<u64, Failure> {
     let length = field::bytes(headers, "upload-length")?.ok_or_else(|| {
         Failure::field("upload-length", "sent; an upload can't be begun without its length")
@@ -221,15 +159,4 @@ fn check_type(headers: &HeaderMap) -> Result<(), Failure> {
     }
     let detail = format!("send Content-Type: {}", tus::PATCH_TYPE);
     Err(Failure::new(ProblemType::UnsupportedType, detail))
-}
-
-/// Refuses a body that says itself that it is too long, before any of it is taken.
-fn check_fits(headers: &HeaderMap, room: u64) -> Result<(), Failure> {
-    match field::bytes(headers, CONTENT_LENGTH.as_str())? {
-        Some(bytes) if bytes > room => {
-            let detail = format!("the upload has room for {room} bytes more");
-            Err(Failure::new(ProblemType::BodyTooLong, detail))
-        }
-        _ => Ok(()),
-    }
 }

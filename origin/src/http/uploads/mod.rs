@@ -1,0 +1,92 @@
+//! `/uploads`: what the protocols that are spoken there have in common. Each has a file of its own.
+
+pub(crate) mod tus;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, LOCATION};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use outport_wire::id::FileId;
+use outport_wire::identity::{Identity, Scope};
+use outport_wire::problem::ProblemType;
+use serde_json::json;
+
+use super::App;
+use super::caller::{Caller, own};
+use super::failure::Failure;
+use super::field::{self, Id};
+use crate::store::{AppendError, Completes, Held};
+use crate::turns::{Superseded, Turn};
+
+/// `GET /uploads/{id}`: how far it is; once it is complete, where the file is.
+pub(crate) async fn progress(
+    State(app): State<App>,
+    Id(id): Id,
+    caller: Caller,
+) -> Result<Response, Failure> {
+    let identity = caller.allowed(Scope::Read).or_else(|_| caller.allowed(Scope::Write))?;
+    let held = owned(&app, id, identity).await?;
+    let uncacheable = (CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if held.record.is_file() {
+        let location = [(LOCATION, format!("/files/{id}"))];
+        return Ok((StatusCode::SEE_OTHER, [uncacheable], location).into_response());
+    }
+    let document = json!({
+        "id": id,
+        "offset": held.record.offset(),
+        "length": held.record.length,
+        "complete": held.record.complete,
+    });
+    Ok(([uncacheable], Json(document)).into_response())
+}
+
+/// The upload, if it is the caller's.
+async fn owned(app: &App, id: FileId, identity: &Identity) -> Result<Held, Failure> {
+    let held = app.store.load(id).await?.ok_or_else(Failure::not_found)?;
+    own(identity, &held.record)?;
+    Ok(held)
+}
+
+/// Appends in a task of its own: a client that goes away takes its request with it, and what it
+/// sent until then is still to be kept.
+async fn append(
+    app: &App,
+    held: Held,
+    body: Body,
+    turn: Turn,
+) -> Result<Result<Held, AppendError>, Failure> {
+    let mut intake = app.intake(super::body_stream(body), room(app, &held), Some(&turn));
+    let store = app.store.clone();
+    let appending = async move {
+        let appended = store.append(held, &mut intake, Completes::AtLength).await;
+        drop(turn);
+        appended
+    };
+    app.tasks.finish(appending).await
+}
+
+/// How many bytes an upload may still get.
+fn room(app: &App, held: &Held) -> u64 {
+    let length = held.record.length.unwrap_or(app.limits.upload_bytes_max);
+    length.saturating_sub(held.record.offset())
+}
+
+/// Takes an upload over from whoever is at work on it.
+async fn turn(app: &App, id: FileId) -> Result<Turn, Failure> {
+    app.store.turn(id).await.map_err(|Superseded| {
+        Failure::new(ProblemType::Superseded, "a newer request for this upload came")
+    })
+}
+
+/// Refuses a body that says itself that it is too long, before any of it is taken.
+fn check_fits(headers: &HeaderMap, room: u64) -> Result<(), Failure> {
+    match field::bytes(headers, CONTENT_LENGTH.as_str())? {
+        Some(bytes) if bytes > room => {
+            let detail = format!("the upload has room for {room} bytes more");
+            Err(Failure::new(ProblemType::BodyTooLong, detail))
+        }
+        _ => Ok(()),
+    }
+}
