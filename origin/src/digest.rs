@@ -64,11 +64,9 @@ impl Algorithm {
 }
 
 /// The value that a digest must have.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Expected {
     algorithm: Algorithm,
-    /// Base64 when it is stored.
-    #[serde(with = "base64_text")]
     value: Vec<u8>,
 }
 
@@ -169,29 +167,57 @@ impl Hasher {
 /// A digest of the whole file, between two requests: a value that is kept in the record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Running {
-    expected: Expected,
-    /// The state of the hash over all that is durable; none at the begin.
+    algorithm: Algorithm,
+    /// What it must be in the end; empty where a client only wants to be told.
+    #[serde(default, with = "base64_text", skip_serializing_if = "Vec::is_empty")]
+    expected: Vec<u8>,
+    /// The state of the hash over all that is durable; empty at the begin.
     #[serde(default, with = "base64_text", skip_serializing_if = "Vec::is_empty")]
     state: Vec<u8>,
 }
 
 impl Running {
-    /// One of which no byte has passed yet.
-    pub(crate) fn new(expected: Expected) -> Self {
-        Self { expected, state: Vec::new() }
+    /// One that the whole file must have.
+    pub(crate) fn expecting(Expected { algorithm, value }: Expected) -> Self {
+        Self { algorithm, expected: value, state: Vec::new() }
+    }
+
+    /// One that a client wants to be told: the value of `Want-Repr-Digest` (RFC 9530, section 4).
+    /// `None` where it wants none that is known here.
+    pub(crate) fn wanted(text: &str) -> Option<Self> {
+        let preferences = text.split(',').filter_map(|member| {
+            let (name, preference) = member.trim().split_once('=')?;
+            let preference: u8 = preference.split(';').next()?.trim().parse().ok()?;
+            Some((preference, Algorithm::of_field(name.trim())?))
+        });
+        let (_, algorithm) = preferences
+            .filter(|(preference, _)| *preference > 0)
+            .max_by_key(|(preference, algorithm)| (*preference, algorithm.digest_bytes()))?;
+        Some(Self { algorithm, expected: Vec::new(), state: Vec::new() })
     }
 
     /// Whether what has passed is what was expected. `None` where the state is not one of ours.
     pub(crate) fn agrees(&self) -> Option<bool> {
-        Some(self.hasher()?.finish() == self.expected.value)
+        let digest = self.hasher()?.finish();
+        Some(self.expected.is_empty() || digest == self.expected)
+    }
+
+    /// The value of `Repr-Digest`, over what has passed.
+    pub(crate) fn field(&self) -> Option<String> {
+        let name = match self.algorithm {
+            Algorithm::Sha256 => "sha-256",
+            Algorithm::Sha512 => "sha-512",
+            _ => return None,
+        };
+        Some(format!("{name}=:{}:", STANDARD.encode(self.hasher()?.finish())))
     }
 
     fn hasher(&self) -> Option<Hasher> {
         if self.state.is_empty() {
-            return Some(Hasher::new(self.expected.algorithm));
+            return Some(Hasher::new(self.algorithm));
         }
         let state = self.state.as_slice();
-        match self.expected.algorithm {
+        match self.algorithm {
             Algorithm::Sha256 => {
                 Sha256::deserialize(state.try_into().ok()?).ok().map(Hasher::Sha256)
             }
@@ -208,7 +234,7 @@ impl Running {
             Hasher::Sha512(hasher) => hasher.serialize().to_vec(),
             _ => Vec::new(),
         };
-        Self { expected: self.expected.clone(), state }
+        Self { state, ..self.clone() }
     }
 }
 
@@ -405,7 +431,7 @@ mod tests {
             "sha-256=:uU0nuZNNPgilLlLX2n2r+sSE7+N6U4DukIj3rOLvzek=:".to_owned(),
             format!("sha-512=:{sha512}:"),
         ] {
-            let mut running = Running::new(Expected::of_field(&field).unwrap());
+            let mut running = Running::expecting(Expected::of_field(&field).unwrap());
             for piece in whole.chunks(3) {
                 assert_eq!(running.agrees(), Some(false));
                 let mut digests = Digests::default().file(Some(&running));
@@ -418,10 +444,27 @@ mod tests {
     }
 
     #[test]
+    fn wanted_digests() {
+        for (text, name) in [
+            ("sha-256=1", "sha-256=:"),
+            ("md5=10, sha-256=3, sha-512=2", "sha-256=:"),
+            ("sha-256=3, sha-512=3", "sha-512=:"),
+        ] {
+            let field = Running::wanted(text).unwrap().field().unwrap();
+            assert!(field.starts_with(name), "{text}: {field}");
+            assert_eq!(Running::wanted(text).unwrap().agrees(), Some(true));
+        }
+        for text in ["", "sha-256", "sha-256=0", "md5=10", "sha-256=x"] {
+            assert_eq!(Running::wanted(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn the_stored_form_is_stable() {
         let field = "sha-256=:uU0nuZNNPgilLlLX2n2r+sSE7+N6U4DukIj3rOLvzek=:";
-        let running = Running::new(Expected::of_field(field).unwrap());
-        let stored = r#"{"expected":{"algorithm":"sha256","value":"uU0nuZNNPgilLlLX2n2r+sSE7+N6U4DukIj3rOLvzek="}}"#;
+        let running = Running::expecting(Expected::of_field(field).unwrap());
+        let stored =
+            r#"{"algorithm":"sha256","expected":"uU0nuZNNPgilLlLX2n2r+sSE7+N6U4DukIj3rOLvzek="}"#;
         assert_eq!(serde_json::to_string(&running).unwrap(), stored);
         assert_eq!(serde_json::from_str::<Running>(stored).unwrap(), running);
         let state = format!("{},\"state\":\"AAAA\"}}", &stored[..stored.len() - 1]);

@@ -53,8 +53,12 @@ pub(crate) struct Intake {
     idle: Duration,
     cuts: Cuts,
     digests: Digests,
+    progress: Option<Progress>,
     end: Option<End>,
 }
+
+/// Is told how many bytes of an upload are durable, each time that there are more.
+pub(crate) type Progress = Box<dyn Fn(u64) + Send>;
 
 /// What cuts a body that is still coming: a shutdown, or a newer request.
 #[derive(Clone, Debug)]
@@ -91,13 +95,27 @@ impl Intake {
     /// so is one that is still coming when `cuts` says so.
     pub(crate) fn new(stream: BodyStream, allowed: u64, idle: Duration, cuts: Cuts) -> Self {
         let digests = Digests::default();
-        Self { stream, rest: Bytes::new(), allowed, idle, cuts, digests, end: None }
+        let (rest, progress, end) = (Bytes::new(), None, None);
+        Self { stream, rest, allowed, idle, cuts, digests, progress, end }
     }
 
     /// Computes these over what is taken.
     #[must_use]
     pub(crate) fn with_digests(self, digests: Digests) -> Self {
         Self { digests, ..self }
+    }
+
+    /// Tells `progress` what is durable.
+    #[must_use]
+    pub(crate) fn with_progress(self, progress: Progress) -> Self {
+        Self { progress: Some(progress), ..self }
+    }
+
+    /// So many bytes of the upload are durable.
+    pub(crate) fn durable(&self, offset: u64) {
+        if let Some(progress) = &self.progress {
+            progress(offset);
+        }
     }
 
     /// Computes the digest of a whole file on, which this is a piece of.

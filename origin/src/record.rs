@@ -121,7 +121,7 @@ pub(crate) struct Record {
     /// Its place in a concatenation, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) concat: Option<Concat>,
-    /// The digest that the whole must have, over the parts so far.
+    /// The digest that the whole must have, or its client wants to know, over the parts so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) digest: Option<Running>,
     /// The other uploads that wrote some of the parts.
@@ -257,7 +257,6 @@ impl Record {
         if self.is_file() {
             self.upload_expires_s = None;
         }
-        self.digest = None;
     }
 
     /// What a part of the file `id` is called.
@@ -348,7 +347,7 @@ mod tests {
         full.upload_expires_s = Some(1_800_000_100);
         full.epoch = 7;
         full.concat = Some(Concat::Final { of: vec![other] });
-        full.digest = Some(Running::new(Expected::of_field(field).unwrap()));
+        full.digest = Some(Running::expecting(Expected::of_field(field).unwrap()));
         full.sources = vec![other];
         full.parts.push(Part { bytes: 5, nonce: 6, source: 1 });
         let stored = String::from_utf8(full.to_bytes()).unwrap();

@@ -14,6 +14,7 @@ pub mod identity;
 pub mod link;
 pub mod name;
 pub mod problem;
+pub mod resumable;
 pub mod secret;
 pub mod time;
 pub mod tus;

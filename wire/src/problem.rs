@@ -50,8 +50,12 @@ problems! {
     /// The body is longer than announced.
     BodyTooLong "body-too-long" 400 "The body is longer than announced";
     /// The length of an upload is said differently by two requests, or is not what arrived
-    /// (draft-ietf-httpbis-resumable-upload, section 7.2).
-    LengthMismatch "length-mismatch" 400 "The upload's length is inconsistent";
+    /// (draft-ietf-httpbis-resumable-upload, section 7.3).
+    InconsistentLength "inconsistent-upload-length" 400 "The upload's length is inconsistent";
+    /// Nothing can be appended any more (draft-ietf-httpbis-resumable-upload, section 7.2).
+    CompletedUpload "completed-upload" 400 "The upload is completed already";
+    /// The content is not what its digest field says (RFC 9530).
+    DigestMismatchedValues "digest-mismatched-values" 400 "The content does not have the digest";
     /// There is no token where one is needed.
     TokenMissing "token-missing" 401 "A token is needed";
     /// The token can't be read.
@@ -72,6 +76,9 @@ problems! {
     MethodNotAllowed "method-not-allowed" 405 "The method is not allowed here";
     /// The body did not arrive in time.
     RequestTimeout "request-timeout" 408 "The request took too long to arrive";
+    /// The offset of an append is not the upload's (draft-ietf-httpbis-resumable-upload, section
+    /// 7.1).
+    MismatchingOffset "mismatching-upload-offset" 409 "The offset does not match the upload's";
     /// The offset of an append is not the upload's.
     OffsetMismatch "offset-mismatch" 409 "The offset does not match the upload's";
     /// A newer request for the same upload came.
@@ -113,9 +120,14 @@ problems! {
 }
 
 impl ProblemType {
-    /// The problem's `type` URI.
+    /// The problem's `type` URI: a registered one where there is one (RFC 9457, section 4.2).
     pub fn uri(self) -> String {
-        format!("urn:outport:problem:{}", self.slug())
+        match self {
+            Self::InconsistentLength | Self::CompletedUpload | Self::MismatchingOffset => {
+                format!("https://iana.org/assignments/http-problem-types#{}", self.slug())
+            }
+            _ => format!("urn:outport:problem:{}", self.slug()),
+        }
     }
 }
 

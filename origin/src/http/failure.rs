@@ -104,7 +104,7 @@ impl From<AppendError> for Failure {
             AppendError::Digest(_) | AppendError::WholeDigest => {
                 return Self::new(ProblemType::DigestMismatch, detail);
             }
-            AppendError::LengthMismatch { offset, .. } => (ProblemType::LengthMismatch, offset),
+            AppendError::LengthMismatch { offset, .. } => (ProblemType::InconsistentLength, offset),
             AppendError::Superseded { offset } => (ProblemType::Superseded, offset),
             AppendError::OffsetMismatch { expected } => (ProblemType::OffsetMismatch, expected),
             AppendError::TooLong { offset } => (ProblemType::BodyTooLong, offset),

@@ -160,7 +160,7 @@ impl Store {
             }
             let offset = held.record.offset();
             match written.end {
-                None => {}
+                None => intake.durable(offset),
                 Some(End::Complete) => return consistent(held, completes),
                 Some(end) => return Err(AppendError::ended(end, offset)),
             }

@@ -224,7 +224,7 @@ async fn a_digest_of_the_whole_is_checked_over_several_requests() {
             base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(&content))
         };
         let expected = Expected::of_field(&format!("sha-256=:{digest}:")).unwrap();
-        let opening = Opening { digest: Some(Running::new(expected)), ..Opening::default() };
+        let opening = Opening { digest: Some(Running::expecting(expected)), ..Opening::default() };
         let mut held = scene.store.begin(&alice(), description(), opening).await.unwrap();
         for piece in content[..18_000].chunks(6_000) {
             let appended = scene.store.append(held, &mut intake(piece), Completes::Not).await;
