@@ -13,6 +13,7 @@ use outport_edge_core::step::{
 use outport_edge_core::{Edge, Exchange, step};
 use outport_edge_host::Boundary;
 use outport_wire::file::{FILE_HEADER, FileRecord, Visibility};
+use outport_wire::rules::{Rules, TenantRules};
 use outport_wire::secret::{Key, Secret};
 
 const ID: &str = "01000G0000000C000000000004";
@@ -171,7 +172,7 @@ fn config(pair: &Ed25519KeyPair) -> Result<Config> {
         assets: BTreeMap::new(),
         cors_origins: vec!["*".into()],
         public_base_url: None,
-        upload_bytes_max: 1 << 40,
+        uploads: Rules::same(TenantRules::sized(1 << 40).for_edge()),
         stored_bytes_max: 1 << 20,
         request_bytes_max: None,
         upstream_timeout_ms: 1_000,

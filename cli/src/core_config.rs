@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use outport_edge_core::config::{Config as CoreConfig, Guest, Issuer};
 use outport_edge_core::step::Allowance;
+use outport_wire::rules::TenantRules;
 
 use crate::failure::Failure;
 use crate::keys::Keys;
@@ -42,7 +43,7 @@ pub(crate) fn core_config(
         assets: Default::default(),
         cors_origins: settings.cors_origins,
         public_base_url: settings.edge.public_base_url,
-        upload_bytes_max: settings.upload_bytes_max,
+        uploads: settings.rules.map(TenantRules::for_edge),
         request_bytes_max: None,
         stored_bytes_max: settings.cache.object_bytes_max,
         upstream_timeout_ms: settings.edge.upstream_timeout_ms,
@@ -75,10 +76,11 @@ mod tests {
 
     #[test]
     fn what_the_settings_say_reaches_the_core() {
-        let text = "[uploads]\nsize_max_bytes = 5\n[limits.api]\nper_second = 4\nburst = 9\n\
+        let text = "[uploads]\nsize_max_bytes = 5\n[tenants.acme]\nquota_files = 1\n[limits.api]\nper_second = 4\nburst = 9\n\
                     [[routes]]\npath = \"/x\"\nlimit = \"api\"\n";
         let core = core(crate::settings::parse(text).unwrap(), false);
-        assert_eq!(core.upload_bytes_max, 5);
+        assert_eq!(core.uploads.default.declared.size_max_bytes, 5);
+        assert!(core.uploads.for_tenant("acme").more_at_origin);
         assert_eq!(core.limits["api"], Allowance { interval_us: 250_000, burst: 9 });
         assert_eq!(core.limits["read"], Allowance { interval_us: 200, burst: 50_000 });
         assert_eq!(core.routes[0].limit.as_deref(), Some("api"));

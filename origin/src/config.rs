@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use outport_wire::describe::TYPE_BYTES_MAX;
 use outport_wire::name::NAME_BYTES_MAX;
+use outport_wire::rules::{Rules, TenantRules};
 use outport_wire::secret::{Key, Secret};
 
 const KIB: u64 = 1 << 10;
@@ -28,6 +29,8 @@ pub struct Config {
     pub link_key: Secret,
     /// The region that new ids name.
     pub region: u8,
+    /// What each tenant may upload.
+    pub rules: Rules,
     /// Bounds on what clients send.
     pub limits: Limits,
     /// How bytes are kept.
@@ -40,8 +43,6 @@ pub struct Config {
 /// Bounds on what clients send.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// The largest upload, in bytes.
-    pub upload_bytes_max: u64,
     /// The longest file name, in bytes.
     pub name_bytes_max: usize,
     /// The longest media type, in bytes.
@@ -94,6 +95,7 @@ impl Config {
             edge_keys,
             link_key,
             region: 0,
+            rules: Rules::same(TenantRules::sized(1024 * GIB)),
             limits: Limits::default(),
             storage: Storage::default(),
             shutdown_deadline: Duration::from_secs(10),
@@ -104,7 +106,6 @@ impl Config {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            upload_bytes_max: 1024 * GIB,
             name_bytes_max: NAME_BYTES_MAX,
             type_bytes_max: TYPE_BYTES_MAX,
             metadata_keys_max: 32,

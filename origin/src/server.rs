@@ -160,6 +160,7 @@ fn open(config: &Config, tasks: Tasks) -> Result<App, StartError> {
             parts,
             Arc::new(System),
         ),
+        rules: Arc::new(config.rules.clone()),
         limits: Arc::new(config.limits.clone()),
         edge_keys: config.edge_keys.clone().into(),
         link_key: config.link_key.clone(),

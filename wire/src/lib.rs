@@ -15,6 +15,7 @@ pub mod link;
 pub mod name;
 pub mod problem;
 pub mod resumable;
+pub mod rules;
 pub mod secret;
 pub mod time;
 pub mod tus;

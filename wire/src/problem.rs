@@ -68,6 +68,9 @@ problems! {
     EdgeSignature "edge-signature" 401 "The request is not signed by a known edge";
     /// The token does not carry the scope.
     ScopeMissing "scope-missing" 403 "The token does not allow this";
+    /// The tenant has as much as it may have. No retry helps until something is removed, so this
+    /// is none of the statuses that clients retry.
+    QuotaExceeded "quota-exceeded" 403 "The quota is used up";
     /// A signed link's time is over.
     LinkExpired "link-expired" 403 "The link has expired";
     /// There is no such thing, or the caller may not know of it.
@@ -97,10 +100,14 @@ problems! {
     TargetTooLong "target-too-long" 414 "The request target is too long";
     /// The body's type is not what it must be.
     UnsupportedType "unsupported-type" 415 "The content type is not supported";
+    /// The tenant's rules don't take files of this type.
+    MediaTypeRefused "media-type-refused" 415 "Files of this type are not taken";
     /// The range lies outside the file.
     RangeNotSatisfiable "range-not-satisfiable" 416 "The range cannot be satisfied";
     /// The caller asks too often.
     RateLimited "rate-limited" 429 "Too many requests";
+    /// The caller has too many uploads open.
+    TooManyUploads "too-many-uploads" 429 "Too many uploads are open";
     /// The content is not what its checksum or digest says (tus 1.0, "Checksum").
     DigestMismatch "digest-mismatch" 460 "The content does not have the announced digest";
     /// The header section is too large.

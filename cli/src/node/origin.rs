@@ -42,6 +42,6 @@ fn config(args: &Args, settings: &Settings, keys: Keys) -> Config {
     let folder = origin_folder(&args.node.data);
     let mut config = Config::new(folder, vec![keys.edge], keys.links.secret);
     config.listen = SocketAddr::new(args.node.bind, args.origin_port);
-    config.limits.upload_bytes_max = settings.upload_bytes_max;
+    config.rules = settings.rules.clone();
     config
 }

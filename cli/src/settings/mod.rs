@@ -4,6 +4,7 @@
 
 mod mistake;
 mod read;
+mod rules;
 mod section;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use mistake::{Mistake, Mistakes, Sink};
 use outport_edge_core::config::{READ_LIMIT, Route, WRITE_LIMIT};
+use outport_wire::rules::{Rules, TenantRules};
 pub(crate) use read::route_value;
 
 /// The file read when none is named, if it exists.
@@ -18,7 +20,7 @@ pub(crate) const DEFAULT_FILE: &str = "outport.toml";
 
 /// What to do where a platform takes no configuration of such a size.
 pub(crate) const SMALLER: &str =
-    "fewer or shorter routes, limits and web origins make the configuration smaller";
+    "fewer or shorter routes, limits, tenants and web origins make the configuration smaller";
 
 /// The largest configuration that is read.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -37,8 +39,8 @@ pub(crate) struct Settings {
     pub(crate) cache: Cache,
     /// The named limits, built-in ones included.
     pub(crate) limits: BTreeMap<String, Limit>,
-    /// The largest upload.
-    pub(crate) upload_bytes_max: u64,
+    /// What may be uploaded, by whom.
+    pub(crate) rules: Rules,
     /// Whether pages on this machine get a token of the demo tenant; `None` leaves it to the
     /// command.
     pub(crate) demo: Option<bool>,
@@ -88,7 +90,7 @@ impl Default for Settings {
             },
             cache: Cache { memory_bytes: 256 * MIB, object_bytes_max: 16 * MIB },
             limits: built_in_limits(),
-            upload_bytes_max: TIB,
+            rules: Rules::same(TenantRules::sized(TIB)),
             demo: None,
             cors_origins: Vec::new(),
             routes: Vec::new(),

@@ -9,10 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::mistake::{Mistake, Sink, line_of};
 use super::section::{Located, Section, most_similar};
-use super::{Cache, Edge, GIB, KIB, Limit, MIB, Settings, TIB};
-
-/// JavaScript clients count bytes in doubles, which are exact up to here.
-const UPLOAD_BYTES_MAX: u64 = 9_007_199_254_740_991;
+use super::{Cache, Edge, GIB, KIB, Limit, MIB, Settings, TIB, rules};
 
 /// The fastest rate a limit can say; far above what one node serves.
 const PER_SECOND_MAX: u64 = 1_000_000;
@@ -65,7 +62,10 @@ fn root(text: &str, mut root: Section<'_>) -> Settings {
         limits(section, &mut settings.limits);
     }
     if let Some(section) = root.section("uploads") {
-        settings.upload_bytes_max = uploads(section, settings.upload_bytes_max);
+        settings.rules.default = rules::tenant(section, &settings.rules.default);
+    }
+    if let Some(section) = root.section("tenants") {
+        settings.rules.tenants = rules::tenants(section, &settings.rules.default);
     }
     if let Some(mut section) = root.section("session") {
         settings.demo = section.flag("demo");
@@ -138,12 +138,6 @@ fn check_limit_name(section: &Section<'_>, name: &Located<String>) {
 
 fn whole_u32(number: Option<Located<u64>>) -> Option<u32> {
     number.and_then(|number| u32::try_from(number.value).ok())
-}
-
-fn uploads(mut section: Section<'_>, default: u64) -> u64 {
-    let size = section.whole("size_max_bytes", 1..=UPLOAD_BYTES_MAX, "bytes");
-    section.finish();
-    size.map_or(default, |size| size.value)
 }
 
 fn cors(mut section: Section<'_>) -> Vec<String> {
@@ -303,6 +297,8 @@ fn insert(text: &str, path: &Located<String>, taken: &mut Taken) -> Option<(Stri
 
 #[cfg(test)]
 mod tests {
+    use outport_wire::rules::{Rules, TenantRules};
+
     use super::*;
 
     /// The mistakes of `text`, one a line: place, what is wrong, what would be right.
@@ -357,7 +353,7 @@ mod tests {
         assert_eq!(read.limits["read"], Limit { per_second: 5_000, burst: 10 });
         assert_eq!(read.limits["api"], Limit { per_second: 5, burst: 5 });
         assert_eq!(read.limits["write"], Settings::default().limits["write"]);
-        assert_eq!((read.upload_bytes_max, read.demo), (100, Some(false)));
+        assert_eq!((read.rules, read.demo), (Rules::same(TenantRules::sized(100)), Some(false)));
         assert_eq!(read.cors_origins, ["https://app.example.com:8443", "*"]);
         let [legacy, api] = &read.routes[..] else { panic!("{:?}", read.routes) };
         assert_eq!(
@@ -470,6 +466,10 @@ mod tests {
         );
     }
 
+    /// Keys that are absent by default.
+    const WITHOUT_DEFAULT: &[&str] =
+        &["public_base_url", "origins", "media_types", "quota_", "open_max"];
+
     /// The example lists every key with its default, commented out.
     #[test]
     fn the_example_says_the_defaults() {
@@ -481,11 +481,13 @@ mod tests {
                 Some(rest) if rest.starts_with('[') || rest.contains(" = ") => rest,
                 _ => line,
             })
-            .filter(|line| !line.starts_with("public_base_url") && !line.starts_with("origins"))
+            .filter(|line| !WITHOUT_DEFAULT.iter().any(|key| line.starts_with(key)))
             .flat_map(|line| [line, "\n"])
             .collect();
         let mut read = settings(&uncommented).unwrap();
         assert_eq!(read.routes.pop().map(|route| route.auth), Some(Auth::Required));
+        let acme = read.rules.tenants.remove("acme").unwrap();
+        assert_eq!(acme.declared.size_max_bytes, 5_000_000_000);
         assert_eq!(read, Settings { demo: Some(false), ..Settings::default() });
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::cors;
 use crate::head::Fields;
 use crate::limit::Limit;
+use crate::rules::UploadLimit;
 use crate::step::{Body, Ended, Reply, Taken};
 
 /// What the end of an exchange must still know of its beginning.
@@ -19,6 +20,8 @@ pub(crate) struct Visit {
     pub(crate) limit: Option<u16>,
     /// What came of it.
     pub(crate) taken: Option<Taken>,
+    /// What an upload may have, where the answer is about one.
+    pub(crate) upload_limit: Option<UploadLimit>,
 }
 
 impl Visit {
@@ -33,6 +36,9 @@ impl Visit {
         let limit = self.limit.and_then(|place| limits.get(usize::from(place)));
         if let (Some(limit), Some(taken)) = (limit, self.taken) {
             limit.describe(taken, &mut fields);
+        }
+        if let Some(limit) = self.upload_limit {
+            limit.describe(&mut fields);
         }
         fields
     }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use outport_wire::rules::{EdgeRules, Rules};
 use outport_wire::secret::{Key, Secret};
 use serde::{Deserialize, Serialize};
 
@@ -37,8 +38,8 @@ pub struct Config {
     /// Put before every `Location`, if the edge is to say absolute ones: scheme and authority.
     #[serde(default)]
     pub public_base_url: Option<String>,
-    /// The largest upload, in bytes.
-    pub upload_bytes_max: u64,
+    /// What may be uploaded, by tenant.
+    pub uploads: Rules<EdgeRules>,
     /// The largest body of a request that the platform lets pass, in bytes, where it has a bound.
     #[serde(default)]
     pub request_bytes_max: Option<u64>,

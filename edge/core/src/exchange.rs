@@ -20,6 +20,7 @@ use crate::guard::{Guarded, guard};
 use crate::head::{FieldLines, Fields};
 use crate::limit::Limit;
 use crate::route::{Access, Routes, Target};
+use crate::rules::{self, UploadLimit};
 use crate::session;
 use crate::step::{
     Abilities, Body, Ended, Fetch, FetchError, Moment, Need, Outcome, Reply, Request, Step, Taken,
@@ -215,6 +216,15 @@ impl Edge {
             }
         };
         authorize(access, identity.as_ref())?;
+        // Who asks anonymously, as a preflight does, is told what holds for most.
+        let rules = match &identity {
+            Some(identity) => self.config.uploads.for_tenant(&identity.tenant),
+            None => &self.config.uploads.default,
+        };
+        let rules = &rules.declared;
+        let append_max_bytes = self.config.request_bytes_max;
+        visit.upload_limit = UploadLimit::of(&guarded, &target, rules, append_max_bytes);
+        rules::admit(&guarded, &target, rules)?;
         self.bound_body(&guarded)?;
         let take = self.limit(&guarded, &target, identity.as_ref(), request.peer, visit);
         self.answer(&guarded, target, identity, take, request, visit.clone(), moment)
@@ -307,13 +317,6 @@ impl Edge {
                 Err(Problem::new(ProblemType::TooLarge, detail).with("max", most))
             }
             _ => Ok(()),
-        }
-    }
-
-    /// `Upload-Limit` (draft-ietf-httpbis-resumable-upload, section 4.5): what one append may have.
-    fn describe_append(&self, fields: &mut Fields) {
-        if let Some(most) = self.config.request_bytes_max {
-            fields.push("upload-limit", format!("max-append-size={most}"));
         }
     }
 
@@ -461,8 +464,8 @@ impl Edge {
             fields.push("tus-resumable", tus::VERSION);
             fields.push("tus-version", tus::VERSION);
             fields.push("tus-extension", tus::EXTENSIONS);
-            fields.push_number("tus-max-size", self.config.upload_bytes_max);
-            self.describe_append(&mut fields);
+            let rules = &self.config.uploads.default.declared;
+            fields.push_number("tus-max-size", rules.size_max_bytes);
         }
         reply(204, fields, Body::Empty)
     }
@@ -503,9 +506,6 @@ impl Edge {
                 let mut fields = visit.fields(&self.limits);
                 let base = self.config.public_base_url.as_deref();
                 forward::from_origin(lines, base, &mut fields);
-                if lines.get("tus-resumable").is_some() {
-                    self.describe_append(&mut fields);
-                }
                 (*safe, fields)
             }
             Forwarded::Route { safe } => {

@@ -33,6 +33,7 @@ pub mod limit;
 pub mod memory;
 pub mod platform;
 mod route;
+mod rules;
 mod session;
 pub mod step;
 mod stored;

@@ -269,6 +269,7 @@ fn verify(key: &[u8; 32], message: &[u8], signature: &[u8]) -> bool {
 pub(crate) mod tests {
     use std::collections::BTreeMap;
 
+    use outport_wire::rules::{Rules, TenantRules};
     use outport_wire::secret::{Key, Secret};
 
     use super::*;
@@ -300,7 +301,7 @@ pub(crate) mod tests {
             ]),
             cors_origins: vec!["*".into()],
             public_base_url: None,
-            upload_bytes_max: 1 << 40,
+            uploads: Rules::same(TenantRules::sized(1 << 40).for_edge()),
             stored_bytes_max: 1 << 20,
             request_bytes_max: None,
             upstream_timeout_ms: 1_000,

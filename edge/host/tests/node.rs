@@ -25,6 +25,7 @@ use outport_edge_core::config::{Auth, Config as CoreConfig, READ_LIMIT, Route, W
 use outport_edge_core::step::Allowance;
 use outport_edge_host::{Config, EdgeNode, PageFile};
 use outport_wire::file::{FILE_HEADER, FileRecord, Visibility};
+use outport_wire::rules::{Rules, TenantRules};
 use outport_wire::secret::{Key, Secret};
 
 const ID: &str = "01000G0000000C000000000004";
@@ -108,7 +109,7 @@ fn core(origin: String) -> CoreConfig {
         assets: BTreeMap::new(),
         cors_origins: Vec::new(),
         public_base_url: None,
-        upload_bytes_max: 1 << 40,
+        uploads: Rules::same(TenantRules::sized(1 << 40).for_edge()),
         stored_bytes_max: 1 << 16,
         request_bytes_max: None,
         upstream_timeout_ms: 5_000,

@@ -17,6 +17,7 @@ use outport_wire::file::Visibility;
 use outport_wire::identity::{Identity, Scope};
 use outport_wire::link::Link;
 use outport_wire::problem::ProblemType;
+use outport_wire::rules::Declared;
 use outport_wire::time::{parse_rfc3339, rfc3339};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
@@ -52,7 +53,8 @@ pub(crate) async fn create(
             return Err(Failure::field("content-type", "with the form's boundary"));
         }
         _ => {
-            check_length(&app, &parts.headers)?;
+            let rules = &app.rules.for_tenant(&owner.tenant).declared;
+            check_length(rules, &parts.headers)?;
             let description = description(&app, &parts.headers, &query, content_type)?;
             vec![store_raw(&app, owner, description, body).await?]
         }
@@ -88,7 +90,9 @@ pub(super) async fn store_whole(
     description: Description,
     body: BodyStream,
 ) -> Result<Held, Failure> {
-    let bytes_max = app.limits.upload_bytes_max;
+    let rules = &app.rules.for_tenant(&owner.tenant).declared;
+    rules.check_type(&description.media_type)?;
+    let bytes_max = rules.size_max_bytes;
     let mut intake = app.intake(body, bytes_max, None);
     app.store.store_whole(owner, description, &mut intake).await.map_err(|error| match error {
         AppendError::TooLong { .. } => Failure::too_large(bytes_max),
@@ -99,11 +103,10 @@ pub(super) async fn store_whole(
     })
 }
 
-fn check_length(app: &App, headers: &HeaderMap) -> Result<(), Failure> {
-    let bytes_max = app.limits.upload_bytes_max;
+fn check_length(rules: &Declared, headers: &HeaderMap) -> Result<(), Failure> {
     match field::bytes(headers, CONTENT_LENGTH.as_str())? {
-        Some(bytes) if bytes > bytes_max => Err(Failure::too_large(bytes_max)),
-        _ => Ok(()),
+        Some(bytes) => Ok(rules.check_size(bytes)?),
+        None => Ok(()),
     }
 }
 

@@ -22,6 +22,7 @@ use axum::routing::{get, post};
 use futures::{StreamExt as _, TryStreamExt as _};
 use http::StatusCode;
 use outport_wire::problem::ProblemType;
+use outport_wire::rules::Rules;
 use outport_wire::secret::{Key, Secret};
 use tokio::sync::{mpsc, watch};
 
@@ -36,6 +37,7 @@ use crate::turns::Turn;
 #[derive(Clone)]
 pub(crate) struct App {
     pub(crate) store: Store,
+    pub(crate) rules: Arc<Rules>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) edge_keys: Arc<[Key]>,
     pub(crate) link_key: Secret,

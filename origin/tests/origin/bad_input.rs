@@ -1,5 +1,6 @@
 //! What is malformed, forged or hostile.
 
+use outport_wire::rules::{Rules, TenantRules};
 use serde_json::json;
 
 use crate::support::{Running, edge_key, pair, parts_in};
@@ -151,7 +152,8 @@ async fn forms() {
 
 #[tokio::test]
 async fn whole_bodies_have_a_limit() {
-    let origin = Running::start_with(|config| config.limits.upload_bytes_max = 5_000).await;
+    let origin =
+        Running::start_with(|config| config.rules = Rules::same(TenantRules::sized(5_000))).await;
     let alice = origin.alice();
     let answer = alice.send("POST", "/files?name=a", &[], vec![0; 5_001]).await;
     assert_eq!(answer.problem(), (413, "too-large".into()));

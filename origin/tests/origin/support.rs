@@ -15,6 +15,7 @@ use hyper_util::rt::TokioExecutor;
 use outport_origin::{Config, Origin};
 use outport_wire::edge_signature::{Signed, sign};
 use outport_wire::identity::{Identity, Scopes};
+use outport_wire::rules::{Rules, TenantRules};
 use outport_wire::secret::{Key, Secret};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -42,7 +43,7 @@ pub(crate) fn config(folder: &Path) -> Config {
     let mut config = Config::new(folder, vec![edge_key()], link_key());
     config.storage.chunk_bytes = 1 << 10;
     config.storage.part_bytes_min = 4 << 10;
-    config.limits.upload_bytes_max = 1 << 20;
+    config.rules = Rules::same(TenantRules::sized(1 << 20));
     config
 }
 

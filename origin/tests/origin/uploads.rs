@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use outport_wire::rules::{Rules, TenantRules};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -257,7 +258,8 @@ async fn shutdown_keeps_what_arrived() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_reaches_who_sends_all_before_reading() {
-    let origin = Running::start_with(|config| config.limits.upload_bytes_max = 1 << 30).await;
+    let origin =
+        Running::start_with(|config| config.rules = Rules::same(TenantRules::sized(1 << 30))).await;
     let alice = origin.alice();
     let length = 8 << 20;
     let upload = alice.begin(length, "").await;

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use outport_wire::file::{FILE_HEADER, FileRecord, Visibility};
 use outport_wire::link::Link;
+use outport_wire::rules::TenantRules;
 
 use super::*;
 use crate::memory::tests::config;
@@ -467,7 +468,40 @@ fn a_body_over_the_platform_s_bound_is_refused_with_the_bound() {
     assert_eq!((refused.status, refused.problem().as_str()), (413, "too-large"));
     assert!(String::from_utf8_lossy(&refused.body).contains("1000 bytes"));
     let taken = world.send("POST /uploads", &fields(1_000));
-    assert_eq!((taken.status, taken.field("upload-limit")), (204, Some("max-append-size=1000")));
+    let limit = Some("max-size=1099511627776, max-append-size=1000");
+    assert_eq!((taken.status, taken.field("upload-limit")), (204, limit));
     let options = world.send("OPTIONS /uploads", "");
-    assert_eq!(options.field("upload-limit"), Some("max-append-size=1000"));
+    assert_eq!(options.field("upload-limit"), limit);
+}
+
+#[test]
+fn what_a_tenant_may_not_upload_ends_at_the_edge() {
+    let mut world = World::with(Abilities::default(), |config| {
+        let mut rules = TenantRules::sized(100).for_edge();
+        rules.declared.types.allowed = vec!["image/*".parse().unwrap()];
+        config.uploads.tenants.insert("acme".into(), rules);
+    });
+    let acme = world.token("acme", "alice", "read write");
+    let demo = world.token("demo", "alice", "read write");
+    let tus = |token: &str, fields: &str| format!("{token}tus-resumable: 1.0.0\r\n{fields}");
+    let image = "upload-metadata: filetype aW1hZ2UvcG5n\r\n";
+
+    let refused =
+        world.send("POST /uploads", &tus(&acme, &format!("upload-length: 101\r\n{image}")));
+    assert_eq!((refused.status, refused.problem().as_str()), (413, "too-large"));
+    assert_eq!(refused.field("upload-limit"), Some("max-size=100"));
+    let refused = world
+        .send("POST /files", &format!("{acme}content-type: text/html\r\ncontent-length: 5\r\n"));
+    assert_eq!((refused.status, refused.problem().as_str()), (415, "media-type-refused"));
+    assert_eq!(refused.field("upload-limit"), Some("max-size=100"));
+    assert_eq!(refused.ended, Ended::Edge);
+    assert!(world.seen().is_empty(), "the origin is not asked");
+
+    let taken = world.send("POST /uploads", &tus(&acme, &format!("upload-length: 100\r\n{image}")));
+    assert_eq!((taken.status, taken.field("upload-limit")), (204, Some("max-size=100")));
+    let others = world.send("POST /uploads", &tus(&demo, "upload-length: 101\r\n"));
+    assert_eq!(others.field("upload-limit"), Some("max-size=1099511627776"));
+    assert_eq!(others.status, 204, "another tenant is not bound by it");
+    let read = world.send("HEAD /files", &acme);
+    assert_eq!(read.field("upload-limit"), None);
 }

@@ -69,7 +69,8 @@ async fn append(
 
 /// How many bytes an upload may still get.
 fn room(app: &App, held: &Held) -> u64 {
-    let length = held.record.length.unwrap_or(app.limits.upload_bytes_max);
+    let rules = &app.rules.for_tenant(&held.record.tenant).declared;
+    let length = held.record.length.unwrap_or(rules.size_max_bytes);
     length.saturating_sub(held.record.offset())
 }
 

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body::Body as _;
 use outport_wire::identity::Scope;
 use outport_wire::problem::ProblemType;
+use outport_wire::rules::Declared;
 use outport_wire::tus;
 
 use super::super::App;
@@ -49,7 +50,7 @@ pub(crate) async fn options(State(app): State<App>) -> Response {
     let headers = [
         (TUS_VERSION, HeaderValue::from_static(tus::VERSION)),
         (TUS_EXTENSION, HeaderValue::from_static(tus::EXTENSIONS)),
-        (TUS_MAX_SIZE, app.limits.upload_bytes_max.into()),
+        (TUS_MAX_SIZE, app.rules.default.declared.size_max_bytes.into()),
     ];
     (StatusCode::NO_CONTENT, headers).into_response()
 }
@@ -62,13 +63,15 @@ pub(crate) async fn create(
 ) -> Result<Response, Failure> {
     let owner = caller.allowed(Scope::Write)?.clone();
     let (parts, body) = request.into_parts();
-    let length = announced_length(&app, &parts.headers)?;
+    let rules = &app.rules.for_tenant(&owner.tenant).declared;
+    let length = announced_length(rules, &parts.headers)?;
     let with_bytes = !body.is_end_stream();
     if with_bytes {
         check_type(&parts.headers)?;
         check_fits(&parts.headers, length)?;
     }
     let description = field::tus_metadata(&parts.headers, &app.limits)?;
+    rules.check_type(&description.media_type)?;
     let mut held = app.store.begin(&owner, description, Opening::of_length(length)).await?;
     if with_bytes || length == 0 {
         held = append_first(&app, held, body).await?;
@@ -145,12 +148,12 @@ pub(crate) async fn patch(
     Ok((StatusCode::NO_CONTENT, [(UPLOAD_OFFSET, offset)]).into_response())
 }
 
-fn announced_length(app: &App, headers: &HeaderMap) -> Result<u64, Failure> {
+fn announced_length(rules: &Declared, headers: &HeaderMap) -> Result<u64, Failure> {
     let length = field::bytes(headers, "upload-length")?.ok_or_else(|| {
         Failure::field("upload-length", "sent; an upload can't be begun without its length")
     })?;
-    let bytes_max = app.limits.upload_bytes_max;
-    if length > bytes_max { Err(Failure::too_large(bytes_max)) } else { Ok(length) }
+    rules.check_size(length)?;
+    Ok(length)
 }
 
 fn check_type(headers: &HeaderMap) -> Result<(), Failure> {
