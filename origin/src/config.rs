@@ -65,6 +65,8 @@ pub struct Limits {
     pub connections_max: usize,
     /// The most requests at once on one HTTP/2 connection.
     pub streams_max: u32,
+    /// How long an upload is kept that does not get on.
+    pub upload_life: Duration,
     /// The longest life of a signed link.
     pub link_life_max: Duration,
 }
@@ -117,6 +119,7 @@ impl Default for Limits {
             connection_idle_max: Duration::from_secs(300),
             connections_max: 4096,
             streams_max: 256,
+            upload_life: Duration::from_secs(7 * 24 * 3600),
             link_life_max: Duration::from_secs(30 * 24 * 3600),
         }
     }

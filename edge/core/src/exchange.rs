@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use outport_wire::identity::Identity;
 use outport_wire::link::{Link, LinkRefusal};
 use outport_wire::problem::{Problem, ProblemType};
+use outport_wire::resumable::PARTIAL_TYPE;
 use outport_wire::tus;
 use serde::{Deserialize, Serialize};
 
@@ -466,6 +467,16 @@ impl Edge {
             fields.push("tus-extension", tus::EXTENSIONS);
             let rules = &self.config.uploads.default.declared;
             fields.push_number("tus-max-size", rules.size_max_bytes);
+        }
+        match target {
+            Target::Uploads | Target::Upload(_) => {
+                fields
+                    .push_args("accept-patch", format_args!("{}, {PARTIAL_TYPE}", tus::PATCH_TYPE));
+            }
+            // What is posted there can be resumed (draft-ietf-httpbis-resumable-upload, section
+            // 4.1.4).
+            Target::Files => fields.push("accept-patch", PARTIAL_TYPE),
+            _ => {}
         }
         reply(204, fields, Body::Empty)
     }

@@ -25,11 +25,14 @@ const TO_ORIGIN: &[&str] = &[
     "repr-digest",
     "tus-resumable",
     "upload-checksum",
+    "upload-complete",
     "upload-concat",
     "upload-defer-length",
+    "upload-draft-interop-version",
     "upload-length",
     "upload-metadata",
     "upload-offset",
+    "want-repr-digest",
 ];
 
 /// Fields whose name begins like this are between Outport's own parts. From outside they are
@@ -127,6 +130,7 @@ pub(crate) fn from_origin(answer: FieldLines<'_>, base: Option<&str>, fields: &m
         match (name, base) {
             // Ours to say; the origin's would come twice.
             ("x-content-type-options" | "date" | "server", _) => {}
+            ("upload-limit", _) => remaining_life(value, fields),
             ("location", Some(base)) if value.starts_with(b"/") => {
                 fields.push(name, [base.as_bytes(), value].concat());
             }
@@ -135,6 +139,15 @@ pub(crate) fn from_origin(answer: FieldLines<'_>, base: Option<&str>, fields: &m
     }
     if !cacheable {
         fields.push("cache-control", "no-store");
+    }
+}
+
+/// Of the limits of an upload, the edge says all but how long it will be there: a dictionary may
+/// come in several lines (RFC 9651, section 4.2).
+fn remaining_life(limits: &[u8], fields: &mut Fields) {
+    let mut members = limits.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    if let Some(life) = members.find(|member| member.starts_with(b"max-age=")) {
+        fields.push("upload-limit", life);
     }
 }
 
@@ -217,6 +230,19 @@ mod tests {
         );
         let sent = RequestHead::parse(&fetch.head).unwrap();
         assert_eq!(sent.fields.get("x-forwarded-for"), Some("192.0.2.1"));
+    }
+
+    #[test]
+    fn of_an_uploads_limits_its_life_is_the_origins_to_say() {
+        let lines = |limits: &str| {
+            let answer = format!("upload-limit: {limits}\r\ncache-control: no-store\r\n");
+            let mut fields = Fields::new();
+            from_origin(FieldLines::new(answer.as_bytes()), None, &mut fields);
+            String::from_utf8(fields.into_bytes()).unwrap()
+        };
+        let life = "upload-limit: max-age=9\r\ncache-control: no-store\r\n";
+        assert_eq!(lines("max-size=1, max-age=9"), life);
+        assert_eq!(lines("max-size=1"), "cache-control: no-store\r\n");
     }
 
     #[test]

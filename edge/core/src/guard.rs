@@ -12,7 +12,7 @@ pub(crate) const HEAD_BYTES_MAX: usize = 32 * 1024;
 const FIELDS_MAX: usize = 128;
 
 /// Counts the places of [`singleton`].
-const SINGLETONS: usize = 19;
+const SINGLETONS: usize = 20;
 
 /// The place of a field that may come once only. Two of it, and two parties may each believe
 /// another one.
@@ -38,6 +38,7 @@ fn singleton(name: &str) -> Option<usize> {
         "upload-length" => 16,
         "upload-metadata" => 17,
         "upload-offset" => 18,
+        "upload-complete" => 19,
         _ => return None,
     })
 }

@@ -32,7 +32,7 @@ impl UploadLimit {
     ) -> Option<Self> {
         let uploads = match target {
             Target::Uploads | Target::Upload(_) => true,
-            Target::Files => request.method == "POST",
+            Target::Files => matches!(request.method, "POST" | "OPTIONS"),
             _ => false,
         };
         uploads.then_some(Self { size_max_bytes: rules.size_max_bytes, append_max_bytes })

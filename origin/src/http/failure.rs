@@ -7,15 +7,15 @@ use outport_wire::problem::{PROBLEM_TYPE, Problem, ProblemType};
 
 use crate::store::{AppendError, ChangeError, StoreError};
 
-/// `Upload-Offset`: also on a refusal, so that a client can go on without asking.
+/// `Upload-Offset`: also on a refusal.
 pub(crate) const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
 
 /// A request that is answered with a problem.
 #[derive(Debug)]
 pub(crate) struct Failure {
     problem: Problem,
-    /// Where the upload is, if the answer is about one.
-    offset: Option<u64>,
+    /// What the head of the answer says beside it.
+    fields: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Failure {
@@ -36,6 +36,13 @@ impl Failure {
         Self::from(Problem::field(name, must))
     }
 
+    /// The same, with a field more in the head of the answer.
+    #[must_use]
+    pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.fields.push((name, value));
+        self
+    }
+
     /// The upload would be larger than is allowed.
     pub(crate) fn too_large(bytes_max: u64) -> Self {
         Self::from(
@@ -53,16 +60,14 @@ impl Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let Self { problem, offset } = self;
+        let Self { problem, fields } = self;
         let status = StatusCode::from_u16(problem.kind.status())
             .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, problem.to_json()).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_TYPE));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(offset) = offset {
-            headers.insert(UPLOAD_OFFSET, offset.into());
-        }
+        headers.extend(fields);
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
@@ -72,7 +77,7 @@ impl IntoResponse for Failure {
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
-        Self { problem, offset: None }
+        Self { problem, fields: Vec::new() }
     }
 }
 
@@ -110,7 +115,9 @@ impl From<AppendError> for Failure {
             AppendError::TooLong { offset } => (ProblemType::BodyTooLong, offset),
             AppendError::Cut { offset } => (ProblemType::BodyTooShort, offset),
         };
-        Self { problem: Problem::new(kind, detail).with("offset", offset), offset: Some(offset) }
+        // So that a client can go on without asking.
+        Self::from(Problem::new(kind, detail).with("offset", offset))
+            .with(UPLOAD_OFFSET, offset.into())
     }
 }
 

@@ -16,6 +16,7 @@ use outport_wire::problem::Problem;
 
 use super::failure::Failure;
 use crate::config::Limits;
+use crate::digest::{Expected, Unchecked};
 use crate::record::Description;
 
 /// The `{id}` of the path. What is no id is not found.
@@ -73,6 +74,16 @@ pub(crate) fn bytes(headers: &HeaderMap, name: &str) -> Result<Option<u64>, Fail
         Ok(number) if digits => Ok(Some(number)),
         _ => Err(Failure::field(name, "a whole number of bytes")),
     }
+}
+
+/// A digest field (RFC 9530). One of which nothing could be checked is refused: its sender relies
+/// on the check.
+pub(crate) fn digest(headers: &HeaderMap, name: &str) -> Result<Option<Expected>, Failure> {
+    let Some(text) = text(headers, name)? else { return Ok(None) };
+    Expected::of_field(text).map(Some).map_err(|unchecked| match unchecked {
+        Unchecked::Malformed => Failure::field(name, "as in sha-256=:BASE64:"),
+        Unchecked::UnknownAlgorithm => Failure::field(name, "of sha-256 or sha-512"),
+    })
 }
 
 /// A visibility by its name.

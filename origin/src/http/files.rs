@@ -26,7 +26,9 @@ use serde_json::json;
 use super::caller::{Caller, own};
 use super::failure::Failure;
 use super::field::{self, Id, Query};
+use super::uploads::draft;
 use super::{App, document, form};
+use crate::digest::Digests;
 use crate::intake::BodyStream;
 use crate::record::{Description, Record};
 use crate::store::{AppendError, Held};
@@ -44,10 +46,16 @@ pub(crate) async fn create(
     request: Request,
 ) -> Result<Response, Failure> {
     let owner = caller.allowed(Scope::Write)?.clone();
+    let content_type = field::text(request.headers(), CONTENT_TYPE.as_str())?;
+    let boundary = content_type.map(multer::parse_boundary);
+    let is_form = matches!(boundary, Some(Ok(_) | Err(multer::Error::NoBoundary)));
+    if !is_form && draft::is_spoken(request.headers()) {
+        let description = description(&app, request.headers(), &query)?;
+        return draft::create(&app, &owner, description, request).await;
+    }
     let (parts, body) = request.into_parts();
-    let content_type = field::text(&parts.headers, CONTENT_TYPE.as_str())?;
     let body = super::body_stream(body);
-    let stored = match content_type.map(multer::parse_boundary) {
+    let stored = match boundary {
         Some(Ok(boundary)) => store_form(&app, owner, boundary, body).await?,
         Some(Err(multer::Error::NoBoundary)) => {
             return Err(Failure::field("content-type", "with the form's boundary"));
@@ -55,8 +63,9 @@ pub(crate) async fn create(
         _ => {
             let rules = &app.rules.for_tenant(&owner.tenant).declared;
             check_length(rules, &parts.headers)?;
-            let description = description(&app, &parts.headers, &query, content_type)?;
-            vec![store_raw(&app, owner, description, body).await?]
+            let description = description(&app, &parts.headers, &query)?;
+            let digests = digests(&parts.headers)?;
+            vec![store_raw(&app, owner, description, body, digests).await?]
         }
     };
     created(&stored)
@@ -68,9 +77,11 @@ async fn store_raw(
     owner: Identity,
     description: Description,
     body: BodyStream,
+    digests: Digests,
 ) -> Result<Held, Failure> {
     let this = app.clone();
-    app.tasks.finish(async move { store_whole(&this, &owner, description, body).await }).await?
+    let storing = async move { store_whole(&this, &owner, description, body, digests).await };
+    app.tasks.finish(storing).await?
 }
 
 async fn store_form(
@@ -89,13 +100,17 @@ pub(super) async fn store_whole(
     owner: &Identity,
     description: Description,
     body: BodyStream,
+    digests: Digests,
 ) -> Result<Held, Failure> {
     let rules = &app.rules.for_tenant(&owner.tenant).declared;
     rules.check_type(&description.media_type)?;
     let bytes_max = rules.size_max_bytes;
-    let mut intake = app.intake(body, bytes_max, None);
+    let mut intake = app.intake(body, bytes_max, None).with_digests(digests);
     app.store.store_whole(owner, description, &mut intake).await.map_err(|error| match error {
         AppendError::TooLong { .. } => Failure::too_large(bytes_max),
+        AppendError::Digest(mismatch) => {
+            Failure::new(ProblemType::DigestMismatchedValues, mismatch.to_string())
+        }
         AppendError::Cut { .. } => {
             Failure::new(ProblemType::BodyTooShort, "the body broke off; nothing was stored")
         }
@@ -110,12 +125,20 @@ fn check_length(rules: &Declared, headers: &HeaderMap) -> Result<(), Failure> {
     }
 }
 
-fn description(
+/// What digest fields say of a body that is the whole file: of both, the same (RFC 9530).
+fn digests(headers: &HeaderMap) -> Result<Digests, Failure> {
+    let content = field::digest(headers, "content-digest")?;
+    let whole = field::digest(headers, "repr-digest")?;
+    Ok(content.into_iter().chain(whole).fold(Digests::default(), Digests::content))
+}
+
+/// What the fields and the query of a request say of the file that it sends.
+pub(super) fn description(
     app: &App,
     headers: &HeaderMap,
     query: &Query,
-    content_type: Option<&str>,
 ) -> Result<Description, Failure> {
+    let content_type = field::text(headers, CONTENT_TYPE.as_str())?;
     let disposed = field::disposition_name(headers)?;
     let name = disposed.as_deref().or(query.get("name"));
     Ok(Description {

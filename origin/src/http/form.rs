@@ -15,6 +15,7 @@ use outport_wire::problem::ProblemType;
 use super::App;
 use super::failure::Failure;
 use super::field;
+use crate::digest::Digests;
 use crate::intake::{BodyCut, BodyStream};
 use crate::record::Description;
 use crate::store::Held;
@@ -103,7 +104,8 @@ impl Form {
             metadata: BTreeMap::new(),
             tus_metadata: None,
         };
-        super::files::store_whole(app, owner, description, self.contents(part)).await
+        let digests = Digests::default();
+        super::files::store_whole(app, owner, description, self.contents(part), digests).await
     }
 
     fn contents(&self, part: Field<'static>) -> BodyStream {

@@ -94,16 +94,16 @@ pub(crate) fn router(app: App) -> Router {
         .route("/files/{id}", file.clone().patch(files::change).delete(files::remove))
         .route("/files/{id}/{name}", file.post(files::share));
     let uploads = Router::new()
-        .route("/uploads", post(uploads::tus::create).options(uploads::tus::options))
+        .route("/uploads", post(uploads::create).options(uploads::tus::options))
         .route(
             "/uploads/{id}",
             get(uploads::progress)
-                .head(uploads::tus::head)
-                .patch(uploads::tus::patch)
+                .head(uploads::head)
+                .patch(uploads::patch)
                 .delete(files::remove)
                 .options(uploads::tus::options),
         )
-        .layer(from_fn(uploads::tus::check_version));
+        .layer(from_fn(uploads::check_protocol));
     Router::new()
         .merge(files)
         .merge(uploads)

@@ -60,7 +60,9 @@ async fn tus_versions() {
     for (method, target) in
         [("POST", "/uploads"), ("HEAD", &upload), ("PATCH", &upload), ("DELETE", &upload)]
     {
-        for fields in [&[][..], &[("tus-resumable", "0.2.2")]] {
+        // Without a field, HEAD and DELETE are those of the other protocol.
+        let none = matches!(method, "POST" | "PATCH").then_some(&[][..]);
+        for fields in none.into_iter().chain([&[("tus-resumable", "0.2.2")][..]]) {
             let answer = alice.send(method, target, fields, "").await.expect(412);
             assert_eq!(answer.header("tus-version"), Some("1.0.0"), "{method}");
             if method != "HEAD" {

@@ -7,6 +7,7 @@ mod admin;
 mod bad_input;
 mod crash;
 mod delivery;
+mod draft;
 mod files;
 mod support;
 mod uploads;

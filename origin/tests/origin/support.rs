@@ -130,7 +130,9 @@ impl Answer {
         let document = self.json();
         assert_eq!(document["status"], self.status);
         let kind = document["type"].as_str().unwrap();
-        (self.status, kind.strip_prefix("urn:outport:problem:").unwrap().to_owned())
+        let registered = "https://iana.org/assignments/http-problem-types#";
+        let slug = kind.strip_prefix("urn:outport:problem:").or(kind.strip_prefix(registered));
+        (self.status, slug.unwrap().to_owned())
     }
 
     #[track_caller]
@@ -143,12 +145,21 @@ impl Answer {
 impl Caller {
     /// The fields that an edge adds to a request.
     pub(crate) fn signed(&self, method: &str, target: &str) -> Vec<(&'static str, String)> {
+        self.signed_with(method, target, None)
+    }
+
+    fn signed_with(
+        &self,
+        method: &str,
+        target: &str,
+        content_digest: Option<&str>,
+    ) -> Vec<(&'static str, String)> {
         let (path, query) = match target.split_once('?') {
             Some((path, query)) => (path, Some(query)),
             None => (target, None),
         };
         let identity = self.identity.as_deref();
-        let signed = Signed { method, path, query, identity, content_digest: None };
+        let signed = Signed { method, path, query, identity, content_digest };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let signature = sign(&edge_key(), &signed, now, rand::random());
         let mut fields =
@@ -164,7 +175,8 @@ impl Caller {
         fields: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Answer {
-        let signed = self.signed(method, target);
+        let digest = fields.iter().find(|(name, _)| *name == "content-digest");
+        let signed = self.signed_with(method, target, digest.map(|(_, value)| *value));
         let signed: Vec<_> = signed.iter().map(|(name, value)| (*name, value.as_str())).collect();
         self.send_unsigned(method, target, &[&signed[..], fields].concat(), body).await
     }

@@ -190,10 +190,11 @@ fn the_whole_reply_is_stable() {
         sent.fields,
         "x-content-type-options: nosniff\r\n\
          access-control-allow-origin: *\r\n\
-         access-control-expose-headers: accept-ranges, cache-status, content-disposition, \
-         content-length, content-range, etag, location, ratelimit, ratelimit-policy, retry-after, \
-         tus-extension, tus-max-size, tus-resumable, tus-version, upload-length, upload-limit, upload-metadata, \
-         upload-offset\r\n\
+         access-control-expose-headers: accept-patch, accept-ranges, cache-status, \
+         content-disposition, content-length, content-range, etag, location, ratelimit, \
+         ratelimit-policy, repr-digest, retry-after, tus-extension, tus-max-size, tus-resumable, \
+         tus-version, upload-complete, upload-draft-interop-version, upload-length, upload-limit, \
+         upload-metadata, upload-offset\r\n\
          ratelimit-policy: \"read\";q=1000;w=1\r\n\
          ratelimit: \"read\";r=998;t=1\r\n\
          etag: \"01000G0000000C000000000004\"\r\n\

@@ -1,13 +1,15 @@
 //! `/uploads`: what the protocols that are spoken there have in common. Each has a file of its own.
 
+pub(crate) mod draft;
 pub(crate) mod tus;
 
 use axum::Json;
-use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, LOCATION};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use outport_wire::UnixSeconds;
 use outport_wire::id::FileId;
 use outport_wire::identity::{Identity, Scope};
 use outport_wire::problem::ProblemType;
@@ -16,9 +18,82 @@ use serde_json::json;
 use super::App;
 use super::caller::{Caller, own};
 use super::failure::Failure;
-use super::field::{self, Id};
+use super::field::{self, Id, Query};
+use crate::intake::Intake;
 use crate::store::{AppendError, Completes, Held};
 use crate::turns::{Superseded, Turn};
+
+/// The protocols that are told apart on the same resources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    Tus,
+    Draft,
+}
+
+impl Protocol {
+    /// By the fields of the request. HEAD and DELETE need none of the draft's.
+    fn of(method: &Method, headers: &HeaderMap) -> Self {
+        let needs_none = matches!(*method, Method::HEAD | Method::DELETE);
+        let tus = headers.contains_key("tus-resumable");
+        if !tus && (needs_none || draft::is_spoken(headers)) { Self::Draft } else { Self::Tus }
+    }
+}
+
+/// A layer around everything here: the rules of tus are for who speaks tus.
+pub(crate) async fn check_protocol(request: Request, next: Next) -> Response {
+    match Protocol::of(request.method(), request.headers()) {
+        Protocol::Tus if draft::is_other_version(request.headers()) => {
+            draft::wrong_version().into_response()
+        }
+        Protocol::Tus => tus::check_version(request, next).await,
+        Protocol::Draft => next.run(request).await,
+    }
+}
+
+/// `POST /uploads`: begins an upload.
+pub(crate) async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    query: Query,
+    request: Request,
+) -> Result<Response, Failure> {
+    let owner = caller.allowed(Scope::Write)?;
+    match Protocol::of(request.method(), request.headers()) {
+        Protocol::Tus => tus::create(&app, owner, request).await,
+        Protocol::Draft => {
+            let description = super::files::description(&app, request.headers(), &query)?;
+            draft::create(&app, owner, description, request).await
+        }
+    }
+}
+
+/// `HEAD /uploads/{id}`: where the upload is.
+pub(crate) async fn head(
+    State(app): State<App>,
+    Id(id): Id,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, Failure> {
+    let identity = caller.allowed(Scope::Write)?;
+    match Protocol::of(request.method(), request.headers()) {
+        Protocol::Tus => tus::head(&app, id, identity).await,
+        Protocol::Draft => draft::head(&app, id, identity).await,
+    }
+}
+
+/// `PATCH /uploads/{id}`: appends.
+pub(crate) async fn patch(
+    State(app): State<App>,
+    Id(id): Id,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, Failure> {
+    let identity = caller.allowed(Scope::Write)?;
+    match Protocol::of(request.method(), request.headers()) {
+        Protocol::Tus => tus::patch(&app, id, identity, request).await,
+        Protocol::Draft => draft::patch(&app, id, identity, request).await,
+    }
+}
 
 /// `GET /uploads/{id}`: how far it is; once it is complete, where the file is.
 pub(crate) async fn progress(
@@ -54,17 +129,22 @@ async fn owned(app: &App, id: FileId, identity: &Identity) -> Result<Held, Failu
 async fn append(
     app: &App,
     held: Held,
-    body: Body,
+    mut intake: Intake,
+    completes: Completes,
     turn: Turn,
 ) -> Result<Result<Held, AppendError>, Failure> {
-    let mut intake = app.intake(super::body_stream(body), room(app, &held), Some(&turn));
     let store = app.store.clone();
     let appending = async move {
-        let appended = store.append(held, &mut intake, Completes::AtLength).await;
-        drop(turn);
+        let appended = store.append(held, &mut intake, completes).await;
+        drop((intake, turn));
         appended
     };
     app.tasks.finish(appending).await
+}
+
+/// When an upload that begins now ceases to exist, unless it is complete by then.
+fn expires_s(app: &App) -> Option<UnixSeconds> {
+    Some(app.store.now_s().saturating_add(app.limits.upload_life.as_secs()))
 }
 
 /// How many bytes an upload may still get.

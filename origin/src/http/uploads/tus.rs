@@ -8,18 +8,18 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body::Body as _;
-use outport_wire::identity::Scope;
+use outport_wire::id::FileId;
+use outport_wire::identity::Identity;
 use outport_wire::problem::ProblemType;
 use outport_wire::rules::Declared;
 use outport_wire::tus;
 
 use super::super::App;
-use super::super::caller::Caller;
 use super::super::failure::{Failure, UPLOAD_OFFSET};
-use super::super::field::{self, Id};
-use super::{append, check_fits, owned, room, turn};
+use super::super::field;
+use super::{append, check_fits, expires_s, owned, room, turn};
 use crate::record::Opening;
-use crate::store::{AppendError, Held};
+use crate::store::{AppendError, Completes, Held};
 
 const TUS_RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
 const TUS_VERSION: HeaderName = HeaderName::from_static("tus-version");
@@ -30,7 +30,7 @@ const UPLOAD_METADATA: HeaderName = HeaderName::from_static("upload-metadata");
 
 /// A layer around everything of tus: speaks one version, and says so on every answer. OPTIONS and
 /// our own GET need none.
-pub(crate) async fn check_version(request: Request, next: Next) -> Response {
+pub(super) async fn check_version(request: Request, next: Next) -> Response {
     let exempt = matches!(*request.method(), Method::OPTIONS | Method::GET);
     let spoken = request.headers().get(TUS_RESUMABLE).is_some_and(|sent| sent == tus::VERSION);
     let mut response = if exempt || spoken { next.run(request).await } else { wrong_version() };
@@ -55,13 +55,12 @@ pub(crate) async fn options(State(app): State<App>) -> Response {
     (StatusCode::NO_CONTENT, headers).into_response()
 }
 
-/// `POST /uploads`: begins an upload, and takes its first bytes if they come along.
-pub(crate) async fn create(
-    State(app): State<App>,
-    caller: Caller,
+/// Begins an upload, and takes its first bytes if they come along.
+pub(super) async fn create(
+    app: &App,
+    owner: &Identity,
     request: Request,
 ) -> Result<Response, Failure> {
-    let owner = caller.allowed(Scope::Write)?.clone();
     let (parts, body) = request.into_parts();
     let rules = &app.rules.for_tenant(&owner.tenant).declared;
     let length = announced_length(rules, &parts.headers)?;
@@ -72,9 +71,11 @@ pub(crate) async fn create(
     }
     let description = field::tus_metadata(&parts.headers, &app.limits)?;
     rules.check_type(&description.media_type)?;
-    let mut held = app.store.begin(&owner, description, Opening::of_length(length)).await?;
+    let upload_expires_s = expires_s(app);
+    let opening = Opening { upload_expires_s, ..Opening::of_length(length) };
+    let mut held = app.store.begin(owner, description, opening).await?;
     if with_bytes || length == 0 {
-        held = append_first(&app, held, body).await?;
+        held = append_first(app, held, body).await?;
     }
     let headers = [
         (LOCATION, format!("/uploads/{}", held.id)),
@@ -88,7 +89,8 @@ pub(crate) async fn create(
 async fn append_first(app: &App, held: Held, body: Body) -> Result<Held, Failure> {
     let id = held.id;
     let turn = turn(app, id).await?;
-    match append(app, held, body, turn).await? {
+    let intake = app.intake(super::super::body_stream(body), room(app, &held), Some(&turn));
+    match append(app, held, intake, Completes::AtLength, turn).await? {
         Ok(held) => Ok(held),
         Err(AppendError::Cut { .. }) => {
             let held = app.store.load(id).await?;
@@ -101,14 +103,9 @@ async fn append_first(app: &App, held: Held, body: Body) -> Result<Held, Failure
     }
 }
 
-/// `HEAD /uploads/{id}`: where the upload is.
-pub(crate) async fn head(
-    State(app): State<App>,
-    Id(id): Id,
-    caller: Caller,
-) -> Result<Response, Failure> {
-    let identity = caller.allowed(Scope::Write)?;
-    owned(&app, id, identity).await?;
+/// Where the upload is.
+pub(super) async fn head(app: &App, id: FileId, identity: &Identity) -> Result<Response, Failure> {
+    owned(app, id, identity).await?;
     let held = app.store.interrupt(id).await?.ok_or_else(Failure::not_found)?;
     let mut headers = HeaderMap::new();
     headers.insert(UPLOAD_OFFSET, held.record.offset().into());
@@ -123,27 +120,27 @@ pub(crate) async fn head(
     Ok((StatusCode::OK, headers).into_response())
 }
 
-/// `PATCH /uploads/{id}`: appends.
-pub(crate) async fn patch(
-    State(app): State<App>,
-    Id(id): Id,
-    caller: Caller,
+/// Appends.
+pub(super) async fn patch(
+    app: &App,
+    id: FileId,
+    identity: &Identity,
     request: Request,
 ) -> Result<Response, Failure> {
-    let identity = caller.allowed(Scope::Write)?;
     let (parts, body) = request.into_parts();
     check_type(&parts.headers)?;
     let offset = field::bytes(&parts.headers, "upload-offset")?
         .ok_or_else(|| Failure::field("upload-offset", "sent, as a whole number of bytes"))?;
-    owned(&app, id, identity).await?;
-    let turn = turn(&app, id).await?;
-    let held = owned(&app, id, identity).await?;
+    owned(app, id, identity).await?;
+    let turn = turn(app, id).await?;
+    let held = owned(app, id, identity).await?;
     let expected = held.record.offset();
     if offset != expected {
         return Err(AppendError::OffsetMismatch { expected }.into());
     }
-    check_fits(&parts.headers, room(&app, &held))?;
-    let held = append(&app, held, body, turn).await??;
+    check_fits(&parts.headers, room(app, &held))?;
+    let intake = app.intake(super::super::body_stream(body), room(app, &held), Some(&turn));
+    let held = append(app, held, intake, Completes::AtLength, turn).await??;
     let offset = held.record.offset().to_string();
     Ok((StatusCode::NO_CONTENT, [(UPLOAD_OFFSET, offset)]).into_response())
 }
