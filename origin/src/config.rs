@@ -57,6 +57,8 @@ pub struct Limits {
     pub form_files_max: usize,
     /// The most files on one page of a list.
     pub list_files_max: usize,
+    /// An upload that makes no progress for this long expires. `None`: none ever does.
+    pub upload_expire_after: Option<Duration>,
     /// A body that stands still for this long is cut.
     pub body_idle_max: Duration,
     /// A connection on which no request begins for this long is closed.
@@ -115,6 +117,7 @@ impl Default for Limits {
             json_bytes_max: 64 * KIB as usize,
             form_files_max: 100,
             list_files_max: 100,
+            upload_expire_after: Some(Duration::from_secs(7 * 24 * 3600)),
             body_idle_max: Duration::from_secs(60),
             connection_idle_max: Duration::from_secs(300),
             connections_max: 4096,

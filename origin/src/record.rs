@@ -242,6 +242,7 @@ impl Record {
     /// Whether it is gone at `now`: the file, or the upload that was never completed.
     pub(crate) fn is_expired(&self, now: UnixSeconds) -> bool {
         let expires_s = match self.concat {
+            Some(Concat::Final { .. }) if !self.complete => None, // It goes with its partial ones.
             _ if !self.complete => self.upload_expires_s,
             Some(Concat::Partial { claimed_by: None }) => self.upload_expires_s,
             Some(Concat::Partial { .. }) => None, // It goes with its final upload.
@@ -256,6 +257,19 @@ impl Record {
         self.length = Some(self.offset());
         if self.is_file() {
             self.upload_expires_s = None;
+        }
+    }
+
+    /// What is appended to lives on until `expires_s`. What never expires still does not.
+    pub(crate) fn live_until(&mut self, expires_s: UnixSeconds) {
+        self.upload_expires_s = self.upload_expires_s.map(|old| old.max(expires_s));
+    }
+
+    /// The final upload that has claimed this one.
+    pub(crate) fn claimed_by(&self) -> Option<FileId> {
+        match self.concat {
+            Some(Concat::Partial { claimed_by }) => claimed_by,
+            _ => None,
         }
     }
 

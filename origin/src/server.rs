@@ -159,7 +159,8 @@ fn open(config: &Config, tasks: Tasks) -> Result<App, StartError> {
             config.region,
             parts,
             Arc::new(System),
-        ),
+        )
+        .with_expiry(config.limits.upload_expire_after),
         rules: Arc::new(config.rules.clone()),
         limits: Arc::new(config.limits.clone()),
         edge_keys: config.edge_keys.clone().into(),

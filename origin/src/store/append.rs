@@ -1,5 +1,6 @@
 //! Appending: parts are written, and the record takes them by compare-and-swap.
 
+use outport_wire::UnixSeconds;
 use outport_wire::id::FileId;
 use tokio::time::Instant;
 
@@ -90,7 +91,11 @@ impl Addition {
         }
     }
 
-    fn apply(&self, record: &mut Record) {
+    /// Progress lets the upload live until `expires_s`.
+    fn apply(&self, record: &mut Record, expires_s: Option<UnixSeconds>) {
+        if let (false, Some(expires_s)) = (self.parts.is_empty(), expires_s) {
+            record.live_until(expires_s);
+        }
         record.parts.extend_from_slice(&self.parts);
         record.digest.clone_from(&self.digest);
         if self.completes(record, record.offset()) {
@@ -224,7 +229,7 @@ impl Store {
         let mut certain = true;
         for _ in 0..CHANGE_ATTEMPTS_MAX {
             let before = held.record.clone();
-            addition.apply(&mut held.record);
+            addition.apply(&mut held.record, self.upload_expiry_s());
             if addition.parts.is_empty() && held.record == before {
                 return Ok(held);
             }

@@ -9,10 +9,14 @@
 //!   has changed.
 //! - The list entry comes before the record and goes after it. So every record is in its owner's
 //!   list; an entry without a record is passed over.
+//! - Whatever is to expire has an entry in the index of what is due, from before its record says
+//!   so. It stays there until the collector has looked.
 
 mod append;
+mod bury;
 mod concat;
 mod list;
+mod open;
 mod whole;
 
 use std::sync::Arc;
@@ -27,10 +31,11 @@ use outport_wire::id::{FileId, Home};
 use outport_wire::identity::Identity;
 
 pub(crate) use self::append::{AppendError, Completes};
+pub(crate) use self::bury::Slot;
 use crate::blobs::{Blobs, PartLimits, StoredPart};
 use crate::environment::Environment;
 use crate::full::is_full;
-use crate::meta::{Entry, Key, Meta, MetaError, Version};
+use crate::meta::{Key, Meta, MetaError, Version};
 use crate::record::{Concat, Description, Opening, PartName, Record, Stretch};
 use crate::turns::{Superseded, Turn, Turns};
 
@@ -66,8 +71,20 @@ pub(crate) struct Store {
     blobs: Blobs,
     region: u8,
     parts: PartPolicy,
+    /// How long an upload lives without progress.
+    expire_after: Option<Duration>,
     environment: Arc<dyn Environment>,
     turns: Turns,
+}
+
+/// What there is under an id.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// An upload or file.
+    Here(Held),
+    /// One that has expired, and is not yet removed.
+    Expired(Held),
+    Nothing,
 }
 
 /// A record in the state it was read or written in.
@@ -120,7 +137,14 @@ impl Store {
         environment: Arc<dyn Environment>,
     ) -> Self {
         let blobs = Blobs::new(blobs, chunk_bytes);
-        Self { meta, blobs, region, parts, environment, turns: Turns::default() }
+        let turns = Turns::default();
+        Self { meta, blobs, region, parts, expire_after: None, environment, turns }
+    }
+
+    /// Lets uploads expire when they have made no progress for so long.
+    #[must_use]
+    pub(crate) fn with_expiry(self, expire_after: Option<Duration>) -> Self {
+        Self { expire_after, ..self }
     }
 
     /// Whether metadata can be read. For a readiness check.
@@ -139,23 +163,46 @@ impl Store {
         self.turns.take(id).await
     }
 
-    /// Begins an upload. It is durable when this returns.
+    /// When an upload expires that makes progress now.
+    fn upload_expiry_s(&self) -> Option<UnixSeconds> {
+        self.expire_after.map(|after| self.now_s().saturating_add(after.as_secs()))
+    }
+
+    /// Begins an upload. It is durable when this returns, and expires unless it makes progress.
     pub(crate) async fn begin(
         &self,
         owner: &Identity,
         description: Description,
-        opening: Opening,
+        mut opening: Opening,
     ) -> Result<Held, StoreError> {
         let id = self.new_id(owner);
-        self.list_entry(owner, id).await?;
+        opening.upload_expires_s = opening.upload_expires_s.or_else(|| self.upload_expiry_s());
+        let due = async {
+            match opening.upload_expires_s {
+                Some(due_s) => Ok(self.note_due(id, Some(owner), due_s).await?),
+                None => Ok(()),
+            }
+        };
+        futures::try_join!(self.list_entry(owner, id), due)?;
         let record = Record::begin(owner, description, opening, self.now_s());
         self.create(id, record).await
     }
 
     /// The upload or file with this id. What has expired is not there.
     pub(crate) async fn load(&self, id: FileId) -> Result<Option<Held>, StoreError> {
-        let held = self.load_any(id).await?;
-        Ok(held.filter(|held| !held.record.is_expired(self.now_s())))
+        match self.find(id).await? {
+            Found::Here(held) => Ok(Some(held)),
+            Found::Expired(_) | Found::Nothing => Ok(None),
+        }
+    }
+
+    /// What there is under this id.
+    pub(crate) async fn find(&self, id: FileId) -> Result<Found, StoreError> {
+        Ok(match self.load_any(id).await? {
+            Some(held) if held.record.is_expired(self.now_s()) => Found::Expired(held),
+            Some(held) => Found::Here(held),
+            None => Found::Nothing,
+        })
     }
 
     /// The upload in a state that no older request changes any more, at this origin or any other:
@@ -233,7 +280,7 @@ impl Store {
             if let Some(claimer) = self.claimer(&held.record).await? {
                 return Err(ChangeError::Claimed(claimer));
             }
-            match self.meta.delete(record_key(id), held.version).await {
+            match self.vacate(&held).await {
                 Ok(()) => {
                     self.remove_remains(&held).await;
                     return Ok(held);
@@ -279,12 +326,10 @@ impl Store {
 
     /// The record with this id, expired or not.
     async fn load_any(&self, id: FileId) -> Result<Option<Held>, StoreError> {
-        let Some(Entry { version, value }) = self.meta.get(record_key(id)).await? else {
-            return Ok(None);
-        };
-        let record = Record::from_bytes(&value);
-        let record = record.map_err(|error| StoreError::Fault(error.to_string()))?;
-        Ok(Some(Held { id, record, version }))
+        match self.slot(id).await? {
+            Slot::Held(held) => Ok(Some(held)),
+            Slot::Buried(_) | Slot::Empty => Ok(None),
+        }
     }
 
     fn new_id(&self, owner: &Identity) -> FileId {
@@ -314,11 +359,17 @@ impl Store {
     }
 
     async fn remove_remains(&self, held: &Held) {
-        let Record { tenant, owner, .. } = &held.record;
-        if let Ok(owner) = Identity::new(tenant, owner, Default::default()) {
+        if let Some(owner) = held.owner() {
             self.unlist(&owner, held.id).await;
         }
         self.blobs.remove(&held.record.part_names(held.id)).await;
+    }
+}
+
+impl Held {
+    /// Whom it belongs to.
+    pub(crate) fn owner(&self) -> Option<Identity> {
+        Identity::new(&self.record.tenant, &self.record.owner, Default::default()).ok()
     }
 }
 

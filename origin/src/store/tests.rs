@@ -24,7 +24,7 @@ use super::*;
 use crate::digest::{Digests, Expected, Mismatch, Running};
 use crate::environment::System;
 use crate::intake::{Cuts, Intake};
-use crate::meta::MemoryMeta;
+use crate::meta::{Entry, MemoryMeta};
 use crate::record::Part;
 use crate::store::concat::ConcatError;
 
