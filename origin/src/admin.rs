@@ -23,6 +23,7 @@ use outport_wire::secret::Secret;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::hooks;
 use crate::http::App;
 use crate::http::failure::Failure;
 
@@ -95,6 +96,7 @@ impl Drop for OpenDoor {
 pub(crate) fn router(app: App, door: &OpenDoor) -> Router {
     let guarded = Router::new()
         .route("/admin", get(about))
+        .merge(hooks::admin::routes())
         .fallback(|| async { Failure::not_found() })
         .layer(from_fn_with_state(door.door.clone(), check_token));
     Router::new().route("/metrics", get(metrics)).merge(guarded).with_state(app)
@@ -107,7 +109,7 @@ async fn about() -> impl IntoResponse {
 
 /// `GET /metrics`, in the text format of Prometheus.
 async fn metrics(State(app): State<App>) -> String {
-    app.metrics.render()
+    app.metrics.render() + &app.hooks.metrics()
 }
 
 async fn check_token(State(door): State<AdminDoor>, request: Request, next: Next) -> Response {

@@ -9,6 +9,8 @@ use outport_wire::name::NAME_BYTES_MAX;
 use outport_wire::rules::{Rules, TenantRules};
 use outport_wire::secret::{Key, Secret};
 
+use crate::hooks::HooksConfig;
+
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -35,6 +37,8 @@ pub struct Config {
     pub limits: Limits,
     /// How bytes are kept.
     pub storage: Storage,
+    /// Who is told of files, and who is asked before there is one.
+    pub hooks: HooksConfig,
     /// How long requests under way are waited for at shutdown. Uploads that are still coming then
     /// are cut, and what arrived is kept.
     pub shutdown_deadline: Duration,
@@ -102,6 +106,7 @@ impl Config {
             rules: Rules::same(TenantRules::sized(1024 * GIB)),
             limits: Limits::default(),
             storage: Storage::default(),
+            hooks: HooksConfig::default(),
             shutdown_deadline: Duration::from_secs(10),
         }
     }

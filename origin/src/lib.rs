@@ -14,6 +14,7 @@ mod config;
 mod digest;
 mod environment;
 mod full;
+pub mod hooks;
 mod http;
 mod intake;
 pub mod meta;

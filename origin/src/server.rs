@@ -19,9 +19,10 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use crate::admin::{self, OpenDoor};
 use crate::blobs;
 use crate::config::{Config, Limits};
-use crate::environment::System;
+use crate::environment::{Environment, System};
+use crate::hooks::{self, Hooks};
 use crate::http::{App, Tasks, router};
-use crate::meta::{EngineError, FjallEngine, GroupCommit};
+use crate::meta::{EngineError, FjallEngine, GroupCommit, Meta};
 use crate::metrics::Metrics;
 use crate::store::{PartPolicy, Store};
 use crate::sweep::sweep;
@@ -48,6 +49,9 @@ pub enum StartError {
     /// The metadata can't be opened.
     #[error("the metadata: {0}")]
     Meta(#[source] EngineError),
+    /// The system trusts no certificate authority, and a hook has an https address.
+    #[error("the certificates that this system trusts: {0}")]
+    Certificates(#[source] io::Error),
     /// The address is taken, or is not ours.
     #[error("listening on {0}: {1}")]
     Listen(SocketAddr, #[source] io::Error),
@@ -56,6 +60,7 @@ pub enum StartError {
 /// An origin that has its addresses and its data, and does not yet answer.
 pub struct Origin {
     app: App,
+    telling: Option<hooks::Runner>,
     listener: TcpListener,
     metrics_listener: TcpListener,
     door: OpenDoor,
@@ -77,12 +82,22 @@ impl Origin {
         let metrics_listener = listen(config.metrics_listen).await?;
         let (cut, cut_seen) = watch::channel(false);
         let alive = mpsc::channel(1);
-        let app = open(&config, Tasks::new(&alive.0, cut_seen))?;
+        let (app, telling) = open(&config, Tasks::new(&alive.0, cut_seen))?;
         let Config { shutdown_deadline, folder, .. } = config;
         let door = open_door(&folder, &metrics_listener)
             .map_err(|error| StartError::Folder(folder.display().to_string(), error))?;
         let blobs = (blobs_folder(&folder), begun);
-        Ok(Self { app, listener, metrics_listener, door, shutdown_deadline, blobs, alive, cut })
+        Ok(Self {
+            app,
+            telling,
+            listener,
+            metrics_listener,
+            door,
+            shutdown_deadline,
+            blobs,
+            alive,
+            cut,
+        })
     }
 
     /// Where it answers.
@@ -98,9 +113,19 @@ impl Origin {
     /// Answers until `shutdown` is ready, then finishes what is under way. Uploads that are still
     /// coming at the deadline are cut; what arrived is stored before this returns.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { app, listener, metrics_listener, door, shutdown_deadline, blobs, alive, cut } =
-            self;
+        let Self {
+            app,
+            telling,
+            listener,
+            metrics_listener,
+            door,
+            shutdown_deadline,
+            blobs,
+            alive,
+            cut,
+        } = self;
         let sweeping = tokio::spawn(sweep_once(app.store.clone(), blobs));
+        let telling = telling.map(|runner| tokio::spawn(runner.run(Arc::new(app.store.clone()))));
         let limits = app.limits.clone();
         let admin = tokio::spawn(serve_admin(metrics_listener, admin::router(app.clone(), &door)));
         let connections = GracefulShutdown::new();
@@ -121,6 +146,9 @@ impl Origin {
         }
         admin.abort();
         sweeping.abort();
+        if let Some(telling) = telling {
+            telling.abort();
+        }
     }
 }
 
@@ -138,7 +166,7 @@ fn check(config: &Config) -> Result<(), StartError> {
     Ok(())
 }
 
-fn open(config: &Config, tasks: Tasks) -> Result<App, StartError> {
+fn open(config: &Config, tasks: Tasks) -> Result<(App, Option<hooks::Runner>), StartError> {
     let folder_error = |error| StartError::Folder(config.folder.display().to_string(), error);
     let blobs = blobs::local(&blobs_folder(&config.folder)).map_err(folder_error)?;
     let storage = &config.storage;
@@ -146,28 +174,28 @@ fn open(config: &Config, tasks: Tasks) -> Result<App, StartError> {
         .map_err(StartError::Meta)?;
     let meta = GroupCommit::new(engine).map_err(folder_error)?;
     let metrics = Arc::new(Metrics::new(meta.stats()));
+    let meta: Arc<dyn Meta> = Arc::new(meta);
+    let environment: Arc<dyn Environment> = Arc::new(System);
+    let source = format!("urn:outport:origin:{}", config.region);
+    let (hooks, telling) = Hooks::new(config.hooks.clone(), &meta, environment.clone(), &source)
+        .map_err(StartError::Certificates)?;
     let parts = PartPolicy {
         bytes_min: storage.part_bytes_min,
         bytes_max: storage.part_bytes_max,
         age_max: storage.part_age_max,
     };
-    Ok(App {
-        store: Store::new(
-            Arc::new(meta),
-            blobs,
-            storage.chunk_bytes,
-            config.region,
-            parts,
-            Arc::new(System),
-        )
-        .with_expiry(config.limits.upload_expire_after),
+    let store = Store::new(meta, blobs, storage.chunk_bytes, config.region, parts, environment);
+    let app = App {
+        store: store.with_expiry(config.limits.upload_expire_after).announcing(hooks.clone()),
+        hooks,
         rules: Arc::new(config.rules.clone()),
         limits: Arc::new(config.limits.clone()),
         edge_keys: config.edge_keys.clone().into(),
         link_key: config.link_key.clone(),
         metrics,
         tasks,
-    })
+    };
+    Ok((app, telling))
 }
 
 fn open_door(folder: &Path, listener: &TcpListener) -> io::Result<OpenDoor> {

@@ -73,6 +73,8 @@ problems! {
     QuotaExceeded "quota-exceeded" 403 "The quota is used up";
     /// A signed link's time is over.
     LinkExpired "link-expired" 403 "The link has expired";
+    /// Whoever is asked before an upload is created has said no.
+    RefusedByHook "refused-by-hook" 403 "The upload was refused";
     /// There is no such thing, or the caller may not know of it.
     NotFound "not-found" 404 "There is nothing here";
     /// The method is not for this resource.
@@ -120,6 +122,8 @@ problems! {
     OriginUnreachable "origin-unreachable" 502 "The origin cannot be reached";
     /// Too much to do.
     Overloaded "overloaded" 503 "The service is overloaded";
+    /// Whoever is asked before an upload is created does not answer.
+    HookUnavailable "hook-unavailable" 503 "The upload could not be checked";
     /// The origin did not answer in time.
     OriginTimeout "origin-timeout" 504 "The origin did not answer in time";
     /// The disk is full.

@@ -23,12 +23,14 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
 
+use super::ask::ask;
 use super::caller::{Caller, own};
 use super::failure::Failure;
 use super::field::{self, Id, Query};
 use super::uploads::draft;
 use super::{App, document, form};
 use crate::digest::Digests;
+use crate::hooks::Protocol;
 use crate::intake::BodyStream;
 use crate::record::{Description, Record};
 use crate::store::{AppendError, Held};
@@ -62,8 +64,9 @@ pub(crate) async fn create(
         }
         _ => {
             let rules = &app.rules.for_tenant(&owner.tenant).declared;
-            check_length(rules, &parts.headers)?;
+            let length = check_length(rules, &parts.headers)?;
             let description = description(&app, &parts.headers, &query)?;
+            let description = ask(&app, &owner, description, length, Protocol::Raw).await?;
             let digests = digests(&parts.headers)?;
             vec![store_raw(&app, owner, description, body, digests).await?]
         }
@@ -118,11 +121,13 @@ pub(super) async fn store_whole(
     })
 }
 
-fn check_length(rules: &Declared, headers: &HeaderMap) -> Result<(), Failure> {
-    match field::bytes(headers, CONTENT_LENGTH.as_str())? {
-        Some(bytes) => Ok(rules.check_size(bytes)?),
-        None => Ok(()),
+/// The length that the body says it has, if it may have that.
+fn check_length(rules: &Declared, headers: &HeaderMap) -> Result<Option<u64>, Failure> {
+    let length = field::bytes(headers, CONTENT_LENGTH.as_str())?;
+    if let Some(bytes) = length {
+        rules.check_size(bytes)?;
     }
+    Ok(length)
 }
 
 /// What digest fields say of a body that is the whole file: of both, the same (RFC 9530).

@@ -13,9 +13,11 @@ use outport_wire::identity::Identity;
 use outport_wire::problem::ProblemType;
 
 use super::App;
+use super::ask::ask;
 use super::failure::Failure;
 use super::field;
 use crate::digest::Digests;
+use crate::hooks::Protocol;
 use crate::intake::{BodyCut, BodyStream};
 use crate::record::Description;
 use crate::store::Held;
@@ -104,6 +106,7 @@ impl Form {
             metadata: BTreeMap::new(),
             tus_metadata: None,
         };
+        let description = ask(app, owner, description, None, Protocol::Form).await?;
         let digests = Digests::default();
         super::files::store_whole(app, owner, description, self.contents(part), digests).await
     }

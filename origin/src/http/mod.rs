@@ -1,10 +1,11 @@
 //! The origin's HTTP interface: routes, and what they share.
 
+mod ask;
 mod caller;
 mod deliver;
-mod document;
+pub(crate) mod document;
 pub(crate) mod failure;
-mod field;
+pub(crate) mod field;
 mod files;
 mod form;
 mod linger;
@@ -28,6 +29,7 @@ use tokio::sync::{mpsc, watch};
 
 use self::failure::Failure;
 use crate::config::Limits;
+use crate::hooks::Hooks;
 use crate::intake::{BodyCut, BodyStream, Cuts, Intake};
 use crate::metrics::Metrics;
 use crate::store::Store;
@@ -38,6 +40,7 @@ use crate::turns::Turn;
 pub(crate) struct App {
     pub(crate) store: Store,
     pub(crate) rules: Arc<Rules>,
+    pub(crate) hooks: Hooks,
     pub(crate) limits: Arc<Limits>,
     pub(crate) edge_keys: Arc<[Key]>,
     pub(crate) link_key: Secret,

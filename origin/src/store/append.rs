@@ -233,7 +233,7 @@ impl Store {
             if addition.parts.is_empty() && held.record == before {
                 return Ok(held);
             }
-            match self.replace(&held).await {
+            match self.advance(&held).await {
                 Ok(version) => return Ok(Held { version, ..held }),
                 Err(MetaError::Conflict) => {}
                 Err(MetaError::Uncertain(_)) => certain = false,
@@ -260,7 +260,7 @@ impl Store {
 
     /// Removes an upload that can't be completed.
     pub(crate) async fn give_up(&self, id: FileId) {
-        match self.remove_record(id, |_| Ok::<_, ()>(())).await {
+        match self.remove_record(id, None, |_| Ok::<_, ()>(())).await {
             Ok(_) | Err(ChangeError::Gone) => {}
             Err(error) => tracing::warn!(%id, ?error, "a failed upload was not removed"),
         }

@@ -82,7 +82,7 @@ impl Store {
             let Some(parts) = self.parts_of(&of).await? else { return Ok(Some(held)) };
             (held.record.sources, held.record.parts) = (of, parts);
             held.record.complete();
-            match self.replace(&held).await {
+            match self.advance(&held).await {
                 Ok(version) => return Ok(Some(Held { version, ..held })),
                 Err(MetaError::Conflict | MetaError::Uncertain(_)) => {}
                 Err(error) => return Err(StoreError::from(error).into()),

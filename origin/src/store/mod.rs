@@ -16,6 +16,7 @@ mod append;
 mod bury;
 mod concat;
 mod list;
+mod news;
 mod open;
 mod whole;
 
@@ -35,6 +36,7 @@ pub(crate) use self::bury::Slot;
 use crate::blobs::{Blobs, PartLimits, StoredPart};
 use crate::environment::Environment;
 use crate::full::is_full;
+use crate::hooks::{Hooks, Kind};
 use crate::meta::{Key, Meta, MetaError, Version};
 use crate::record::{Concat, Description, Opening, PartName, Record, Stretch};
 use crate::turns::{Superseded, Turn, Turns};
@@ -75,6 +77,7 @@ pub(crate) struct Store {
     expire_after: Option<Duration>,
     environment: Arc<dyn Environment>,
     turns: Turns,
+    hooks: Hooks,
 }
 
 /// What there is under an id.
@@ -137,14 +140,20 @@ impl Store {
         environment: Arc<dyn Environment>,
     ) -> Self {
         let blobs = Blobs::new(blobs, chunk_bytes);
-        let turns = Turns::default();
-        Self { meta, blobs, region, parts, expire_after: None, environment, turns }
+        let (turns, hooks) = (Turns::default(), Hooks::default());
+        Self { meta, blobs, region, parts, expire_after: None, environment, turns, hooks }
     }
 
     /// Lets uploads expire when they have made no progress for so long.
     #[must_use]
     pub(crate) fn with_expiry(self, expire_after: Option<Duration>) -> Self {
         Self { expire_after, ..self }
+    }
+
+    /// Announces what is done to files.
+    #[must_use]
+    pub(crate) fn announcing(self, hooks: Hooks) -> Self {
+        Self { hooks, ..self }
     }
 
     /// Whether metadata can be read. For a readiness check.
@@ -257,10 +266,10 @@ impl Store {
         check: impl Fn(&Record) -> Result<(), E>,
     ) -> Result<(), ChangeError<E>> {
         let _turn = self.turn(id).await;
-        let held = self.remove_record(id, check).await?;
+        let held = self.remove_record(id, Some(Kind::Removed), check).await?;
         if let Some(Concat::Final { of }) = &held.record.concat {
             for partial in of {
-                let removed = self.remove_record(*partial, |_| Ok::<_, ()>(())).await;
+                let removed = self.remove_record(*partial, None, |_| Ok::<_, ()>(())).await;
                 if let Err(ChangeError::Store(error)) = removed {
                     tracing::warn!(id = %partial, %error, "a partial upload was not removed");
                 }
@@ -269,9 +278,11 @@ impl Store {
         Ok(())
     }
 
+    /// Removes a record and what it names. `news` is what is told of it, if anybody is to know.
     async fn remove_record<E>(
         &self,
         id: FileId,
+        news: Option<Kind>,
         check: impl Fn(&Record) -> Result<(), E>,
     ) -> Result<Held, ChangeError<E>> {
         for _ in 0..CHANGE_ATTEMPTS_MAX {
@@ -280,8 +291,10 @@ impl Store {
             if let Some(claimer) = self.claimer(&held.record).await? {
                 return Err(ChangeError::Claimed(claimer));
             }
+            let announced = self.announce_removal(&held, news).await.map_err(StoreError::from)?;
             match self.vacate(&held).await {
                 Ok(()) => {
+                    self.hooks.made(announced);
                     self.remove_remains(&held).await;
                     return Ok(held);
                 }
@@ -349,7 +362,9 @@ impl Store {
     }
 
     async fn create(&self, id: FileId, record: Record) -> Result<Held, StoreError> {
+        let announced = self.announce_completion(id, &record).await?;
         let version = self.meta.put(record_key(id), record.to_bytes().into(), None).await?;
+        self.hooks.made(announced);
         Ok(Held { id, record, version })
     }
 

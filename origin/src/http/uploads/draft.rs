@@ -19,11 +19,13 @@ use outport_wire::resumable::{
 };
 
 use super::super::App;
+use super::super::ask::ask;
 use super::super::document;
 use super::super::failure::Failure;
 use super::super::field;
 use super::{append, expires_s, owned, room, turn};
 use crate::digest::{Digests, Running};
+use crate::hooks::Protocol;
 use crate::intake::Intake;
 use crate::record::{Description, Opening};
 use crate::store::{AppendError, ChangeError, Completes, Held};
@@ -132,6 +134,7 @@ pub(crate) async fn create(
     let digests = digests(&parts.headers)?;
     let upload_expires_s = expires_s(app);
     let digest = whole_digest(&parts.headers)?;
+    let description = ask(app, owner, description, length, Protocol::Draft).await?;
     let opening = Opening { length, upload_expires_s, digest, concat: None };
     let held = app.store.begin(owner, description, opening).await?;
     let id = held.id;

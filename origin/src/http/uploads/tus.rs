@@ -15,9 +15,11 @@ use outport_wire::rules::Declared;
 use outport_wire::tus;
 
 use super::super::App;
+use super::super::ask::ask;
 use super::super::failure::{Failure, UPLOAD_OFFSET};
 use super::super::field;
 use super::{append, check_fits, expires_s, owned, room, turn};
+use crate::hooks::Protocol;
 use crate::record::Opening;
 use crate::store::{AppendError, Completes, Held};
 
@@ -71,6 +73,7 @@ pub(super) async fn create(
     }
     let description = field::tus_metadata(&parts.headers, &app.limits)?;
     rules.check_type(&description.media_type)?;
+    let description = ask(app, owner, description, Some(length), Protocol::Tus).await?;
     let upload_expires_s = expires_s(app);
     let opening = Opening { upload_expires_s, ..Opening::of_length(length) };
     let mut held = app.store.begin(owner, description, opening).await?;
