@@ -41,6 +41,9 @@ const NEEDS: &[Row] = &[
     ("accuracy", |platform| text(platform.limits.accuracy)),
     ("**Signatures** are checked", |platform| text(platform.signatures)),
     ("**Bodies**", |platform| text(platform.bodies)),
+    ("a checksum behind a request's body reaches the origin", |platform| {
+        if platform.abilities.request_trailers { "yes" } else { "no: it is refused" }.to_owned()
+    }),
     ("**Metrics**", |platform| text(platform.metrics)),
 ];
 

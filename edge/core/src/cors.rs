@@ -9,12 +9,13 @@ const METHODS: &str = "GET, HEAD, POST, PATCH, DELETE, OPTIONS";
 const REQUEST_FIELDS: &str = "authorization, content-disposition, content-digest, content-type, \
     if-match, if-none-match, if-range, range, repr-digest, tus-resumable, upload-concat, \
     upload-checksum, upload-complete, upload-defer-length, upload-draft-interop-version, \
-    upload-length, upload-metadata, upload-offset, want-repr-digest, x-request-id, \
-    x-requested-with";
+    upload-length, upload-metadata, upload-offset, want-repr-digest, x-http-method-override, \
+    x-request-id, x-requested-with";
 const RESPONSE_FIELDS: &str = "accept-patch, accept-ranges, cache-status, content-disposition, \
     content-length, content-range, etag, location, ratelimit, ratelimit-policy, repr-digest, \
-    retry-after, tus-extension, tus-max-size, tus-resumable, tus-version, upload-complete, \
-    upload-draft-interop-version, upload-length, upload-limit, upload-metadata, upload-offset";
+    retry-after, tus-checksum-algorithm, tus-extension, tus-max-size, tus-resumable, tus-version, \
+    upload-complete, upload-concat, upload-defer-length, upload-draft-interop-version, \
+    upload-expires, upload-length, upload-limit, upload-metadata, upload-offset";
 const PREFLIGHT_LIFETIME_S: u64 = 86_400;
 
 /// The `Access-Control-Allow-Origin` for this request, where its origin may use the resource.

@@ -29,6 +29,7 @@ use crate::step::{
 };
 use crate::stored::file_key;
 use crate::token::{self, Grant, Unverified, VerifiedTokens};
+use crate::uploads;
 
 /// The edge of one deployment: its configuration, and what can be computed again from it and from
 /// the tokens seen.
@@ -66,7 +67,8 @@ enum Stage {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Forwarded {
     /// It is Outport's own origin's. A change may have made what is stored at `forget` wrong.
-    Origin { safe: bool, forget: Option<String> },
+    /// If it is one to HEAD, asked for by POST, the client would wait for the body.
+    Origin { safe: bool, forget: Option<String>, head_by_post: bool },
     /// It is a proxied route's.
     Route { safe: bool },
 }
@@ -195,7 +197,7 @@ impl Edge {
         caller: Option<Identity>,
         visit: &mut Visit,
     ) -> Result<Step, Problem> {
-        let guarded = guard(request.head)?;
+        let guarded = uploads::as_meant(guard(request.head)?)?;
         let target = self.routes.find(&guarded, &self.config);
         visit.allowed_origin = cors::allowed_origin(&guarded, &target, &self.config.cors_origins);
         if !target.takes(guarded.method) {
@@ -227,6 +229,7 @@ impl Edge {
         visit.upload_limit = UploadLimit::of(&guarded, &target, rules, append_max_bytes);
         rules::admit(&guarded, &target, rules)?;
         self.bound_body(&guarded)?;
+        uploads::check_trailer(&guarded, &target, self.abilities.request_trailers)?;
         let take = self.limit(&guarded, &target, identity.as_ref(), request.peer, visit);
         self.answer(&guarded, target, identity, take, request, visit.clone(), moment)
     }
@@ -409,8 +412,11 @@ impl Edge {
                     moment,
                     timeout_ms,
                 );
-                let forwarded =
-                    Forwarded::Origin { safe: guarded.is_read(), forget: changed(&target) };
+                let forwarded = Forwarded::Origin {
+                    safe: guarded.is_read(),
+                    forget: changed(&target),
+                    head_by_post: guarded.overridden && guarded.method == "HEAD",
+                };
                 return Ok(self.forward(fetch, forwarded, take, visit));
             }
         };
@@ -462,11 +468,8 @@ impl Edge {
         }
         fields.push("allow", target.allow());
         if matches!(target, Target::Uploads | Target::Upload(_)) {
-            fields.push("tus-resumable", tus::VERSION);
-            fields.push("tus-version", tus::VERSION);
-            fields.push("tus-extension", tus::EXTENSIONS);
-            let rules = &self.config.uploads.default.declared;
-            fields.push_number("tus-max-size", rules.size_max_bytes);
+            let size_max_bytes = self.config.uploads.default.declared.size_max_bytes;
+            uploads::describe(self.abilities.request_trailers, size_max_bytes, &mut fields);
         }
         match target {
             Target::Uploads | Target::Upload(_) => {
@@ -501,7 +504,7 @@ impl Edge {
             }
         };
         sent.ended = Ended::Origin;
-        if let Forwarded::Origin { safe: false, forget: Some(key) } = forwarded {
+        if let Forwarded::Origin { safe: false, forget: Some(key), .. } = forwarded {
             // Where there was no answer, the change may have happened all the same.
             let refused = answer.is_ok_and(|answer| (400..500).contains(&answer.status));
             sent.forget = if refused { Vec::new() } else { vec![key] };
@@ -513,7 +516,14 @@ impl Edge {
         let lines = FieldLines::new(&answer.fields);
         let status = answer.status;
         let (safe, mut fields) = match forwarded {
-            Forwarded::Origin { safe, .. } => {
+            Forwarded::Origin { safe, head_by_post, .. } => {
+                let bodiless;
+                let lines = if *head_by_post {
+                    bodiless = uploads::without_length(lines);
+                    FieldLines::new(&bodiless)
+                } else {
+                    lines
+                };
                 let mut fields = visit.fields(&self.limits);
                 let base = self.config.public_base_url.as_deref();
                 forward::from_origin(lines, base, &mut fields);

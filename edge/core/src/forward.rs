@@ -9,6 +9,7 @@ use outport_wire::secret::Key;
 use crate::guard::Guarded;
 use crate::head::{FieldLines, Fields, is_hop_by_hop, is_named_by_connection};
 use crate::step::{Fetch, Moment, Upstream};
+use crate::uploads;
 
 /// What of a client's head reaches Outport's own origin. What is not listed can't confuse it.
 const TO_ORIGIN: &[&str] = &[
@@ -52,6 +53,11 @@ pub(crate) fn to_origin(
         if TO_ORIGIN.contains(&name) {
             fields.push(name, value);
         }
+    }
+    // The one field that the origin looks for behind a body; where it would not come through, the
+    // request has been refused.
+    if uploads::announces_checksum(request) {
+        fields.push("trailer", "upload-checksum");
     }
     let identity = identity.map(Identity::encode);
     let signed = Signed {

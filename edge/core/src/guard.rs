@@ -12,7 +12,7 @@ pub(crate) const HEAD_BYTES_MAX: usize = 32 * 1024;
 const FIELDS_MAX: usize = 128;
 
 /// Counts the places of [`singleton`].
-const SINGLETONS: usize = 20;
+const SINGLETONS: usize = 21;
 
 /// The place of a field that may come once only. Two of it, and two parties may each believe
 /// another one.
@@ -39,6 +39,7 @@ fn singleton(name: &str) -> Option<usize> {
         "upload-metadata" => 17,
         "upload-offset" => 18,
         "upload-complete" => 19,
+        "x-http-method-override" => 20,
         _ => return None,
     })
 }
@@ -47,6 +48,8 @@ fn singleton(name: &str) -> Option<usize> {
 #[derive(Clone, Debug)]
 pub(crate) struct Guarded<'a> {
     pub(crate) method: &'a str,
+    /// Whether it was sent with another method, of which this one was said in a field.
+    pub(crate) overridden: bool,
     pub(crate) target: &'a str,
     pub(crate) path: &'a str,
     pub(crate) query: Option<&'a str>,
@@ -89,7 +92,7 @@ pub(crate) fn guard(head: &[u8]) -> Result<Guarded<'_>, Problem> {
     };
     guard_path(path)?;
     let RequestHead { method, target, fields: lines } = head;
-    Ok(Guarded { method, target, path, query, fields, lines })
+    Ok(Guarded { method, overridden: false, target, path, query, fields, lines })
 }
 
 fn guard_method(method: &str) -> Result<(), Problem> {

@@ -38,5 +38,6 @@ mod session;
 pub mod step;
 mod stored;
 mod token;
+mod uploads;
 
 pub use exchange::{Edge, Exchange};

@@ -113,7 +113,7 @@ pub const WASMTIME: Platform = Platform {
     name: "wasmtime",
     key: "wasmtime",
     tool: "outport",
-    abilities: Abilities { signatures: true },
+    abilities: Abilities { signatures: true, request_trailers: true },
     cache: Cache {
         on: "memory, S3-FIFO",
         shared: Reach::Node,
@@ -146,7 +146,7 @@ pub const CLOUDFLARE: Platform = Platform {
     name: "Cloudflare Workers",
     key: "cloudflare",
     tool: "wrangler",
-    abilities: Abilities { signatures: true },
+    abilities: Abilities { signatures: true, request_trailers: false },
     cache: Cache {
         on: "Cache API",
         shared: Reach::DataCentre,
@@ -184,7 +184,7 @@ pub const FASTLY: Platform = Platform {
     name: "Fastly Compute",
     key: "fastly",
     tool: "fastly",
-    abilities: Abilities { signatures: false },
+    abilities: Abilities { signatures: false, request_trailers: false },
     cache: Cache {
         on: "core cache, transactions",
         shared: Reach::DataCentre,
@@ -223,7 +223,7 @@ pub const SPIN: Platform = Platform {
     name: "Spin",
     key: "spin",
     tool: "spin",
-    abilities: Abilities { signatures: false },
+    abilities: Abilities { signatures: false, request_trailers: false },
     cache: Cache {
         on: "key-value store",
         shared: Reach::Store,

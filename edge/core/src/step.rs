@@ -284,4 +284,7 @@ impl Ended {
 pub struct Abilities {
     /// It checks signatures natively. Without it the core does so itself.
     pub signatures: bool,
+    /// What is behind a request's body (RFC 9110, section 6.5) goes to the origin along with it, as
+    /// far as the head of the fetch names it in `trailer`.
+    pub request_trailers: bool,
 }

@@ -221,8 +221,8 @@ impl Instances {
         store.limiter(|guest| &mut guest.limits);
         store.set_epoch_deadline(CALL_TICKS_MAX);
         let edge = self.ready.instantiate(&mut store).map_err(ComponentError::new)?;
-        let Abilities { signatures } = WASMTIME.abilities;
-        let abilities = bindings::outport::edge::types::Abilities { signatures };
+        let Abilities { signatures, request_trailers } = WASMTIME.abilities;
+        let abilities = bindings::outport::edge::types::Abilities { signatures, request_trailers };
         edge.call_configure(&mut store, &self.config, abilities)
             .map_err(ComponentError::new)?
             .map_err(ComponentError)?;

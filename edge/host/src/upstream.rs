@@ -62,6 +62,11 @@ impl Upstreams {
         let body = body.filter(|_| fetch.with_body);
         if body.is_none() {
             parts.headers.remove(http::header::CONTENT_LENGTH);
+        } else if parts.headers.contains_key(http::header::TRAILER) {
+            // HTTP/1.1 has a place behind a body that comes in chunks alone (RFC 9112, section 7.1).
+            parts.headers.remove(http::header::CONTENT_LENGTH);
+            let chunked = http::HeaderValue::from_static("chunked");
+            parts.headers.insert(http::header::TRANSFER_ENCODING, chunked);
         }
         let progress = Arc::new(Progress::default());
         let body = RequestBody::new(body, progress.clone());

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use outport_wire::file::{FILE_HEADER, FileRecord, Visibility};
 use outport_wire::link::Link;
 use outport_wire::rules::TenantRules;
+use outport_wire::tus;
 
 use super::*;
 use crate::memory::tests::config;
@@ -192,8 +193,9 @@ fn the_whole_reply_is_stable() {
          access-control-allow-origin: *\r\n\
          access-control-expose-headers: accept-patch, accept-ranges, cache-status, \
          content-disposition, content-length, content-range, etag, location, ratelimit, \
-         ratelimit-policy, repr-digest, retry-after, tus-extension, tus-max-size, tus-resumable, \
-         tus-version, upload-complete, upload-draft-interop-version, upload-length, upload-limit, \
+         ratelimit-policy, repr-digest, retry-after, tus-checksum-algorithm, tus-extension, \
+         tus-max-size, tus-resumable, tus-version, upload-complete, upload-concat, \
+         upload-defer-length, upload-draft-interop-version, upload-expires, upload-length, upload-limit, \
          upload-metadata, upload-offset\r\n\
          ratelimit-policy: \"read\";q=1000;w=1\r\n\
          ratelimit: \"read\";r=998;t=1\r\n\
@@ -215,7 +217,8 @@ fn the_whole_reply_is_stable() {
 
 #[test]
 fn a_private_file_is_its_owners() {
-    for abilities in [Abilities { signatures: false }, Abilities { signatures: true }] {
+    for abilities in [Abilities::default(), Abilities { signatures: true, ..Abilities::default() }]
+    {
         let mut world = World::new(abilities);
         world.put(ID, Visibility::Private, b"hello");
         let unknown = world.get(&format!("/files/{OTHER_ID}"), "");
@@ -261,7 +264,7 @@ fn a_signed_link_opens_one_file_for_a_while() {
 
 #[test]
 fn tokens_that_are_no_good() {
-    let mut world = World::new(Abilities { signatures: true });
+    let mut world = World::new(Abilities { signatures: true, ..Abilities::default() });
     let theirs = format!("authorization: Bearer {}\r\n", Mint::new().token("demo", "a", "read"));
     for (fields, status, problem) in [
         ("", 401, "token-missing"),
@@ -429,6 +432,62 @@ fn what_is_asked_before_anything_else() {
     let refused = world.send("PUT /files", "");
     assert_eq!((refused.status, refused.problem().as_str()), (405, "method-not-allowed"));
     assert_eq!(refused.field("allow"), Some("GET, HEAD, POST, OPTIONS"));
+}
+
+#[test]
+fn a_method_said_in_a_field_is_the_method() {
+    let mut world = World::new(Abilities::default());
+    let token = world.token("demo", "alice", "write");
+    let said = |method: &str| format!("{token}x-http-method-override: {method}\r\n");
+    let upload = format!("/uploads/{ID}");
+    for method in ["PATCH", "DELETE", "HEAD"] {
+        world.send(&format!("POST {upload}"), &said(method));
+        assert_eq!(world.seen(), [format!("{method} {upload}")]);
+    }
+    let only_read = world.token("demo", "alice", "read");
+    let refused = world.send(
+        &format!("POST {}", path()),
+        &format!("{only_read}x-http-method-override: DELETE\r\n"),
+    );
+    assert_eq!((refused.status, refused.problem().as_str()), (403, "scope-missing"));
+    let refused = world.send("POST /files", &said("PATCH"));
+    assert_eq!((refused.status, refused.problem().as_str()), (405, "method-not-allowed"));
+    let refused = world.send("POST /uploads", &said("PURGE"));
+    assert_eq!((refused.status, refused.problem().as_str()), (400, "invalid-field"));
+    assert_eq!(world.seen(), [""; 0]);
+}
+
+#[test]
+fn who_asks_for_a_head_by_post_waits_for_no_body() {
+    let mut world = World::new(Abilities::default());
+    world.put(ID, Visibility::Public, b"hello");
+    let token = world.token("demo", "alice", "write");
+    let overridden = format!("{token}x-http-method-override: HEAD\r\n");
+    // This origin answers for what it does not know with the file without a name.
+    let file = world.origin.files.borrow_mut().remove(ID).unwrap();
+    world.origin.files.borrow_mut().insert(String::new(), file);
+    let sent = world.send(&format!("POST /uploads/{ID}"), &overridden);
+    assert_eq!((sent.status, sent.field("content-length")), (200, None));
+    assert!(world.send(&format!("HEAD /uploads/{ID}"), &token).field("content-length").is_some());
+}
+
+#[test]
+fn a_checksum_behind_the_body_passes_or_is_refused() {
+    for request_trailers in [true, false] {
+        let mut world = World::new(Abilities { request_trailers, ..Abilities::default() });
+        let token = world.token("demo", "alice", "write");
+        let fields = format!("{token}trailer: Upload-Checksum\r\n");
+        let sent = world.send(&format!("PATCH /uploads/{ID}"), &fields);
+        let options = world.send("OPTIONS /uploads", "");
+        assert_eq!(options.field("tus-extension"), Some(tus::extensions(request_trailers)));
+        assert_eq!(options.field("tus-checksum-algorithm"), Some(tus::CHECKSUM_ALGORITHMS));
+        if request_trailers {
+            assert_eq!(sent.status, 204);
+        } else {
+            assert_eq!((sent.status, sent.problem().as_str()), (400, "invalid-field"));
+            assert_eq!(world.seen(), [""; 0]);
+        }
+    }
 }
 
 #[test]
