@@ -88,6 +88,9 @@ pub struct Storage {
     pub part_bytes_max: u64,
     /// A part is ended, and progress committed, when it has been open for this long.
     pub part_age_max: Duration,
+    /// A file of up to so many bytes that comes whole is kept in its record: it has no part of its
+    /// own, which would take a block of the disk.
+    pub record_content_bytes_max: u64,
     /// How much of the metadata is kept in memory, in bytes.
     pub meta_cache_bytes: usize,
 }
@@ -140,6 +143,7 @@ impl Default for Storage {
             part_bytes_min: 8 * MIB,
             part_bytes_max: GIB,
             part_age_max: Duration::from_secs(10),
+            record_content_bytes_max: 4 * KIB,
             meta_cache_bytes: 32 * MIB as usize,
         }
     }

@@ -1,5 +1,6 @@
 //! Takes a request's body in, a bounded amount at a time, and says how it ended.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -48,6 +49,8 @@ pub(crate) struct Intake {
     stream: BodyStream,
     /// What arrived and was not asked for yet.
     rest: Bytes,
+    /// The same, behind `rest`.
+    ahead: VecDeque<Bytes>,
     /// How many bytes may still come.
     allowed: u64,
     idle: Duration,
@@ -95,8 +98,8 @@ impl Intake {
     /// so is one that is still coming when `cuts` says so.
     pub(crate) fn new(stream: BodyStream, allowed: u64, idle: Duration, cuts: Cuts) -> Self {
         let digests = Digests::default();
-        let (rest, progress, end) = (Bytes::new(), None, None);
-        Self { stream, rest, allowed, idle, cuts, digests, progress, end }
+        let (rest, ahead, progress, end) = (Bytes::new(), VecDeque::new(), None, None);
+        Self { stream, rest, ahead, allowed, idle, cuts, digests, progress, end }
     }
 
     /// Computes these over what is taken.
@@ -128,6 +131,19 @@ impl Intake {
         &self.digests
     }
 
+    /// Whether what is still to come is `bytes_max` bytes or fewer, and all of it has arrived.
+    /// Reads ahead as far as that takes.
+    pub(crate) async fn is_small(&mut self, bytes_max: u64) -> bool {
+        let mut bytes = self.rest.len() as u64;
+        while bytes <= bytes_max
+            && let Some(arrived) = self.arrival(Instant::now(), false).await
+        {
+            bytes += arrived.len() as u64;
+            self.ahead.push_back(arrived);
+        }
+        self.end == Some(End::Complete) && bytes <= bytes_max
+    }
+
     /// The next `bytes_max` bytes, or fewer where the body ends, or where `deadline` passes and
     /// there are some. A body that fills what is allowed is waited for until it has ended, so
     /// that one that goes on is known before its last bytes count.
@@ -149,7 +165,10 @@ impl Intake {
     /// The next bytes; `None` at the end, and at the deadline if the caller `has` some already.
     async fn piece(&mut self, bytes_max: u64, deadline: Instant, has: bool) -> Option<Bytes> {
         if self.rest.is_empty() {
-            self.rest = self.arrival(deadline, has).await?;
+            self.rest = match self.ahead.pop_front() {
+                Some(ahead) => ahead,
+                None => self.arrival(deadline, has).await?,
+            };
         }
         if self.allowed == 0 {
             self.end = Some(End::TooLong);
@@ -245,6 +264,22 @@ mod tests {
         }
         let mut intake = intake(&["a"], Ok(()), 0);
         assert_eq!(chunk(&mut intake, 5).await, (String::new(), Some(End::TooLong)));
+    }
+
+    #[tokio::test]
+    async fn a_small_body_is_known_before_it_is_taken() {
+        let pieces = ["ab", "cd"];
+        for (end, bytes_max, small) in
+            [(Ok(()), 4, true), (Ok(()), 3, false), (Err(BodyCut), 4, false)]
+        {
+            let mut intake = intake(&pieces, end, 100);
+            assert_eq!(intake.is_small(bytes_max).await, small, "{end:?} {bytes_max}");
+            assert_eq!(chunk(&mut intake, 3).await.0, "abc", "nothing is taken by the look");
+            assert_eq!(chunk(&mut intake, 3).await.0, "d");
+        }
+        let mut long = intake(&pieces, Ok(()), 3);
+        assert!(long.is_small(10).await);
+        assert_eq!(chunk(&mut long, 10).await, ("abc".into(), Some(End::TooLong)));
     }
 
     #[tokio::test]

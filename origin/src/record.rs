@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use bytes::Bytes;
 use outport_wire::UnixSeconds;
 use outport_wire::file::{FileRecord, Visibility};
 use outport_wire::id::FileId;
@@ -129,6 +130,10 @@ pub(crate) struct Record {
     pub(crate) sources: Vec<FileId>,
     /// The parts that are durable, in order.
     pub(crate) parts: Vec<Part>,
+    /// The whole content, where it is so small that it is kept beside all this and not in parts.
+    /// As it is stored, it follows behind a line break, which JSON on one line has none of.
+    #[serde(skip)]
+    pub(crate) content: Bytes,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // So serde asks.
@@ -206,18 +211,27 @@ impl Record {
             digest: opening.digest,
             sources: Vec::new(),
             parts: Vec::new(),
+            content: Bytes::new(),
         }
     }
 
     /// As it is stored.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        serde_json::to_vec(self).unwrap_or_default() // Maps have text keys, so JSON takes it all.
+        let mut bytes = serde_json::to_vec(self).unwrap_or_default(); // Maps have text keys.
+        if !self.content.is_empty() {
+            bytes.push(b'\n');
+            bytes.extend_from_slice(&self.content);
+        }
+        bytes
     }
 
     /// As it was stored.
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, Unreadable> {
+    pub(crate) fn from_bytes(bytes: &Bytes) -> Result<Self, Unreadable> {
+        let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
+        let json = bytes.slice(..end);
         let mut record: Self =
-            serde_json::from_slice(bytes).map_err(|error| Unreadable(error.to_string()))?;
+            serde_json::from_slice(&json).map_err(|error| Unreadable(error.to_string()))?;
+        record.content = bytes.slice((end + 1).min(bytes.len())..);
         match record.format {
             FORMAT => {}
             FORMAT_1 => {
@@ -231,7 +245,8 @@ impl Record {
 
     /// How many bytes are durable.
     pub(crate) fn offset(&self) -> u64 {
-        self.parts.iter().map(|part| part.bytes).sum()
+        let in_parts: u64 = self.parts.iter().map(|part| part.bytes).sum();
+        in_parts + self.content.len() as u64
     }
 
     /// Whether it is a file by now, to be listed and delivered.
@@ -325,6 +340,10 @@ mod tests {
         FileId::new(Home::of(0, "demo", "alice"), 1, 2)
     }
 
+    fn from_bytes(text: &str) -> Result<Record, Unreadable> {
+        Record::from_bytes(&Bytes::copy_from_slice(text.as_bytes()))
+    }
+
     fn part(bytes: u64) -> Part {
         Part { bytes, nonce: bytes + 1, source: 0 }
     }
@@ -347,9 +366,9 @@ mod tests {
     fn the_stored_form_is_stable() {
         let stored = r#"{"v":2,"tenant":"demo","owner":"alice","name":"a.txt","type":"text/plain","visibility":"private","created_s":1800000000,"metadata":{"k":"v"},"length":60,"complete":false,"parts":[[10,11],[20,21]]}"#;
         assert_eq!(String::from_utf8(record(&[10, 20]).to_bytes()).unwrap(), stored);
-        assert_eq!(Record::from_bytes(stored.as_bytes()).unwrap(), record(&[10, 20]));
-        assert!(Record::from_bytes(stored.replace("\"v\":2", "\"v\":3").as_bytes()).is_err());
-        assert!(Record::from_bytes(b"{}").is_err());
+        assert_eq!(from_bytes(stored).unwrap(), record(&[10, 20]));
+        assert!(from_bytes(&stored.replace("\"v\":2", "\"v\":3")).is_err());
+        assert!(from_bytes("{}").is_err());
     }
 
     #[test]
@@ -364,17 +383,28 @@ mod tests {
         full.digest = Some(Running::expecting(Expected::of_field(field).unwrap()));
         full.sources = vec![other];
         full.parts.push(Part { bytes: 5, nonce: 6, source: 1 });
-        let stored = String::from_utf8(full.to_bytes()).unwrap();
+        let stored = &String::from_utf8(full.to_bytes()).unwrap();
         assert!(stored.contains(r#""parts":[[10,11],[5,6,1]]"#), "{stored}");
-        assert_eq!(Record::from_bytes(stored.as_bytes()).unwrap(), full);
+        assert_eq!(from_bytes(stored).unwrap(), full);
+    }
+
+    #[test]
+    fn small_content_is_stored_beside_it() {
+        let mut small = record(&[]);
+        small.content = Bytes::from_static(b"a\nb\n\0");
+        small.complete();
+        assert_eq!((small.offset(), small.length), (5, Some(5)));
+        let stored = small.to_bytes();
+        assert!(stored.ends_with(b"}\na\nb\n\0"));
+        assert_eq!(Record::from_bytes(&stored.into()).unwrap(), small);
     }
 
     #[test]
     fn records_of_format_1_are_read() {
         let stored = r#"{"v":1,"tenant":"demo","owner":"alice","name":"a.txt","type":"text/plain","visibility":"private","created_s":1800000000,"metadata":{"k":"v"},"length":60,"parts":[[10,11],[20,21]]}"#;
-        assert_eq!(Record::from_bytes(stored.as_bytes()).unwrap(), record(&[10, 20]));
+        assert_eq!(from_bytes(stored).unwrap(), record(&[10, 20]));
         let complete = stored.replace("60", "30");
-        let complete = Record::from_bytes(complete.as_bytes()).unwrap();
+        let complete = from_bytes(&complete).unwrap();
         assert!(complete.is_file() && complete.length == Some(30));
     }
 

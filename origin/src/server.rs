@@ -33,6 +33,9 @@ const READ_BYTES_MAX: usize = 64 << 10;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How far the times of files lag behind the clock: they are taken once in a tick of the kernel's.
 const FILE_CLOCK_GRAIN: Duration = Duration::from_millis(20);
+/// The most content that a record has room for, beside all else that it can hold (see
+/// [`crate::meta::VALUE_BYTES_MAX`]).
+const RECORD_CONTENT_BYTES_MAX: u64 = 64 << 10;
 /// How long cut uploads may take to store what they have.
 const CUT_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -183,6 +186,7 @@ fn open(config: &Config, tasks: Tasks) -> Result<(App, Option<hooks::Runner>), S
         bytes_min: storage.part_bytes_min,
         bytes_max: storage.part_bytes_max,
         age_max: storage.part_age_max,
+        content_bytes_max: storage.record_content_bytes_max.min(RECORD_CONTENT_BYTES_MAX),
     };
     let store = Store::new(meta, blobs, storage.chunk_bytes, config.region, parts, environment);
     let app = App {

@@ -88,7 +88,7 @@ fn common_fields(record: &Record, file: Representation<'_>) -> response::Builder
 /// The bytes of `range`. The first of them are read before the answer begins, so that a store
 /// that fails is a problem document and not an answer that breaks off.
 async fn content(app: &App, held: &Held, range: std::ops::Range<u64>) -> Result<Body, Failure> {
-    let mut chunks = app.store.read(held.record.stretches(held.id, range));
+    let mut chunks = app.store.read(held, range);
     let first = match chunks.next().await {
         None => return Ok(Body::empty()),
         Some(first) => first.map_err(StoreError::from)?,

@@ -20,11 +20,12 @@ mod news;
 mod open;
 mod whole;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::ObjectStore;
 use outport_wire::UnixSeconds;
@@ -38,7 +39,7 @@ use crate::environment::Environment;
 use crate::full::is_full;
 use crate::hooks::{Hooks, Kind};
 use crate::meta::{Key, Meta, MetaError, Version};
-use crate::record::{Concat, Description, Opening, PartName, Record, Stretch};
+use crate::record::{Concat, Description, Opening, PartName, Record};
 use crate::turns::{Superseded, Turn, Turns};
 
 /// How often a change is tried on a record that others change at the same time.
@@ -64,6 +65,8 @@ pub(crate) struct PartPolicy {
     pub(crate) bytes_min: u64,
     pub(crate) bytes_max: u64,
     pub(crate) age_max: Duration,
+    /// A file of up to so many bytes has no part; it is kept in its record.
+    pub(crate) content_bytes_max: u64,
 }
 
 /// All uploads and files.
@@ -305,12 +308,19 @@ impl Store {
         Err(StoreError::Contended.into())
     }
 
-    /// Reads stretches of a file's bytes.
+    /// Reads a range of a file's bytes, which lies within it.
     pub(crate) fn read(
         &self,
-        stretches: Vec<Stretch>,
+        held: &Held,
+        range: Range<u64>,
     ) -> BoxStream<'static, object_store::Result<Bytes>> {
-        self.blobs.read(stretches)
+        let Held { id, record, .. } = held;
+        if record.content.is_empty() {
+            return self.blobs.read(record.stretches(*id, range));
+        }
+        // Both are within the content, and so within memory.
+        let content = record.content.slice(range.start as usize..range.end as usize);
+        stream::iter((!content.is_empty()).then_some(Ok(content))).boxed()
     }
 
     /// Every part that is there, for a sweep.

@@ -46,6 +46,7 @@ impl Scene {
             bytes_min: PART_BYTES as u64,
             bytes_max: 1 << 30,
             age_max: Duration::from_secs(60),
+            content_bytes_max: 100,
         };
         let store = Store::new(meta.clone(), disk.clone(), CHUNK_BYTES, 0, parts, Arc::new(System));
         Self { store, disk, meta }
@@ -65,8 +66,8 @@ impl Scene {
 
     async fn content(&self, held: &Held) -> Vec<u8> {
         let held = self.store.load(held.id).await.unwrap().unwrap();
-        let stretches = held.record.stretches(held.id, 0..held.record.offset());
-        let chunks: Vec<_> = self.store.read(stretches).try_collect().await.unwrap();
+        let range = 0..held.record.offset();
+        let chunks: Vec<_> = self.store.read(&held, range).try_collect().await.unwrap();
         chunks.concat()
     }
 
@@ -131,6 +132,26 @@ async fn a_whole_file_on_a_full_disk_leaves_nothing() {
     assert_eq!(scene.parts().await, 0);
     let partition = list::list_partition("demo", "alice");
     assert_eq!(scene.meta.inner.scan(partition, None, 10).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_small_file_has_no_part() {
+    let scene = Scene::new();
+    for length in [0, 1, 100, 101] {
+        let content = bytes(length);
+        let body = &mut intake(&content);
+        let held = scene.store.store_whole(&alice(), description(), body).await.unwrap();
+        assert!(held.record.is_file() && scene.content(&held).await == content);
+        assert_eq!(scene.parts().await, usize::from(length > 100), "{length}");
+        let part: Vec<_> = scene.store.read(&held, 0..1.min(length as u64)).collect().await;
+        assert_eq!(part.len(), 1.min(length));
+    }
+    let refused = scene.store.store_whole(&alice(), description(), &mut checked(b"a", b"b")).await;
+    assert!(matches!(refused, Err(AppendError::Digest(Mismatch::Content))), "{refused:?}");
+    scene.meta.fail([Failing::Full]);
+    let full = scene.store.store_whole(&alice(), description(), &mut intake(b"a")).await;
+    assert!(matches!(full, Err(AppendError::Store(StoreError::Full))), "{full:?}");
+    assert_eq!(scene.store.list(&alice(), "", 10, None).await.unwrap().files.len(), 4);
 }
 
 #[tokio::test]
