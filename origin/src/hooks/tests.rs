@@ -132,8 +132,12 @@ impl Scene {
         let clock = Arc::new(Clock(AtomicU64::new(1_800_000_000_000)));
         let nowhere = webhook("a", "http://127.0.0.1:9/", events);
         let (hooks, _) = hooks(&meta, &clock, vec![nowhere]);
-        let parts =
-            PartPolicy { bytes_min: 4096, bytes_max: 1 << 30, age_max: Duration::from_secs(60) };
+        let parts = PartPolicy {
+            bytes_min: 4096,
+            bytes_max: 1 << 30,
+            age_max: Duration::from_secs(60),
+            content_bytes_max: 0,
+        };
         let blobs = Arc::new(InMemory::new());
         let store = Store::new(meta.clone(), blobs, 1024, 0, parts, clock.clone());
         Self { store: store.announcing(hooks.clone()), hooks, meta, clock }
