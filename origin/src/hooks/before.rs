@@ -121,7 +121,7 @@ impl Before {
     }
 
     /// What follows where there is no answer that can be used.
-    pub(crate) fn without_answer(&self) -> Reply {
+    fn without_answer(&self) -> Reply {
         match self.config.on_failure {
             OnFailure::Refuse => Reply::Failed,
             OnFailure::Allow => Reply::Allowed(Wishes::default()),

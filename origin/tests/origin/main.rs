@@ -9,5 +9,6 @@ mod crash;
 mod delivery;
 mod draft;
 mod files;
+mod hooks;
 mod support;
 mod uploads;
