@@ -10,7 +10,6 @@ mod load;
 mod peers;
 mod product;
 mod report;
-mod server;
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;

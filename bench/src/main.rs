@@ -5,7 +5,10 @@
 
 mod call;
 mod edge;
+mod files;
 mod meta;
+mod product;
+mod server;
 mod start;
 
 use anyhow::{Result, bail};
@@ -14,6 +17,7 @@ const USAGE: &str = "usage: outport-bench [NAME [ARGS...]]
 
 call                                what one decision costs at the component's boundary
 edge                                a small file from the cache, beside nginx and wasmtime serve
+files [--files N] [--folder DIR]    files of 1 KiB, beside the file system and @tus/server
 meta [--folder DIR] [--seconds N]   durable commits of metadata per second, by engine and writers
 start                               how quickly each platform's edge is compiled and instantiated
 meta --full DIR                     what becomes of the metadata when that small disk is full";
@@ -23,6 +27,7 @@ fn main() -> Result<()> {
     match args.next().as_deref() {
         Some("call") => call::run(),
         None | Some("edge") => edge::run(args),
+        Some("files") => files::run(args),
         Some("meta") => meta::run(args),
         Some("start") => start::run(),
         Some("help" | "--help") => {

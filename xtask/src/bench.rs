@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use crate::process::{in_path, timed};
 use crate::stamp::{Key, Stamp};
 use crate::workspace::Workspace;
-use crate::{apt, wasm};
+use crate::{apt, node, wasm};
 
 /// Programs, and the packages that have them.
 const TOOLS: &[(&str, &str)] = &[("nginx", "nginx-light"), ("wrk", "wrk")];
@@ -25,8 +25,22 @@ const WASMTIME_FEATURES: &str =
 const WITH_PEERS: &str = "edge";
 
 /// Whether `cargo xtask bench ARGS…` needs what [`make_ready`] installs.
-pub(crate) fn needs_peers(args: &[OsString]) -> bool {
+fn needs_peers(args: &[OsString]) -> bool {
     args.first().is_none_or(|name| name == WITH_PEERS)
+}
+
+/// The benchmark that needs a server of node's.
+const WITH_TUS_SERVER: &str = "files";
+
+/// Installs what `cargo xtask bench ARGS…` needs, beside the product.
+pub(crate) fn make_ready_for(workspace: &Workspace, args: &[OsString]) -> Result<()> {
+    if needs_peers(args) {
+        make_ready(workspace)?;
+    }
+    if args.first().is_some_and(|name| name == WITH_TUS_SERVER) {
+        node::packages(&workspace.root.join("bench/tus-server"), "peer")?;
+    }
+    Ok(())
 }
 
 /// Installs the peers and load generators, and builds the component of the one peer.

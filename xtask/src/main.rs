@@ -82,9 +82,7 @@ fn run(task: Task) -> Result<ExitCode> {
             return Err(process::Run::new(program).args(args).exec());
         }
         Task::Bench { args } => {
-            if bench::needs_peers(&args) {
-                setup::run(&workspace, &[Part::Bench])?;
-            }
+            bench::make_ready_for(&workspace, &args)?;
             let product = product(&workspace)?;
             let program = build::bench(&workspace, &product)?;
             return Err(process::Run::new(program).envs(product.env()).args(args).exec());

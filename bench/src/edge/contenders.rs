@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, bail};
 use reqwest::header::CACHE_STATUS;
 use reqwest::{Client, StatusCode};
 
-use super::server::{self, Server};
 use super::{CONTENT, peers, product};
+use crate::server::{self, Server};
 
 /// A server with an address to be asked for the file.
 pub(super) struct Contender {
@@ -85,9 +85,8 @@ impl Programs {
         let own = std::env::current_exe()?;
         let release = own.parent().context("this program is in no folder")?;
         let made = release.join("../outport/bench");
-        let outport = std::env::var_os("OUTPORT_BIN").map(PathBuf::from);
         Ok(Self {
-            outport: there(&outport.unwrap_or_else(|| release.join("outport")))?,
+            outport: crate::product::program()?,
             nginx: nginx()?,
             wasmtime: there(&made.join("bin/wasmtime"))?,
             peer_component: there(&made.join("peer.wasm"))?,

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::CONTENT;
 use super::contenders::Contender;
-use super::server::cpus;
+use crate::server::cpus;
 
 const THREADS: &str = "-t2";
 const CONNECTIONS: &str = "-c64";

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 
 use super::CONTENT;
 use super::contenders::Contender;
-use super::server::Server;
+use crate::server::Server;
 
 /// How long a server may take until it answers; `wasmtime serve` compiles first.
 const START_MAX: Duration = Duration::from_secs(60);

@@ -22,14 +22,14 @@ const TICKS_PER_SECOND: u64 = 100;
 
 /// A running server. It is asked to end when this is dropped, and ends with this process however
 /// that ends.
-pub(super) struct Server {
+pub(crate) struct Server {
     child: Child,
     log: PathBuf,
 }
 
 impl Server {
     /// Starts a server, with its log in `folder`.
-    pub(super) fn start<A: AsRef<OsStr>>(
+    pub(crate) fn start<A: AsRef<OsStr>>(
         folder: &Path,
         name: &str,
         program: &Path,
@@ -49,7 +49,7 @@ impl Server {
     }
 
     /// What the line of standard output says that begins with `ready`.
-    pub(super) fn ready(&mut self) -> Result<Value> {
+    pub(crate) fn ready(&mut self) -> Result<Value> {
         let output = self.child.stdout.take().context("the ready line was read before")?;
         let mut line = String::new();
         BufReader::new(output).read_line(&mut line)?;
@@ -60,7 +60,7 @@ impl Server {
     }
 
     /// An error, with what it said, if the server has ended.
-    pub(super) fn check(&mut self) -> Result<()> {
+    pub(crate) fn check(&mut self) -> Result<()> {
         match self.child.try_wait()? {
             Some(status) => bail!("a server has ended ({status}):\n{}", self.log()),
             None => Ok(()),
@@ -68,7 +68,7 @@ impl Server {
     }
 
     /// The process and those it has started.
-    pub(super) fn processes(&self) -> Result<Vec<u32>> {
+    pub(crate) fn processes(&self) -> Result<Vec<u32>> {
         let id = self.child.id();
         let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
         let children = children.split_whitespace().map(str::parse);
@@ -76,7 +76,7 @@ impl Server {
     }
 
     /// What it has said on standard error.
-    pub(super) fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 }
@@ -98,7 +98,7 @@ impl Drop for Server {
 }
 
 /// The processors that servers and load share: the first of those that this process may use.
-pub(super) fn cpus() -> Result<String> {
+pub(crate) fn cpus() -> Result<String> {
     let status = fs::read_to_string("/proc/self/status")?;
     let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
     first_cpus(list.context("the system does not say which processors there are")?)
@@ -115,7 +115,7 @@ fn first_cpus(list: &str) -> Result<String> {
 }
 
 /// What these processes have used of all processors.
-pub(super) fn cpu_time(processes: &[u32]) -> Result<Duration> {
+pub(crate) fn cpu_time(processes: &[u32]) -> Result<Duration> {
     let ticks = processes.iter().map(|id| {
         let stat = fs::read_to_string(format!("/proc/{id}/stat"));
         cpu_ticks(&stat.with_context(|| format!("process {id} is gone"))?)

@@ -1,0 +1,57 @@
+//! Our own edge before its origin.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::server::Server;
+
+/// The highest limits that can be said: what is to be measured is the work, not the refusal.
+const SETTINGS: &str = "[limits.read]\nper_second = 1_000_000\nburst = 100_000_000\n\n\
+                        [limits.write]\nper_second = 1_000_000\nburst = 100_000_000\n";
+
+/// The program: what OUTPORT_BIN says, or what was built beside this one.
+pub(crate) fn program() -> Result<PathBuf> {
+    let beside = || Some(std::env::current_exe().ok()?.with_file_name("outport"));
+    let program = std::env::var_os("OUTPORT_BIN").map(PathBuf::from).or_else(beside);
+    let program = program.filter(|program| program.is_file());
+    program.context("there is no program to measure; `cargo xtask bench` builds it")
+}
+
+/// Starts origin and edge in a folder. Returns the edge's address, a token, and both processes:
+/// the edge's first.
+pub(crate) fn serve(program: &Path, folder: &Path) -> Result<(String, String, [Server; 2])> {
+    fs::write(folder.join("outport.toml"), SETTINGS)?;
+    let args = args(folder, &["origin", "--origin-port", "0"]);
+    let mut origin = Server::start(folder, "origin", program, args)?;
+    let origin_url = member(&origin.ready()?, "origin")?;
+    let args = self::args(folder, &["edge", "--edge-port", "0", "--origin", &origin_url]);
+    let mut edge = Server::start(folder, "edge", program, args)?;
+    let edge_url = member(&edge.ready()?, "edge")?;
+    Ok((edge_url, token(program, folder)?, [edge, origin]))
+}
+
+fn args(folder: &Path, command: &[&str]) -> Vec<OsString> {
+    let mut args: Vec<_> = command.iter().map(OsString::from).collect();
+    args.extend(["--data".into(), folder.join("data").into()]);
+    args.extend(["--config".into(), folder.join("outport.toml").into()]);
+    args
+}
+
+fn member(ready: &Value, name: &str) -> Result<String> {
+    let value = ready.get(name).and_then(Value::as_str);
+    Ok(value.with_context(|| format!("the ready line has no {name}"))?.to_owned())
+}
+
+fn token(program: &Path, folder: &Path) -> Result<String> {
+    let mut command = Command::new(program);
+    let output = command.arg("token").arg("--data").arg(folder.join("data")).output()?;
+    if !output.status.success() {
+        bail!("there is no token: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
