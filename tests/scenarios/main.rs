@@ -19,6 +19,7 @@ mod malformed;
 mod names;
 mod page;
 mod ranges;
+mod resumable;
 mod tokens;
 mod uploads;
 mod whole;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         names::all(),
         page::all(),
         ranges::all(),
+        resumable::all(),
         tokens::all(),
         uploads::all(),
         whole::all(),

@@ -2,7 +2,7 @@
 //! and words, which find things again on one server, are not.
 
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use rand::RngCore as _;
@@ -54,10 +54,15 @@ pub fn file(path: &Path, count: u64) -> io::Result<String> {
 
 /// The digest of a file.
 pub fn file_digest(path: &Path) -> io::Result<String> {
-    let (mut file, mut hash) = (File::open(path)?, Sha256::new());
+    digest_of(File::open(path)?)
+}
+
+/// The digest of all that can be read.
+pub fn digest_of(mut from: impl io::Read) -> io::Result<String> {
+    let mut hash = Sha256::new();
     let mut block = vec![0; BLOCK_BYTES];
     loop {
-        match file.read(&mut block)? {
+        match from.read(&mut block)? {
             0 => return Ok(hex(&hash.finalize())),
             count => hash.update(&block[..count]),
         }
