@@ -122,6 +122,9 @@ pub(crate) struct Record {
     /// Its place in a concatenation, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) concat: Option<Concat>,
+    /// `Upload-Concat` of a final upload as the client sent it; a HEAD repeats it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tus_concat: Option<String>,
     /// The digest that the whole must have, or its client wants to know, over the parts so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) digest: Option<Running>,
@@ -160,6 +163,8 @@ pub(crate) struct Opening {
     pub(crate) upload_expires_s: Option<UnixSeconds>,
     /// Its place in a concatenation.
     pub(crate) concat: Option<Concat>,
+    /// How the client said it, for a final upload.
+    pub(crate) tus_concat: Option<String>,
     /// The digest that the whole must have.
     pub(crate) digest: Option<Running>,
 }
@@ -208,6 +213,7 @@ impl Record {
             complete: false,
             epoch: 0,
             concat: opening.concat,
+            tus_concat: opening.tus_concat,
             digest: opening.digest,
             sources: Vec::new(),
             parts: Vec::new(),
@@ -256,14 +262,18 @@ impl Record {
 
     /// Whether it is gone at `now`: the file, or the upload that was never completed.
     pub(crate) fn is_expired(&self, now: UnixSeconds) -> bool {
-        let expires_s = match self.concat {
+        self.expiry_s().is_some_and(|expires| expires <= now)
+    }
+
+    /// When it goes, as things are.
+    pub(crate) fn expiry_s(&self) -> Option<UnixSeconds> {
+        match self.concat {
             Some(Concat::Final { .. }) if !self.complete => None, // It goes with its partial ones.
             _ if !self.complete => self.upload_expires_s,
             Some(Concat::Partial { claimed_by: None }) => self.upload_expires_s,
             Some(Concat::Partial { .. }) => None, // It goes with its final upload.
             _ => self.expires_s,
-        };
-        expires_s.is_some_and(|expires| expires <= now)
+        }
     }
 
     /// Nothing is missing any more.
@@ -381,6 +391,7 @@ mod tests {
         full.epoch = 7;
         full.concat = Some(Concat::Final { of: vec![other] });
         full.digest = Some(Running::expecting(Expected::of_field(field).unwrap()));
+        full.tus_concat = Some("final;/uploads/x".into());
         full.sources = vec![other];
         full.parts.push(Part { bytes: 5, nonce: 6, source: 1 });
         let stored = &String::from_utf8(full.to_bytes()).unwrap();

@@ -75,6 +75,8 @@ problems! {
     LinkExpired "link-expired" 403 "The link has expired";
     /// Whoever is asked before an upload is created has said no.
     RefusedByHook "refused-by-hook" 403 "The upload was refused";
+    /// A final upload is made of others, and of nothing else (tus 1.0, "Concatenation").
+    FinalUpload "final-upload" 403 "A final upload takes no content";
     /// There is no such thing, or the caller may not know of it.
     NotFound "not-found" 404 "There is nothing here";
     /// The method is not for this resource.
@@ -92,6 +94,8 @@ problems! {
     UploadComplete "upload-complete" 409 "The upload is complete";
     /// The resource changed underneath.
     Conflict "conflict" 409 "The resource was changed by another request";
+    /// The upload has expired, or can't be completed any more.
+    Gone "gone" 410 "The upload is gone";
     /// The tus version is not spoken here.
     TusVersion "tus-version" 412 "The tus version is not supported";
     /// A condition of the request does not hold.

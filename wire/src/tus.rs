@@ -2,15 +2,19 @@
 
 /// The one protocol version spoken.
 pub const VERSION: &str = "1.0.0";
-/// The extensions that exist, as `Tus-Extension` lists them.
-pub const EXTENSIONS: &str = "creation,creation-with-upload,termination";
-/// The same where what is behind a body reaches the origin.
-pub const EXTENSIONS_WITH_TRAILER: &str = EXTENSIONS;
+/// The extensions that exist where what is behind a request's body does not reach the origin.
+const EXTENSIONS: &str = "creation,creation-with-upload,creation-defer-length,expiration,checksum,\
+    termination,concatenation,concatenation-unfinished";
+/// All of them.
+const ALL_EXTENSIONS: &str = "creation,creation-with-upload,creation-defer-length,expiration,\
+    checksum,checksum-trailer,termination,concatenation,concatenation-unfinished";
 
-/// The extensions that exist, as `Tus-Extension` lists them.
+/// The extensions that exist, as `Tus-Extension` lists them, with or without the one that needs what
+/// is behind a request's body.
 pub const fn extensions(trailers_pass: bool) -> &'static str {
-    if trailers_pass { EXTENSIONS_WITH_TRAILER } else { EXTENSIONS }
+    if trailers_pass { ALL_EXTENSIONS } else { EXTENSIONS }
 }
+
 /// The media type of a PATCH body.
 pub const PATCH_TYPE: &str = "application/offset+octet-stream";
 /// The algorithms that a checksum can be of, as `Tus-Checksum-Algorithm` lists them.

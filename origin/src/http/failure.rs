@@ -5,7 +5,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use outport_wire::problem::{PROBLEM_TYPE, Problem, ProblemType};
 
-use crate::store::{AppendError, ChangeError, StoreError};
+use crate::store::{AppendError, ChangeError, ConcatError, StoreError};
 
 /// `Upload-Offset`: also on a refusal.
 pub(crate) const UPLOAD_OFFSET: HeaderName = HeaderName::from_static("upload-offset");
@@ -29,6 +29,11 @@ impl Failure {
     /// The one answer to what is not there and to what the caller may not know of.
     pub(crate) fn not_found() -> Self {
         Self::new(ProblemType::NotFound, "check the address")
+    }
+
+    /// It was there, and is not any more.
+    pub(crate) fn gone(detail: impl Into<std::borrow::Cow<'static, str>>) -> Self {
+        Self::new(ProblemType::Gone, detail)
     }
 
     /// A value of the request that is not what it must be.
@@ -118,6 +123,22 @@ impl From<AppendError> for Failure {
         // So that a client can go on without asking.
         Self::from(Problem::new(kind, detail).with("offset", offset))
             .with(UPLOAD_OFFSET, offset.into())
+    }
+}
+
+impl From<ConcatError> for Failure {
+    fn from(error: ConcatError) -> Self {
+        let detail = error.to_string();
+        let kind = match error {
+            ConcatError::Store(error) => return error.into(),
+            ConcatError::TooLarge(bytes_max) => return Self::too_large(bytes_max),
+            ConcatError::Claimed(_) => ProblemType::Conflict,
+            ConcatError::NotFound(_)
+            | ConcatError::NotPartial(_)
+            | ConcatError::Deferred(_)
+            | ConcatError::Number => ProblemType::InvalidField,
+        };
+        Self::from(Problem::new(kind, detail).with("field", "upload-concat"))
     }
 }
 

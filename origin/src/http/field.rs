@@ -7,17 +7,22 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
+use http::header::TRAILER;
 use http::request::Parts;
 use outport_wire::describe;
 use outport_wire::file::Visibility;
 use outport_wire::id::FileId;
 use outport_wire::name::FileName;
 use outport_wire::problem::Problem;
+use outport_wire::tus;
 
 use super::failure::Failure;
 use crate::config::Limits;
 use crate::digest::{Expected, Unchecked};
 use crate::record::Description;
+
+/// The checksum of a body, before it or behind it.
+pub(crate) const CHECKSUM: &str = "upload-checksum";
 
 /// The `{id}` of the path. What is no id is not found.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +89,24 @@ pub(crate) fn digest(headers: &HeaderMap, name: &str) -> Result<Option<Expected>
         Unchecked::Malformed => Failure::field(name, "as in sha-256=:BASE64:"),
         Unchecked::UnknownAlgorithm => Failure::field(name, "of sha-256 or sha-512"),
     })
+}
+
+/// `Upload-Checksum` of tus 1.0.
+pub(crate) fn checksum(headers: &HeaderMap) -> Result<Option<Expected>, Failure> {
+    let Some(text) = text(headers, CHECKSUM)? else { return Ok(None) };
+    Expected::of_tus(text).map(Some).map_err(|unchecked| match unchecked {
+        Unchecked::Malformed => Failure::field(CHECKSUM, "as in sha1 BASE64"),
+        Unchecked::UnknownAlgorithm => {
+            Failure::field(CHECKSUM, &format!("of {}", tus::CHECKSUM_ALGORITHMS))
+        }
+    })
+}
+
+/// Whether what is named comes behind the body (RFC 9110, section 6.6.2).
+pub(crate) fn announces_trailer(headers: &HeaderMap, name: &str) -> bool {
+    let lines = headers.get_all(TRAILER).iter();
+    let mut names = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    names.any(|found| found.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
 }
 
 /// A visibility by its name.

@@ -21,7 +21,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures::{StreamExt as _, TryStreamExt as _};
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use outport_wire::problem::ProblemType;
 use outport_wire::rules::Rules;
 use outport_wire::secret::{Key, Secret};
@@ -29,6 +29,7 @@ use tokio::sync::{mpsc, watch};
 
 use self::failure::Failure;
 use crate::config::Limits;
+use crate::digest::Trailer;
 use crate::hooks::Hooks;
 use crate::intake::{BodyCut, BodyStream, Cuts, Intake};
 use crate::metrics::Metrics;
@@ -124,6 +125,21 @@ pub(crate) fn router(app: App) -> Router {
 /// the announced end.
 fn body_stream(body: Body) -> BodyStream {
     body.into_data_stream().map_err(|_| BodyCut).boxed()
+}
+
+/// The same; the checksum behind it goes where it is looked for.
+fn body_stream_with(body: Body, trailer: Trailer) -> BodyStream {
+    let frames = http_body_util::BodyStream::new(body).map_err(|_| BodyCut);
+    let data = frames.try_filter_map(move |frame| {
+        let data = frame.into_data().map_err(|behind| {
+            let checksum = behind.trailers_ref().and_then(|fields| fields.get(field::CHECKSUM));
+            if let Some(Ok(checksum)) = checksum.map(HeaderValue::to_str) {
+                trailer.set(checksum.to_owned());
+            }
+        });
+        futures::future::ok(data.ok())
+    });
+    data.boxed()
 }
 
 async fn method_not_allowed() -> Failure {

@@ -16,6 +16,30 @@ use crate::record::{Concat, Description, Opening, Part, Record};
 /// The most partial uploads of one final upload.
 pub(crate) const PARTIALS_MAX: usize = 1000;
 
+/// The partial uploads that a final one is to be made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pieces {
+    /// In their order.
+    pub(crate) of: Vec<FileId>,
+    /// `Upload-Concat` as the client sent it.
+    pub(crate) tus_concat: Option<String>,
+}
+
+impl From<Vec<FileId>> for Pieces {
+    fn from(of: Vec<FileId>) -> Self {
+        Self { of, tus_concat: None }
+    }
+}
+
+/// How far the partial uploads of a final one are, all together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// How many bytes are durable.
+    pub(crate) offset: u64,
+    /// How many they will be.
+    pub(crate) length: Option<u64>,
+}
+
 /// Why uploads can't be concatenated.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConcatError {
@@ -28,6 +52,9 @@ pub(crate) enum ConcatError {
     /// It belongs to another final upload, or is named twice.
     #[error("the upload {0} is part of a final one already")]
     Claimed(FileId),
+    /// How long it will be is not known, and so neither is how long the whole would be.
+    #[error("the upload {0} has no length yet; send Upload-Length with a PATCH of it first")]
+    Deferred(FileId),
     /// They are none, or too many, or in too many pieces.
     #[error(
         "a final upload has from 1 to {PARTIALS_MAX} partial ones, in {PARTS_MAX} pieces at most"
@@ -47,12 +74,13 @@ impl Store {
         &self,
         owner: &Identity,
         description: Description,
-        of: Vec<FileId>,
+        pieces: impl Into<Pieces>,
         bytes_max: u64,
     ) -> Result<Held, ConcatError> {
+        let Pieces { of, tus_concat } = pieces.into();
         self.check_partials(owner, &of, bytes_max).await?;
-        let opening =
-            Opening { concat: Some(Concat::Final { of: of.clone() }), ..Opening::default() };
+        let concat = Some(Concat::Final { of: of.clone() });
+        let opening = Opening { concat, tus_concat, ..Opening::default() };
         let held = self.begin(owner, description, opening).await?;
         let joined = match self.claim_all(held.id, &of).await {
             Ok(()) => self.join(held.id).await,
@@ -91,6 +119,17 @@ impl Store {
         Err(StoreError::Contended.into())
     }
 
+    /// How far partial uploads are, all together. `None` if one of them is gone.
+    pub(crate) async fn progress(&self, of: &[FileId]) -> Result<Option<Progress>, StoreError> {
+        let mut all = Progress { offset: 0, length: Some(0) };
+        for id in of {
+            let Some(Held { record, .. }) = self.load(*id).await? else { return Ok(None) };
+            all.offset = all.offset.saturating_add(record.offset());
+            all.length = all.length.zip(record.length).map(|(sum, one)| sum.saturating_add(one));
+        }
+        Ok(Some(all))
+    }
+
     /// The final upload that has claimed this one, while it exists.
     pub(super) async fn claimer(&self, record: &Record) -> Result<Option<FileId>, StoreError> {
         let Some(Concat::Partial { claimed_by: Some(claimer) }) = record.concat else {
@@ -121,7 +160,7 @@ impl Store {
                 Some(Concat::Partial { .. }) => return Err(ConcatError::Claimed(*id)),
                 _ => return Err(ConcatError::NotPartial(*id)),
             }
-            bytes = bytes.saturating_add(record.length.unwrap_or_default());
+            bytes = bytes.saturating_add(record.length.ok_or(ConcatError::Deferred(*id))?);
             parts += record.parts.len();
         }
         if parts > PARTS_MAX {

@@ -34,6 +34,7 @@ use outport_wire::identity::Identity;
 
 pub(crate) use self::append::{AppendError, Completes};
 pub(crate) use self::bury::Slot;
+pub(crate) use self::concat::{ConcatError, Pieces, Progress};
 use crate::blobs::{Blobs, PartLimits, StoredPart};
 use crate::environment::Environment;
 use crate::full::is_full;

@@ -11,4 +11,5 @@ mod draft;
 mod files;
 mod hooks;
 mod support;
+mod tus;
 mod uploads;

@@ -1,4 +1,4 @@
-//! tus 1.0: core, creation, creation-with-upload, termination.
+//! tus 1.0: core, creation, creation-with-upload, termination. The other extensions: `tus.rs`.
 
 use std::time::Duration;
 
@@ -144,12 +144,20 @@ async fn options_says_what_is_spoken() {
     let origin = Running::start().await;
     let answer = origin.nobody().send("OPTIONS", "/uploads", &[], "").await.expect(204);
     assert_eq!(answer.header("tus-version"), Some("1.0.0"));
-    assert_eq!(answer.header("tus-extension"), Some("creation,creation-with-upload,termination"));
+    assert_eq!(
+        answer.header("tus-extension"),
+        Some(
+            "creation,creation-with-upload,creation-defer-length,expiration,checksum,\
+         checksum-trailer,termination,concatenation,concatenation-unfinished"
+        )
+    );
+    let algorithms = answer.header("tus-checksum-algorithm");
+    assert_eq!(algorithms, Some("sha1,sha256,crc32c,md5,blake3"));
     assert_eq!(answer.header("tus-max-size"), Some("1048576"));
 }
 
 /// Sends the head of a PATCH that announces `announced` bytes, and then `body`.
-async fn open_patch(
+pub(crate) async fn open_patch(
     alice: &Caller,
     upload: &str,
     offset: usize,
@@ -169,7 +177,7 @@ async fn open_patch(
     stream
 }
 
-async fn wait_for_offset(alice: &Caller, upload: &str, offset: usize) {
+pub(crate) async fn wait_for_offset(alice: &Caller, upload: &str, offset: usize) {
     for _ in 0..200 {
         // A HEAD would end the request that is under way.
         if alice.get(upload, &[]).await.expect(200).json()["offset"] == offset {

@@ -135,7 +135,7 @@ pub(crate) async fn create(
     let upload_expires_s = expires_s(app);
     let digest = whole_digest(&parts.headers)?;
     let description = ask(app, owner, description, length, Protocol::Draft).await?;
-    let opening = Opening { length, upload_expires_s, digest, concat: None };
+    let opening = Opening { length, upload_expires_s, digest, ..Opening::default() };
     let held = app.store.begin(owner, description, opening).await?;
     let id = held.id;
     let turn = turn(app, id).await?;

@@ -1,5 +1,6 @@
 //! `/uploads`: what the protocols that are spoken there have in common. Each has a file of its own.
 
+mod concat;
 pub(crate) mod draft;
 pub(crate) mod tus;
 
@@ -7,7 +8,7 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, LOCATION};
+use http::header::{CACHE_CONTROL, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use outport_wire::UnixSeconds;
 use outport_wire::id::FileId;
@@ -18,9 +19,9 @@ use serde_json::json;
 use super::App;
 use super::caller::{Caller, own};
 use super::failure::Failure;
-use super::field::{self, Id, Query};
+use super::field::{Id, Query};
 use crate::intake::Intake;
-use crate::store::{AppendError, Completes, Held};
+use crate::store::{AppendError, Completes, Found, Held};
 use crate::turns::{Superseded, Turn};
 
 /// The protocols that are told apart on the same resources.
@@ -108,20 +109,37 @@ pub(crate) async fn progress(
         let location = [(LOCATION, format!("/files/{id}"))];
         return Ok((StatusCode::SEE_OTHER, [uncacheable], location).into_response());
     }
+    let (offset, length) = match concat::partials(&held.record) {
+        Some(of) => {
+            let progress = concat::progress(&app, of).await?;
+            (progress.offset, progress.length)
+        }
+        None => (held.record.offset(), held.record.length),
+    };
     let document = json!({
         "id": id,
-        "offset": held.record.offset(),
-        "length": held.record.length,
+        "offset": offset,
+        "length": length,
         "complete": held.record.complete,
     });
     Ok(([uncacheable], Json(document)).into_response())
 }
 
-/// The upload, if it is the caller's.
+/// The upload, if it is the caller's. A final one is completed first, if nothing is missing.
 async fn owned(app: &App, id: FileId, identity: &Identity) -> Result<Held, Failure> {
-    let held = app.store.load(id).await?.ok_or_else(Failure::not_found)?;
+    let held = match app.store.find(id).await? {
+        Found::Here(held) => held,
+        Found::Expired(held) => {
+            own(identity, &held.record)?;
+            return Err(Failure::gone("the upload has expired; begin anew"));
+        }
+        Found::Nothing => return Err(Failure::not_found()),
+    };
     own(identity, &held.record)?;
-    Ok(held)
+    match concat::partials(&held.record) {
+        Some(_) if !held.record.complete => concat::join(app, id).await,
+        _ => Ok(held),
+    }
 }
 
 /// Appends in a task of its own: a client that goes away takes its request with it, and what it
@@ -159,15 +177,4 @@ async fn turn(app: &App, id: FileId) -> Result<Turn, Failure> {
     app.store.turn(id).await.map_err(|Superseded| {
         Failure::new(ProblemType::Superseded, "a newer request for this upload came")
     })
-}
-
-/// Refuses a body that says itself that it is too long, before any of it is taken.
-fn check_fits(headers: &HeaderMap, room: u64) -> Result<(), Failure> {
-    match field::bytes(headers, CONTENT_LENGTH.as_str())? {
-        Some(bytes) if bytes > room => {
-            let detail = format!("the upload has room for {room} bytes more");
-            Err(Failure::new(ProblemType::BodyTooLong, detail))
-        }
-        _ => Ok(()),
-    }
 }
