@@ -14,6 +14,9 @@ mod config;
 mod digest;
 mod environment;
 mod full;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod hooks;
 mod http;
 mod intake;

@@ -238,6 +238,7 @@ impl Record {
         let mut record: Self =
             serde_json::from_slice(&json).map_err(|error| Unreadable(error.to_string()))?;
         record.content = bytes.slice((end + 1).min(bytes.len())..);
+        record.check_parts()?;
         match record.format {
             FORMAT => {}
             FORMAT_1 => {
@@ -247,6 +248,22 @@ impl Record {
             other => return Err(Unreadable(format!("its format is {other}"))),
         }
         Ok(record)
+    }
+
+    /// Damage that parses all the same must not lead to other bytes than were stored.
+    fn check_parts(&self) -> Result<(), Unreadable> {
+        if !self.parts.is_empty() && !self.content.is_empty() {
+            return Err(Unreadable("its content is in two places".to_owned()));
+        }
+        let mut sum = 0_u64;
+        for part in &self.parts {
+            let added = sum.checked_add(part.bytes).filter(|_| part.bytes > 0);
+            sum = added.ok_or_else(|| Unreadable("its parts have no length".to_owned()))?;
+            if usize::from(part.source) > self.sources.len() {
+                return Err(Unreadable("a part is by nobody that it names".to_owned()));
+            }
+        }
+        Ok(())
     }
 
     /// How many bytes are durable.
@@ -417,6 +434,16 @@ mod tests {
         let complete = stored.replace("60", "30");
         let complete = from_bytes(&complete).unwrap();
         assert!(complete.is_file() && complete.length == Some(30));
+    }
+
+    #[test]
+    fn damaged_parts_are_noticed() {
+        let stored = String::from_utf8(record(&[10, 20]).to_bytes()).unwrap();
+        assert!(from_bytes(&format!("{stored}\nand content")).is_err());
+        for damaged in ["[18446744073709551615,11]", "[0,11]", "[10,11,1]"] {
+            let stored = stored.replace("[10,11]", damaged);
+            assert!(from_bytes(&stored).is_err(), "{damaged}");
+        }
     }
 
     #[test]

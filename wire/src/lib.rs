@@ -9,6 +9,9 @@ pub mod describe;
 pub mod document;
 pub mod edge_signature;
 pub mod file;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod id;
 pub mod identity;
 pub mod link;

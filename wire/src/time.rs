@@ -16,9 +16,11 @@ pub fn rfc3339(seconds: UnixSeconds) -> String {
     moment.unwrap_or_default().to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-/// Reads RFC 3339, in any zone. `None` where it is none, or before 1970.
+/// Reads RFC 3339, in any zone. `None` where it is none, before 1970, or after 9999, which a year
+/// of four digits can be in UTC.
 pub fn parse_rfc3339(text: &str) -> Option<UnixSeconds> {
-    DateTime::parse_from_rfc3339(text).ok()?.timestamp().try_into().ok()
+    let seconds = DateTime::parse_from_rfc3339(text).ok()?.timestamp().try_into().ok()?;
+    (seconds <= HTTP_DATE_S_MAX).then_some(seconds)
 }
 
 /// As an HTTP date (RFC 9110, section 5.6.7).
@@ -35,7 +37,7 @@ mod tests {
         assert_eq!(rfc3339(784_111_777), "1994-11-06T08:49:37Z");
         assert_eq!(parse_rfc3339("1994-11-06T09:49:37.5+01:00"), Some(784_111_777));
         assert_eq!(http_date(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
-        for text in ["", "tomorrow", "1960-01-01T00:00:00Z"] {
+        for text in ["", "tomorrow", "1960-01-01T00:00:00Z", "9999-12-31T23:59:59-01:00"] {
             assert_eq!(parse_rfc3339(text), None);
         }
         assert!(http_date(u64::MAX).starts_with("Fri, 31 Dec 9999"));

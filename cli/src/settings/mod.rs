@@ -149,3 +149,30 @@ pub(crate) fn read_text(path: &Path) -> std::io::Result<String> {
     }
     std::fs::read_to_string(path)
 }
+
+#[cfg(test)]
+mod tests {
+    use outport_mutate::Target;
+
+    use super::*;
+
+    /// A configuration is taken, or every mistake has a place in the text.
+    fn settings(bytes: &[u8]) {
+        let Ok(text) = std::str::from_utf8(bytes) else { return };
+        let Err(mistakes) = parse(text) else { return };
+        let lines = 1..=text.split('\n').count();
+        assert!(!mistakes.is_empty());
+        assert!(mistakes.iter().all(|mistake| lines.contains(&mistake.line)), "{mistakes:?}");
+    }
+
+    #[test]
+    fn no_text_is_too_much() {
+        let examples: &[&[u8]] = &[
+            include_bytes!("../../../outport.toml"),
+            b"[edge]\npublic_base_url = \"https://files.example.com\"\n[limits.read]\nper_second = 5\n\
+              [uploads]\nbytes_max = 1_000\n[[routes]]\npath = \"/api/{*rest}\"\n\
+              proxy = \"http://127.0.0.1:9\"\nauth = \"none\"\n[cors]\norigins = [\"*\"]\n",
+        ];
+        outport_mutate::feed(&[Target { name: "settings", parse: settings, examples }]);
+    }
+}

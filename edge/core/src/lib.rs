@@ -26,6 +26,9 @@ pub mod driver;
 mod exchange;
 mod file;
 mod forward;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 pub mod head;
 pub mod limit;

@@ -136,6 +136,30 @@ impl Form {
     }
 }
 
+/// The names of a form's files; nothing is stored.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) async fn go_through(
+    boundary: String,
+    body: BodyStream,
+    limits: &crate::config::Limits,
+) -> Result<Vec<String>, Failure> {
+    let mut form = Form::new(boundary, body);
+    let mut names = Vec::new();
+    while let Some(part) = form.parts.next_field().await.map_err(malformed)? {
+        form.unclaimed.store(0, Ordering::Relaxed);
+        if part.file_name().is_none_or(str::is_empty) {
+            form.take_field(part).await?;
+            continue;
+        }
+        names.push(field::file_name(part.file_name(), limits)?);
+        let mut contents = form.contents(part);
+        while let Some(bytes) = contents.next().await {
+            bytes.map_err(|BodyCut| broken_off())?;
+        }
+    }
+    Ok(names)
+}
+
 /// Hands `body` on one piece at a time. multer takes whatever is ready before it looks at any of
 /// it, and looks for the end of a header however far away; so each piece is followed by a pause,
 /// and what is not claimed as contents is bounded.

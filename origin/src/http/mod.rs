@@ -7,7 +7,7 @@ pub(crate) mod document;
 pub(crate) mod failure;
 pub(crate) mod field;
 mod files;
-mod form;
+pub(crate) mod form;
 mod linger;
 mod uploads;
 

@@ -1,0 +1,303 @@
+//! What fuzz targets call, and what the tests give mutated bytes to: each function takes anything,
+//! and asserts what holds of whatever is made of it.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use outport_mutate::Target;
+use outport_wire::rules::{Rules, TenantRules};
+use outport_wire::secret::{Key, Secret};
+
+use crate::config::{Config, Issuer, READ_LIMIT, WRITE_LIMIT};
+use crate::deployment::{self, Deployment};
+use crate::exchange::{Edge, Exchange};
+use crate::guard::guard;
+use crate::head::{FieldLines, Fields};
+use crate::step::{
+    Abilities, Allowance, FetchError, Looked, Moment, Need, Outcome, Request, Step, Taken,
+    UpstreamHead,
+};
+use crate::stored::{Stored, StoredFile, read_record};
+use crate::token::Unverified;
+
+/// Every parser of this crate.
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "head",
+        parse: head,
+        examples: &[
+            b"GET /files/01000G0000000C000000000004?download HTTP/1.1\r\nhost: x\r\nrange: bytes=0-9\r\n",
+            b"OPTIONS * HTTP/1.1\r\nhost: x\r\n",
+            b"GET /a/%2e%2e/b HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n",
+        ],
+    },
+    Target {
+        name: "request",
+        parse: request,
+        examples: &[
+            b"GET /files/01000G0000000C000000000004/a.txt HTTP/1.1\r\nhost: x\r\n\
+              if-none-match: \"abc\"\r\n",
+            b"GET /files/01000G0000000C000000000004?expires=9&signature=AAAA HTTP/1.1\r\nhost: x\r\n\
+              range: bytes=0-9\r\nif-range: \"abc\"\r\n",
+            b"POST /uploads HTTP/1.1\r\nhost: x\r\ntus-resumable: 1.0.0\r\nupload-length: 5\r\n\
+              upload-metadata: filename YQ==\r\nauthorization: Bearer a.b.c\r\n",
+            b"PATCH /uploads/01000G0000000C000000000004 HTTP/1.1\r\nhost: x\r\nupload-offset: 0\r\n\
+              content-type: application/partial-upload\r\nupload-complete: ?1\r\n",
+            b"OPTIONS /uploads HTTP/1.1\r\nhost: x\r\norigin: https://a.example\r\n\
+              access-control-request-method: PATCH\r\n",
+            b"GET /healthz HTTP/1.1\r\nhost: x\r\n",
+        ],
+    },
+    Target {
+        name: "exchange",
+        parse: exchange,
+        examples: &[b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", b"\x01\x04GET \x02\x03\0\0\0\0\x01\x01"],
+    },
+    Target {
+        name: "token",
+        parse: token,
+        examples: &[
+            b"eyJhbGciOiJFZERTQSIsInR5cCI6IkpXVCJ9.eyJpc3MiOiJpIiwiYXVkIjoiYSIsInN1YiI6InMiLCJ0ZW\
+              5hbnQiOiJ0IiwiZXhwIjoyMDAwMDAwMDAwLCJzY29wZSI6InJlYWQifQ.AAAA",
+            b"{\"alg\":\"EdDSA\",\"typ\":\"JWT\"}.{\"iss\":\"i\",\"aud\":[\"a\"],\"sub\":\"s\",\
+              \"tenant\":\"t\",\"exp\":2000000000,\"nbf\":1,\"iat\":18446744073709551615}",
+        ],
+    },
+    Target {
+        name: "stored",
+        parse: stored,
+        examples: &[
+            b"\0\ntext/plain\x05\"abc\"\x1dTue, 24 Nov 2026 06:49:10 GMT\x05\x04demo\x05alice\x05a.txt\
+              \0\0\0\xe0\xd4\x03\xb0\xea\x01\x80\xee\x9b)\0",
+            b"\x01\x05",
+            b"\x02\x05\xf4\x03",
+        ],
+    },
+    Target {
+        name: "origin_answer",
+        parse: origin_answer,
+        examples: &[
+            b"etag: \"abc\"\r\ncontent-type: text/plain\r\ncontent-length: 5\r\n\
+              last-modified: Tue, 24 Nov 2026 06:49:10 GMT\r\n\
+              cache-control: max-age=60, stale-while-revalidate=30, stale-if-error=86400\r\n\
+              outport-file: eyJ0ZW5hbnQiOiJkZW1vIiwib3duZXIiOiJhbGljZSIsInZpc2liaWxpdHkiOiJwdWJsaWMi\
+              LCJuYW1lIjoiYSJ9\r\n",
+        ],
+    },
+    Target {
+        name: "deployment",
+        parse: deployment,
+        examples: &[
+            b"{\"core\":{\"issuers\":[],\"limits\":{},\"uploads\":{\"default\":{\"declared\":{\"size_max_bytes\":9}}},\"stored_bytes_max\":9,\
+              \"upstream_timeout_ms\":9,\"routes\":[{\"path\":\"/api/{*rest}\",\
+              \"proxy\":\"http://a\"}]},\"origin\":\"http://o\"}\n\
+              {\"link_keys\":[],\"edge_key\":{\"id\":\"k\",\
+              \"secret\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"}}",
+        ],
+    },
+];
+
+/// What the guard lets pass is one path with one meaning, and comes apart and together again.
+pub fn head(bytes: &[u8]) {
+    let Ok(request) = guard(bytes) else { return };
+    let query = request.query.map(|query| format!("?{query}")).unwrap_or_default();
+    assert_eq!(request.target, format!("{}{query}", request.path));
+    assert!(request.path.starts_with('/') || request.path == "*", "{}", request.path);
+    assert!(request.path.split('/').all(|segment| !matches!(segment, "." | "..")));
+    assert!(
+        !request
+            .path
+            .to_ascii_lowercase()
+            .split('/')
+            .any(|segment| { matches!(segment.replace("%2e", ".").as_str(), "." | "..") })
+    );
+    assert!(request.fields.get("host").is_some());
+    assert_eq!(request.fields.iter().count(), request.lines.iter().count());
+    // Field lines that are written anew never make more lines than there were.
+    let mut fields = Fields::new();
+    for (name, value) in request.fields.iter().filter(|(name, _)| is_token(name)) {
+        fields.push(name, value);
+    }
+    let written = fields.into_bytes();
+    assert!(FieldLines::new(&written).iter().count() <= request.fields.iter().count());
+}
+
+fn is_token(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+/// Whatever is asked gets an answer, whatever the driver's luck is, and between any two steps the
+/// exchange crosses as bytes.
+pub fn request(bytes: &[u8]) {
+    let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    for luck in 0..LUCKS {
+        let Some(mut edge) = edge() else { return };
+        let mut step = edge.begin(&Request { head: bytes, peer, secure: luck == 0 }, MOMENT);
+        let mut steps = 0;
+        while let Step::Needs(exchange, needs) = step {
+            steps += 1;
+            assert!(steps <= STEPS_MAX, "an exchange without an end");
+            let crossed = Exchange::from_bytes(&exchange.to_bytes());
+            assert_eq!(crossed.as_ref(), Some(&exchange));
+            let outcomes = needs.iter().map(|need| outcome(need, luck)).collect();
+            step = edge.resume(exchange, outcomes, MOMENT);
+        }
+        let Step::Reply(reply) = step else { continue };
+        assert!((200..600).contains(&reply.status), "{}", reply.status);
+        let lines = reply.fields.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        assert_eq!(lines.count(), FieldLines::new(&reply.fields).iter().count());
+    }
+}
+
+/// Bytes that are an exchange come back, and one that nobody made is gone on with all the same.
+pub fn exchange(bytes: &[u8]) {
+    let Some(exchange) = Exchange::from_bytes(bytes) else { return };
+    assert_eq!(Exchange::from_bytes(&exchange.to_bytes()).as_ref(), Some(&exchange));
+    let Some(mut edge) = edge() else { return };
+    for outcomes in [
+        vec![],
+        vec![Outcome::Verified(true)],
+        vec![Outcome::Looked(Looked::Vacant)],
+        vec![Outcome::Taken(Taken { allowed: true, left: None }), Outcome::Value(Some(9))],
+        vec![Outcome::Fetched(Err(FetchError::Timeout))],
+    ] {
+        drop(edge.resume(exchange.clone(), outcomes, MOMENT));
+    }
+}
+
+/// No token is good without its signature. Parts in JSON are encoded first.
+pub fn token(bytes: &[u8]) {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let issuers = [issuer()];
+    let encoded = text.split("}.").map(|part| {
+        let part = if part.starts_with('{') { format!("{part}}}") } else { part.to_owned() };
+        URL_SAFE_NO_PAD.encode(part.trim_end_matches("}}"))
+    });
+    let encoded = encoded.chain([URL_SAFE_NO_PAD.encode([0; 64])]).collect::<Vec<_>>().join(".");
+    for token in [text, encoded.as_str()] {
+        if let Ok(unverified) = Unverified::read(token, &issuers, MOMENT.unix_s()) {
+            assert!(unverified.verify(MOMENT.unix_s()).is_err(), "{token}");
+            let grant = unverified.into_grant();
+            assert!(grant.check(MOMENT.unix_s()).is_ok());
+        }
+    }
+}
+
+/// What a cache gives back is what was put there, or nothing.
+pub fn stored(bytes: &[u8]) {
+    let Some(stored) = Stored::decode(bytes) else { return };
+    assert_eq!(Stored::decode(&stored.encode()).as_ref(), Some(&stored));
+    let _ = (stored.fresh_ms(), stored.refusal_counts(MOMENT.unix_ms));
+    if let Stored::File(StoredFile { freshness, .. }) = &stored {
+        for now_ms in [0, MOMENT.unix_ms, u64::MAX] {
+            let _ = (freshness.left_ms(now_ms), freshness.rests(now_ms));
+            let _ = (freshness.while_revalidating(now_ms), freshness.if_error(now_ms));
+        }
+    }
+}
+
+/// What an origin says of a file is stored as it is read.
+pub fn origin_answer(bytes: &[u8]) {
+    let fields = FieldLines::new(bytes);
+    let Some(record) = read_record(fields) else { return };
+    let Some(file) = StoredFile::read(fields, &record, MOMENT.unix_ms) else { return };
+    let stored = Stored::File(file.renewed(fields, &record, MOMENT.unix_ms));
+    assert_eq!(Stored::decode(&stored.encode()), Some(stored));
+}
+
+/// A deployment that can be read is read again from what it says. The lines: its configuration,
+/// and its secrets.
+pub fn deployment(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(pieces) = deployment::pieces("c", text, 7.max(text.len() / 8)) else { return };
+    let find = |name: &str| pieces.iter().find(|(known, _)| known == name).map(|(_, piece)| piece);
+    assert_eq!(deployment::gather("c", |name| find(name).cloned()).as_deref(), Some(text));
+    let (config, secrets) = text.split_once('\n').unwrap_or((text, "{}"));
+    let Ok(deployment) = Deployment::from_parts(config, secrets) else { return };
+    let (config, secrets) = deployment.to_parts();
+    assert!(Deployment::from_parts(&config, &secrets).is_ok());
+    drop(Edge::new(deployment.core, Abilities::default()));
+}
+
+/// The moment of everything here.
+const MOMENT: Moment = Moment { unix_ms: 1_800_000_000_000, random: 7 };
+/// The most steps of an exchange, with room.
+const STEPS_MAX: usize = 16;
+/// How many ways there are for a driver to fare.
+const LUCKS: u8 = 3;
+
+/// What becomes of a need: nothing works, everything does, or the cache is full of old things.
+fn outcome(need: &Need, luck: u8) -> Outcome {
+    match need {
+        Need::Lookup { .. } if luck == 2 => Outcome::Looked(Looked::Found {
+            head: Stored::Missing { since_ms: 0 }.encode(),
+            body: false,
+            lead: true,
+            collapsed: false,
+        }),
+        Need::Lookup { .. } => Outcome::Looked(Looked::Vacant),
+        Need::Value { .. } => Outcome::Value((luck != 0).then_some(9)),
+        Need::Take { .. } => Outcome::Taken(Taken { allowed: true, left: None }),
+        Need::Verify { .. } => Outcome::Verified(luck != 0),
+        Need::Fetch(_) if luck == 0 => Outcome::Fetched(Err(FetchError::Unreachable)),
+        Need::Fetch(_) => {
+            let fields = b"content-length: 5\r\nlocation: /files/x\r\n".to_vec();
+            Outcome::Fetched(Ok(UpstreamHead { status: 200, fields }))
+        }
+    }
+}
+
+fn issuer() -> Issuer {
+    Issuer {
+        name: "i".to_owned(),
+        audience: "a".to_owned(),
+        key_id: "k".to_owned(),
+        public_key: "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo".to_owned(),
+    }
+}
+
+fn edge() -> Option<Edge> {
+    let secret = || Secret::new(vec![1; 32]).ok();
+    let allowance = Allowance { interval_us: 1000, burst: 10 };
+    let limits = [READ_LIMIT, WRITE_LIMIT].map(|name| (name.to_owned(), allowance));
+    let config = Config {
+        issuers: vec![issuer()],
+        link_keys: vec![secret()?],
+        edge_key: Key { id: "k1".to_owned(), secret: secret()? },
+        guest: None,
+        routes: Vec::new(),
+        limits: BTreeMap::from(limits),
+        assets: BTreeMap::new(),
+        cors_origins: vec!["*".to_owned()],
+        public_base_url: None,
+        uploads: Rules::same(TenantRules::sized(1 << 30).for_edge()),
+        request_bytes_max: None,
+        stored_bytes_max: 1 << 20,
+        upstream_timeout_ms: 1000,
+    };
+    Edge::new(config, Abilities::default()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_they_begin_with_is_understood() {
+        assert!(edge().is_some());
+        for target in TARGETS.iter().filter(|target| target.name == "deployment") {
+            let text = str::from_utf8(target.examples[0]).unwrap();
+            let (config, secrets) = text.split_once('\n').unwrap();
+            Deployment::from_parts(config, secrets).unwrap();
+        }
+        let stored = TARGETS.iter().find(|target| target.name == "stored").unwrap();
+        assert!(stored.examples.iter().all(|example| Stored::decode(example).is_some()));
+    }
+
+    #[test]
+    fn no_input_is_too_much() {
+        outport_mutate::feed(TARGETS);
+    }
+}

@@ -1,0 +1,215 @@
+//! What fuzz targets call, and what the tests give mutated bytes to: each function takes anything,
+//! and asserts what holds of whatever is made of it.
+
+use outport_mutate::Target;
+
+use crate::conditions::{Conditions, Delivery, Representation};
+use crate::edge_signature::{self, Signed};
+use crate::file::FileRecord;
+use crate::id::FileId;
+use crate::identity::Identity;
+use crate::link::Link;
+use crate::name::{FileName, NAME_BYTES_MAX};
+use crate::secret::{Key, Secret};
+use crate::{describe, time};
+
+/// Every parser of this crate.
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "id",
+        parse: id,
+        examples: &[b"01000G0000000C000000000004", b"7zzzzzzzzzzzzzzzzzzzzzzzzz"],
+    },
+    Target {
+        name: "identity",
+        parse: identity,
+        examples: &[b"demo;alice;read write", b"a%20b;%C3%BC;admin", b"demo;mailto:a@b;"],
+    },
+    Target {
+        name: "link",
+        parse: link,
+        examples: &[
+            b"expires=100&signature=AAAA",
+            b"download&expires=18446744073709551615&signature=uJwd9Q",
+        ],
+    },
+    Target {
+        name: "edge_signature",
+        parse: edge_signature,
+        examples: &[
+            b"edge=(\"@method\" \"@path\" \"@query\" \"outport-identity\");created=1800000000;\
+              expires=1800000060;nonce=\"0000000000000007\";keyid=\"k1\";alg=\"hmac-sha256\"\n\
+              edge=:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:",
+        ],
+    },
+    Target {
+        name: "file_record",
+        parse: file_record,
+        examples: &[
+            b"{\"tenant\":\"demo\",\"owner\":\"alice\",\"visibility\":\"private\",\"name\":\"a\",\
+              \"expires_s\":100}",
+            b"{\"tenant\":\"\",\"owner\":\"\",\"visibility\":\"public\",\"name\":\"\\u00fc\"}",
+        ],
+    },
+    Target {
+        name: "conditions",
+        parse: conditions,
+        examples: &[
+            b"bytes=0-9\n\n\n\n\n",
+            b"bytes=-10\n\"abc\"\n\n\n\n",
+            b"bytes=90-\nTue, 24 Nov 2026 06:49:10 GMT\nW/\"abc\", \"def\"\n\n\n",
+            b"\n\n*\n\"abc\"\nTue, 24 Nov 2026 06:49:10 GMT\nMon, 23 Nov 2026 06:49:10 GMT",
+        ],
+    },
+    Target {
+        name: "description",
+        parse: description,
+        examples: &[
+            b"attachment; filename=\"a \\\"b\\\"; c.txt\"",
+            b"attachment; filename*=UTF-8''gr%C3%BC%C3%9Fe.txt; filename=\"x\"",
+            b"text/plain; charset=utf-8",
+            b"name=a+b%20c&visibility=link&type=image/png",
+        ],
+    },
+    Target {
+        name: "file_name",
+        parse: file_name,
+        examples: &[b"C:\\Users\\me\\c.txt", "../gr\u{fc}\u{df}e \u{202e}.txt".as_bytes(), b" . "],
+    },
+    Target {
+        name: "moment",
+        parse: moment,
+        examples: &[b"1994-11-06T09:49:37.5+01:00", b"9999-12-31T23:59:59-01:00"],
+    },
+];
+
+/// An id is what it reads as, in either case.
+pub fn id(bytes: &[u8]) {
+    let Some(id) = text(bytes).and_then(|text| text.parse::<FileId>().ok()) else { return };
+    assert_eq!(id.to_string().parse(), Ok(id));
+    assert_eq!(id.to_string().to_lowercase().parse(), Ok(id));
+    assert!(text(bytes).is_some_and(|text| text.eq_ignore_ascii_case(&id.to_string())));
+    let _ = (id.home(), id.unix_ms());
+}
+
+/// An identity comes back from the header that says it, which is one line of ASCII.
+pub fn identity(bytes: &[u8]) {
+    let Some(Ok(identity)) = text(bytes).map(Identity::decode) else { return };
+    let header = identity.encode();
+    assert!(header.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{header}");
+    assert_eq!(Identity::decode(&header), Ok(identity));
+}
+
+/// No query is a link that we did not make.
+pub fn link(bytes: &[u8]) {
+    let Some(query) = text(bytes) else { return };
+    let id = FileId::new(crate::id::Home { region: 0, shard: 0 }, 0, 0);
+    let read = Link::read(id, query, &keys(), 50);
+    assert!(!matches!(read, Some(Ok(_))), "{query}");
+    // What we make for an expiry of any digits is one.
+    let expires_s = query.bytes().fold(50, |sum: u64, byte| sum.wrapping_mul(31) | u64::from(byte));
+    let made = Link { id, expires_s, download: bytes.len().is_multiple_of(2) };
+    let read = keys().first().and_then(|key| Link::read(id, &made.query(key), &keys(), 50));
+    assert_eq!(read, Some(Ok(made)));
+}
+
+/// Nothing is signed by a key that did not sign it.
+pub fn edge_signature(bytes: &[u8]) {
+    let Some((input, signature)) = text(bytes).and_then(|text| text.split_once('\n')) else {
+        return;
+    };
+    let request = Signed {
+        method: "PATCH",
+        path: "/uploads/01000G0000000C000000000004",
+        query: Some(input),
+        identity: Some("demo;alice;read write"),
+        content_digest: None,
+    };
+    let keys: Vec<Key> = keys().map(|secret| Key { id: "k1".to_owned(), secret }).into();
+    let now = 1_800_000_000;
+    assert!(edge_signature::verify(&keys, &request, input, signature, now).is_err());
+    for key in &keys {
+        let made = edge_signature::sign(key, &request, now, bytes.len() as u64);
+        let checked = edge_signature::verify(&keys, &request, &made.input, &made.signature, now);
+        assert_eq!(checked.is_ok(), keys.first().is_some_and(|first| first.secret == key.secret));
+    }
+}
+
+/// A record comes back from the header that says it.
+pub fn file_record(bytes: &[u8]) {
+    let _ = FileRecord::decode(bytes);
+    let Ok(record) = serde_json::from_slice::<FileRecord>(bytes) else { return };
+    assert_eq!(FileRecord::decode(record.encode().as_bytes()), Ok(record));
+}
+
+/// A range that is delivered lies within the file and is not empty. Lines: `Range`, `If-Range`,
+/// `If-None-Match`, `If-Match`, `If-Modified-Since`, `If-Unmodified-Since`.
+pub fn conditions(bytes: &[u8]) {
+    let Some(text) = text(bytes) else { return };
+    let mut lines = text.split('\n').map(|line| Some(line).filter(|line| !line.is_empty()));
+    let mut line = || lines.next().flatten();
+    let conditions = Conditions {
+        range: line(),
+        if_range: line(),
+        if_none_match: line(),
+        if_match: line(),
+        if_modified_since: line(),
+        if_unmodified_since: line(),
+    };
+    for length in [0, 1, 100, u64::MAX] {
+        let last_modified = "Tue, 24 Nov 2026 06:49:10 GMT";
+        let file = Representation { etag: "\"abc\"", last_modified, length };
+        if let Delivery::Part(range) = Delivery::decide(&conditions, file) {
+            assert!(range.first <= range.last && range.last < length, "{range:?} of {length}");
+            assert!((1..=length).contains(&range.length()));
+        }
+    }
+}
+
+/// What a client says of a file is within bounds once it is taken.
+pub fn description(bytes: &[u8]) {
+    let _ = describe::disposition_name(bytes);
+    let Some(text) = text(bytes) else { return };
+    let query = describe::Query::parse(text);
+    for name in query.names() {
+        assert!(query.get(name).is_some());
+    }
+    if let Ok(media_type) = describe::media_type(Some(text), describe::TYPE_BYTES_MAX) {
+        assert!(media_type.len() <= describe::TYPE_BYTES_MAX && media_type.contains('/'));
+        assert!(media_type.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+        let again = describe::media_type(Some(&media_type), describe::TYPE_BYTES_MAX);
+        assert_eq!(again.ok(), Some(media_type));
+    }
+}
+
+/// A name that is taken is a name, not a path, and is taken again as it is.
+pub fn file_name(bytes: &[u8]) {
+    let parsed = text(bytes).map(|text| FileName::parse(text, NAME_BYTES_MAX));
+    let Some(Ok(name)) = parsed.map(|parsed| parsed.map(FileName::into_string)) else { return };
+    assert!(!name.is_empty() && name != "." && name != ".." && name.len() <= NAME_BYTES_MAX);
+    assert!(!name.contains(['/', '\\', '\0', '\r', '\n']), "{name:?}");
+    assert_eq!(FileName::parse(&name, NAME_BYTES_MAX).map(FileName::into_string), Ok(name));
+}
+
+/// A moment is the same second after it was written.
+pub fn moment(bytes: &[u8]) {
+    let Some(seconds) = text(bytes).and_then(time::parse_rfc3339) else { return };
+    assert_eq!(time::parse_rfc3339(&time::rfc3339(seconds)), Some(seconds));
+    assert!(time::http_date(seconds).ends_with(" GMT"));
+}
+
+fn text(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok()
+}
+
+fn keys() -> [Secret; 2] {
+    [1, 2].map(|byte| Secret::new(vec![byte; 32]).unwrap_or_else(|_| unreachable!("long enough")))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn no_input_is_too_much() {
+        outport_mutate::feed(super::TARGETS);
+    }
+}
