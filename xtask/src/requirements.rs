@@ -8,6 +8,7 @@ mod draft_requests;
 mod draft_state;
 #[cfg(test)]
 mod tests_named;
+mod tus_concatenation;
 mod tus_core;
 mod tus_extensions;
 
@@ -139,8 +140,8 @@ impl Protocol {
 const PROTOCOLS: [Protocol; 2] = [
     Protocol {
         name: "tus 1.0",
-        sections: &[tus_core::SECTIONS, tus_extensions::SECTIONS],
-        clients: tus_extensions::CLIENTS,
+        sections: &[tus_core::SECTIONS, tus_extensions::SECTIONS, tus_concatenation::SECTIONS],
+        clients: tus_concatenation::CLIENTS,
     },
     Protocol {
         name: "Resumable Uploads for HTTP",

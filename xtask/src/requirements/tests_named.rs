@@ -4,6 +4,7 @@
 //! - `system:MODULE::TEST`: with processes of its own, in `tests/system`
 //! - `origin:MODULE::TEST`: an origin over HTTP, in `origin/tests/origin`
 //! - `host:TEST`: the self-hosted node, in `edge/host/tests/node.rs`
+//! - `interim:TEST`: interim responses below a server, in `interim/tests/interim/main.rs`
 //! - `unit:CRATE::MODULE…::TEST`: beside the code, in `CRATE/src`; a crate is named by its folder,
 //!   with `_` where that has `/`
 
@@ -20,6 +21,7 @@ pub(super) fn exists(root: &Path, name: &str) -> bool {
         ("system", [module]) => vec![root.join(format!("tests/system/{module}.rs"))],
         ("origin", [module]) => vec![root.join(format!("origin/tests/origin/{module}.rs"))],
         ("host", []) => vec![root.join("edge/host/tests/node.rs")],
+        ("interim", []) => vec![root.join("interim/tests/interim/main.rs")],
         ("unit", [package, modules @ ..]) => beside_the_code(root, package, modules),
         _ => return false,
     };
