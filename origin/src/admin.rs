@@ -12,17 +12,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use axum::extract::{Request, State};
+use axum::extract::{RawQuery, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
 use http::header::AUTHORIZATION;
 use outport_wire::problem::ProblemType;
 use outport_wire::secret::Secret;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::collector::{Collected, Collector, Mode};
 use crate::hooks;
 use crate::http::App;
 use crate::http::failure::Failure;
@@ -93,10 +94,11 @@ impl Drop for OpenDoor {
 }
 
 /// All that is behind the port of metrics and administration.
-pub(crate) fn router(app: App, door: &OpenDoor) -> Router {
+pub(crate) fn router(app: App, collector: Collector, door: &OpenDoor) -> Router {
     let guarded = Router::new()
         .route("/admin", get(about))
         .merge(hooks::admin::routes())
+        .route("/admin/collect", post(collect).layer(Extension(collector)))
         .fallback(|| async { Failure::not_found() })
         .layer(from_fn_with_state(door.door.clone(), check_token));
     Router::new().route("/metrics", get(metrics)).merge(guarded).with_state(app)
@@ -105,6 +107,19 @@ pub(crate) fn router(app: App, door: &OpenDoor) -> Router {
 /// `GET /admin`: which program this is.
 async fn about() -> impl IntoResponse {
     Json(json!({ "program": "outport-origin", "version": env!("CARGO_PKG_VERSION") }))
+}
+
+/// `POST /admin/collect`: one round of the collector, now. `?dry_run=true` changes nothing.
+async fn collect(
+    Extension(collector): Extension<Collector>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Collected>, Failure> {
+    let mode = match query.as_deref() {
+        None | Some("dry_run=false") => Mode::Remove,
+        Some("dry_run=true") => Mode::Count,
+        Some(_) => return Err(Failure::field("dry_run", "true or false")),
+    };
+    Ok(Json(collector.round(mode).await?))
 }
 
 /// `GET /metrics`, in the text format of Prometheus.

@@ -16,6 +16,8 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt as _};
+use outport_wire::id::{FileId, Home};
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::intake::{Chunk, End, Intake};
@@ -153,13 +155,25 @@ impl Blobs {
             .boxed()
     }
 
-    /// Every part that is there, finished ones alone.
-    pub(crate) fn stored(&self) -> BoxStream<'static, object_store::Result<StoredPart>> {
-        let objects = self.store.list(None);
+    /// The parts in one folder, finished ones alone.
+    pub(crate) fn stored_in(
+        &self,
+        folder: Folder,
+    ) -> BoxStream<'static, object_store::Result<StoredPart>> {
+        let objects = self.store.list(Some(&Path::from(folder.name())));
         objects.try_filter_map(|object| ready(Ok(StoredPart::of(&object)))).boxed()
     }
 
-    /// Removes parts. What can't be removed is garbage that a later sweep may find.
+    /// How long a part is. `None` where it is not there.
+    pub(crate) async fn length(&self, name: PartName) -> object_store::Result<Option<u64>> {
+        match self.store.head(&path(name)).await {
+            Ok(object) => Ok(Some(object.size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes parts. What can't be removed is garbage that the collector finds.
     pub(crate) async fn remove(&self, parts: &[PartName]) {
         let paths: Vec<_> = parts.iter().map(|part| Ok(path(*part))).collect();
         let mut removed = self.store.delete_stream(stream::iter(paths).boxed());
@@ -176,6 +190,7 @@ impl Blobs {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StoredPart {
     pub(crate) name: PartName,
+    pub(crate) bytes: u64,
     pub(crate) modified: SystemTime,
 }
 
@@ -185,7 +200,7 @@ impl StoredPart {
         let (writer, nonce) = object.location.filename()?.split_once('-')?;
         let nonce = u64::from_str_radix(nonce, 16).ok()?;
         let name = PartName { writer: writer.parse().ok()?, nonce };
-        Some(Self { name, modified: object.last_modified.into() })
+        Some(Self { name, bytes: object.size, modified: object.last_modified.into() })
     }
 }
 
@@ -217,6 +232,35 @@ fn path(PartName { writer, nonce }: PartName) -> Path {
 
 /// 32² folders.
 const FOLDER_CHARS: usize = 2;
+const FOLDERS: u16 = 1024;
+
+/// One of the folders that parts are in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Folder(u16);
+
+impl Folder {
+    pub(crate) const COUNT: u32 = FOLDERS as u32;
+
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        (0..FOLDERS).map(Self)
+    }
+
+    pub(crate) const fn first() -> Self {
+        Self(0)
+    }
+
+    /// The next one; behind the last comes the first.
+    pub(crate) const fn next(self) -> Self {
+        Self((self.0 + 1) % FOLDERS)
+    }
+
+    /// What it is called: the last characters of the ids in it.
+    pub(crate) fn name(self) -> String {
+        let id = FileId::new(Home { region: 0, shard: 0 }, 0, u64::from(self.0 % FOLDERS));
+        let id = id.to_string();
+        id.get(id.len() - FOLDER_CHARS..).unwrap_or_default().to_owned()
+    }
+}
 
 /// Reads one range. The plural form is one step on a local disk, where the singular is two.
 async fn read_range(

@@ -10,6 +10,7 @@ use outport_wire::rules::{Rules, TenantRules};
 use outport_wire::secret::{Key, Secret};
 
 use crate::hooks::HooksConfig;
+use crate::store::PART_AGE_MAX;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -39,6 +40,8 @@ pub struct Config {
     pub storage: Storage,
     /// Who is told of files, and who is asked before there is one.
     pub hooks: HooksConfig,
+    /// How what nobody needs is removed.
+    pub collection: Collection,
     /// How long requests under way are waited for at shutdown. Uploads that are still coming then
     /// are cut, and what arrived is kept.
     pub shutdown_deadline: Duration,
@@ -71,8 +74,6 @@ pub struct Limits {
     pub connections_max: usize,
     /// The most requests at once on one HTTP/2 connection.
     pub streams_max: u32,
-    /// How long an upload is kept that does not get on.
-    pub upload_life: Duration,
     /// The longest life of a signed link.
     pub link_life_max: Duration,
 }
@@ -95,6 +96,19 @@ pub struct Storage {
     pub meta_cache_bytes: usize,
 }
 
+/// How what nobody needs is removed.
+#[derive(Clone, Copy, Debug)]
+pub struct Collection {
+    /// How long it takes to look through all parts once. What has expired is looked at a thousand
+    /// times in that time.
+    pub round: Duration,
+    /// Parts younger than this are left alone: nobody is waited for who has written one and not
+    /// named it for so long. What was acknowledged does not depend on it.
+    pub grace: Duration,
+    /// What has expired stays for this long, and is answered 410. Clocks may differ by as much.
+    pub expired_for: Duration,
+}
+
 impl Config {
     /// Defaults, on free ports of loopback.
     pub fn new(folder: impl Into<PathBuf>, edge_keys: Vec<Key>, link_key: Secret) -> Self {
@@ -110,6 +124,7 @@ impl Config {
             limits: Limits::default(),
             storage: Storage::default(),
             hooks: HooksConfig::default(),
+            collection: Collection::default(),
             shutdown_deadline: Duration::from_secs(10),
         }
     }
@@ -130,8 +145,17 @@ impl Default for Limits {
             connection_idle_max: Duration::from_secs(300),
             connections_max: 4096,
             streams_max: 256,
-            upload_life: Duration::from_secs(7 * 24 * 3600),
             link_life_max: Duration::from_secs(30 * 24 * 3600),
+        }
+    }
+}
+
+impl Default for Collection {
+    fn default() -> Self {
+        Self {
+            round: Duration::from_secs(24 * 3600),
+            grace: PART_AGE_MAX + Duration::from_secs(3600),
+            expired_for: Duration::from_secs(3600),
         }
     }
 }

@@ -10,6 +10,7 @@
 
 mod admin;
 mod blobs;
+mod collector;
 mod config;
 mod digest;
 mod environment;
@@ -25,9 +26,9 @@ mod metrics;
 mod record;
 mod server;
 mod store;
-mod sweep;
 mod turns;
 
 pub use crate::admin::AdminDoor;
-pub use crate::config::{Config, Limits, Storage};
+pub use crate::collector::{Collected, Tally};
+pub use crate::config::{Collection, Config, Limits, Storage};
 pub use crate::server::{Origin, StartError};

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::{Method, StatusCode};
+use outport_wire::UnixSeconds;
 
+use crate::collector::Collected;
 use crate::meta::GroupStats;
 
 /// The methods that are counted by name.
@@ -19,6 +21,10 @@ pub(crate) struct Metrics {
     requests: [[AtomicU64; CLASSES.len()]; METHODS.len()],
     bytes_received: AtomicU64,
     bytes_sent: AtomicU64,
+    uploads_collected: AtomicU64,
+    parts_collected: AtomicU64,
+    bytes_collected: AtomicU64,
+    round_ended_s: AtomicU64,
     meta: Arc<GroupStats>,
 }
 
@@ -28,6 +34,10 @@ impl Metrics {
             requests: Default::default(),
             bytes_received: AtomicU64::new(0),
             bytes_sent: AtomicU64::new(0),
+            uploads_collected: AtomicU64::new(0),
+            parts_collected: AtomicU64::new(0),
+            bytes_collected: AtomicU64::new(0),
+            round_ended_s: AtomicU64::new(0),
             meta,
         }
     }
@@ -52,6 +62,20 @@ impl Metrics {
         self.bytes_sent.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
+    /// The collector removed something.
+    pub(crate) fn collected(&self, done: &Collected) {
+        let uploads = done.uploads.count + done.files.count + done.orphans.count;
+        self.uploads_collected.fetch_add(uploads, Ordering::Relaxed);
+        let parts = done.parts.count + done.unfinished.count;
+        self.parts_collected.fetch_add(parts, Ordering::Relaxed);
+        self.bytes_collected.fetch_add(done.bytes(), Ordering::Relaxed);
+    }
+
+    /// The collector had looked through all parts at this time.
+    pub(crate) fn round_ended(&self, at: UnixSeconds) {
+        self.round_ended_s.store(at, Ordering::Relaxed);
+    }
+
     /// All of it.
     pub(crate) fn render(&self) -> String {
         let mut text = String::new();
@@ -70,6 +94,17 @@ impl Metrics {
         let single = [
             ("received_bytes_total", "Bytes of uploads taken in.", &self.bytes_received),
             ("sent_bytes_total", "Bytes of files handed out.", &self.bytes_sent),
+            (
+                "collected_uploads_total",
+                "Expired uploads and files removed by the collector.",
+                &self.uploads_collected,
+            ),
+            (
+                "collected_parts_total",
+                "Parts without a record removed by the collector.",
+                &self.parts_collected,
+            ),
+            ("collected_bytes_total", "Bytes freed by the collector.", &self.bytes_collected),
             ("meta_commits_total", "Durable commits of metadata.", &self.meta.commits),
             ("meta_changes_total", "Changes in those commits.", &self.meta.changes),
             ("meta_failures_total", "Commits of metadata that failed.", &self.meta.failures),
@@ -83,6 +118,10 @@ impl Metrics {
                  outport_origin_{name} {count}"
             );
         }
+        let name = "outport_origin_collected_all_timestamp_seconds";
+        let help = "When the collector had last looked through all parts; 0 for never.";
+        let ended_s = self.round_ended_s.load(Ordering::Relaxed);
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {ended_s}");
         text
     }
 }

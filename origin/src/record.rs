@@ -171,6 +171,7 @@ pub(crate) struct Opening {
 
 impl Opening {
     /// One of `length` bytes, and nothing else.
+    #[cfg(test)]
     pub(crate) fn of_length(length: u64) -> Self {
         Self { length: Some(length), ..Self::default() }
     }

@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::admin::{self, OpenDoor};
 use crate::blobs;
+use crate::collector::Collector;
 use crate::config::{Config, Limits};
 use crate::environment::{Environment, System};
 use crate::hooks::{self, Hooks};
@@ -25,14 +26,11 @@ use crate::http::{App, Tasks, router};
 use crate::meta::{EngineError, FjallEngine, GroupCommit, Meta};
 use crate::metrics::Metrics;
 use crate::store::{PartPolicy, Store};
-use crate::sweep::sweep;
 
 /// The most that is read from a connection at once, and so the longest head of a request.
 const READ_BYTES_MAX: usize = 64 << 10;
 /// How long to wait after a connection could not be accepted, for want of file handles mostly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How far the times of files lag behind the clock: they are taken once in a tick of the kernel's.
-const FILE_CLOCK_GRAIN: Duration = Duration::from_millis(20);
 /// The most content that a record has room for, beside all else that it can hold (see
 /// [`crate::meta::VALUE_BYTES_MAX`]).
 const RECORD_CONTENT_BYTES_MAX: u64 = 64 << 10;
@@ -68,8 +66,7 @@ pub struct Origin {
     metrics_listener: TcpListener,
     door: OpenDoor,
     shutdown_deadline: Duration,
-    /// Where parts are kept, and since when by this process.
-    blobs: (PathBuf, SystemTime),
+    collector: Collector,
     /// Held while new work is taken; its other end sees when the last of it is done.
     alive: (mpsc::Sender<Infallible>, mpsc::Receiver<Infallible>),
     /// Cuts what is still coming in.
@@ -79,7 +76,6 @@ pub struct Origin {
 impl Origin {
     /// Opens the data folder and takes the addresses.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
-        let begun = SystemTime::now() - FILE_CLOCK_GRAIN;
         check(&config)?;
         let listener = listen(config.listen).await?;
         let metrics_listener = listen(config.metrics_listen).await?;
@@ -89,7 +85,9 @@ impl Origin {
         let Config { shutdown_deadline, folder, .. } = config;
         let door = open_door(&folder, &metrics_listener)
             .map_err(|error| StartError::Folder(folder.display().to_string(), error))?;
-        let blobs = (blobs_folder(&folder), begun);
+        let parts = Some(blobs_folder(&folder));
+        let collector =
+            Collector::new(app.store.clone(), config.collection, parts, app.metrics.clone());
         Ok(Self {
             app,
             telling,
@@ -97,7 +95,7 @@ impl Origin {
             metrics_listener,
             door,
             shutdown_deadline,
-            blobs,
+            collector,
             alive,
             cut,
         })
@@ -123,14 +121,15 @@ impl Origin {
             metrics_listener,
             door,
             shutdown_deadline,
-            blobs,
+            collector,
             alive,
             cut,
         } = self;
-        let sweeping = tokio::spawn(sweep_once(app.store.clone(), blobs));
+        let collecting = tokio::spawn(collector.clone().run());
         let telling = telling.map(|runner| tokio::spawn(runner.run(Arc::new(app.store.clone()))));
         let limits = app.limits.clone();
-        let admin = tokio::spawn(serve_admin(metrics_listener, admin::router(app.clone(), &door)));
+        let operated = admin::router(app.clone(), collector, &door);
+        let admin = tokio::spawn(serve_admin(metrics_listener, operated));
         let connections = GracefulShutdown::new();
         tokio::select! {
             () = accept(&listener, router(app), &limits, &connections) => {}
@@ -148,7 +147,8 @@ impl Origin {
             tracing::error!("some uploads did not end");
         }
         admin.abort();
-        sweeping.abort();
+        // Wherever it is, what it has begun is found again.
+        collecting.abort();
         if let Some(telling) = telling {
             telling.abort();
         }
@@ -208,13 +208,6 @@ fn open_door(folder: &Path, listener: &TcpListener) -> io::Result<OpenDoor> {
 
 fn blobs_folder(folder: &Path) -> PathBuf {
     folder.join("blobs")
-}
-
-async fn sweep_once(store: Store, (folder, begun): (PathBuf, SystemTime)) {
-    match sweep(&store, folder, begun).await {
-        Ok(swept) => tracing::debug!(?swept, "parts were looked through"),
-        Err(error) => tracing::warn!(%error, "parts were not looked through"),
-    }
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {

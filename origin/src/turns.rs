@@ -58,6 +58,11 @@ impl Turns {
         }
     }
 
+    /// Whether somebody works on this upload, or wants to.
+    pub(crate) fn is_taken(&self, id: FileId) -> bool {
+        self.queues().contains_key(&id)
+    }
+
     fn place(&self, id: FileId) -> Place {
         let mut queues = self.queues();
         let queue = queues.entry(id).or_default();

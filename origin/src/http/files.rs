@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
+use outport_wire::UnixSeconds;
 use outport_wire::file::Visibility;
 use outport_wire::identity::{Identity, Scope};
 use outport_wire::link::Link;
@@ -235,6 +236,11 @@ impl Changes {
         })
     }
 
+    /// The expiry that is set, if one is.
+    fn expires_s(&self) -> Option<UnixSeconds> {
+        self.expires.as_ref()?.as_deref().and_then(parse_rfc3339)
+    }
+
     fn apply(&self, record: &mut Record) {
         if let Some(name) = &self.name {
             record.name.clone_from(name);
@@ -242,8 +248,8 @@ impl Changes {
         if let Some(visibility) = self.visibility {
             record.visibility = visibility;
         }
-        if let Some(expires) = &self.expires {
-            record.expires_s = expires.as_deref().and_then(parse_rfc3339);
+        if self.expires.is_some() {
+            record.expires_s = self.expires_s();
         }
         if let Some(metadata) = &self.metadata {
             record.metadata.clone_from(metadata);
@@ -266,6 +272,11 @@ pub(crate) async fn change(
         changes.apply(record);
         if record.is_file() { Ok(()) } else { Err(Failure::not_found()) }
     };
+    if let Some(expires_s) = changes.expires_s() {
+        let held = app.store.load(id).await?.ok_or_else(Failure::not_found)?;
+        own(identity, &held.record)?;
+        app.store.expect_expiry(&held, expires_s).await?;
+    }
     let held = app.store.change(id, change).await?;
     Ok((uncacheable(), Json(document::held(&held))).into_response())
 }

@@ -89,8 +89,10 @@ impl Store {
         match joined {
             Ok(joined) => Ok(joined.unwrap_or(held)),
             Err(error) => {
-                self.give_up(held.id).await;
-                self.release_all(held.id, &of).await;
+                // A partial upload that stays claimed goes with the final one, so that stays too.
+                if self.release_all(held.id, &of).await {
+                    self.give_up(held.id).await;
+                }
                 Err(error)
             }
         }
@@ -194,8 +196,10 @@ impl Store {
         Ok(())
     }
 
-    /// Gives partial uploads back that were claimed for a final one that will not be.
-    async fn release_all(&self, id: FileId, of: &[FileId]) {
+    /// Gives partial uploads back that were claimed for a final one that will not be. `false` where
+    /// one stays claimed.
+    async fn release_all(&self, id: FileId, of: &[FileId]) -> bool {
+        let mut released_all = true;
         for partial in of {
             let released = self.change(*partial, |record| match &mut record.concat {
                 Some(Concat::Partial { claimed_by }) if *claimed_by == Some(id) => {
@@ -206,8 +210,10 @@ impl Store {
             });
             if let Err(ChangeError::Store(error)) = released.await {
                 tracing::warn!(id = %partial, %error, "a partial upload stays claimed");
+                released_all = false;
             }
         }
+        released_all
     }
 
     /// The parts of complete partial uploads, one after the other. `None` while one is missing.

@@ -46,6 +46,9 @@ impl Store {
                 more = true;
                 break;
             }
+            if let (None, Some(id)) = (&held, listed_id(&key)) {
+                self.noticed.add(owner, id);
+            }
             last = Some(key);
             if let Some(Held { id, record, .. }) = held
                 && record.is_file()
@@ -58,14 +61,13 @@ impl Store {
     }
 
     pub(super) async fn list_entry(&self, owner: &Identity, id: FileId) -> Result<(), StoreError> {
-        let key = Key::new(list_partition(&owner.tenant, &owner.subject), list_key(id));
-        self.meta.put(key, Bytes::new(), None).await?;
+        self.meta.put(entry_key(owner, id), Bytes::new(), None).await?;
         Ok(())
     }
 
     /// Takes an entry off its owner's list. One that stays does no harm.
-    pub(super) async fn unlist(&self, owner: &Identity, id: FileId) {
-        let key = Key::new(list_partition(&owner.tenant, &owner.subject), list_key(id));
+    pub(crate) async fn unlist(&self, owner: &Identity, id: FileId) {
+        let key = entry_key(owner, id);
         let removed = match self.meta.get(key.clone()).await {
             Ok(Some(entry)) => self.meta.delete(key, entry.version).await,
             other => other.map(drop),
@@ -86,6 +88,10 @@ impl Store {
 /// Tenants and subjects hold no control characters, so NUL parts them.
 pub(super) fn list_partition(tenant: &str, subject: &str) -> Bytes {
     format!("list/{tenant}\0{subject}").into()
+}
+
+pub(super) fn entry_key(owner: &Identity, id: FileId) -> Key {
+    Key::new(list_partition(&owner.tenant, &owner.subject), list_key(id))
 }
 
 /// Newest first: scans go upwards, so time counts down.

@@ -18,6 +18,7 @@ mod concat;
 mod list;
 mod news;
 mod open;
+mod upkeep;
 mod whole;
 
 use std::ops::Range;
@@ -25,8 +26,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
-use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::ObjectStore;
 use outport_wire::UnixSeconds;
 use outport_wire::id::{FileId, Home};
@@ -35,7 +36,9 @@ use outport_wire::identity::Identity;
 pub(crate) use self::append::{AppendError, Completes};
 pub(crate) use self::bury::Slot;
 pub(crate) use self::concat::{ConcatError, Pieces, Progress};
-use crate::blobs::{Blobs, PartLimits, StoredPart};
+pub(crate) use self::open::{Due, day_of};
+use self::upkeep::Noticed;
+use crate::blobs::{Blobs, PartLimits};
 use crate::environment::Environment;
 use crate::full::is_full;
 use crate::hooks::{Hooks, Kind};
@@ -57,8 +60,8 @@ const PARTS_MAX: usize = 8192;
 const PARTS_PER_AGE: u32 = 512;
 
 /// The oldest that any part grows. A file that is stored whole or not at all gains nothing from
-/// parts that are cut earlier.
-const PART_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
+/// parts that are cut earlier, and must be there after the same time.
+pub(crate) const PART_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// How parts are cut.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +85,7 @@ pub(crate) struct Store {
     environment: Arc<dyn Environment>,
     turns: Turns,
     hooks: Hooks,
+    noticed: Noticed,
 }
 
 /// What there is under an id.
@@ -144,8 +148,17 @@ impl Store {
         environment: Arc<dyn Environment>,
     ) -> Self {
         let blobs = Blobs::new(blobs, chunk_bytes);
-        let (turns, hooks) = (Turns::default(), Hooks::default());
-        Self { meta, blobs, region, parts, expire_after: None, environment, turns, hooks }
+        Self {
+            meta,
+            blobs,
+            region,
+            parts,
+            expire_after: None,
+            environment,
+            turns: Turns::default(),
+            hooks: Hooks::default(),
+            noticed: Noticed::default(),
+        }
     }
 
     /// Lets uploads expire when they have made no progress for so long.
@@ -273,7 +286,11 @@ impl Store {
         let held = self.remove_record(id, Some(Kind::Removed), check).await?;
         if let Some(Concat::Final { of }) = &held.record.concat {
             for partial in of {
-                let removed = self.remove_record(*partial, None, |_| Ok::<_, ()>(())).await;
+                let claimed = |record: &Record| match record.claimed_by() {
+                    Some(claimer) if claimer == id => Ok(()),
+                    _ => Err(()),
+                };
+                let removed = self.remove_record(*partial, None, claimed).await;
                 if let Err(ChangeError::Store(error)) = removed {
                     tracing::warn!(id = %partial, %error, "a partial upload was not removed");
                 }
@@ -322,30 +339,6 @@ impl Store {
         // Both are within the content, and so within memory.
         let content = record.content.slice(range.start as usize..range.end as usize);
         stream::iter((!content.is_empty()).then_some(Ok(content))).boxed()
-    }
-
-    /// Every part that is there, for a sweep.
-    pub(crate) fn stored_parts(&self) -> BoxStream<'static, Result<StoredPart, StoreError>> {
-        self.blobs.stored().map_err(StoreError::from).boxed()
-    }
-
-    /// Whether a record names a part: its writer's, or the one of the final upload that has claimed
-    /// its writer.
-    pub(crate) async fn names(&self, name: PartName) -> Result<bool, StoreError> {
-        let Some(writer) = self.load_any(name.writer).await? else { return Ok(false) };
-        if writer.record.part_names(name.writer).contains(&name) {
-            return Ok(true);
-        }
-        let Some(Concat::Partial { claimed_by: Some(claimer) }) = writer.record.concat else {
-            return Ok(false);
-        };
-        let claimer = self.load_any(claimer).await?;
-        Ok(claimer.is_some_and(|held| held.record.part_names(held.id).contains(&name)))
-    }
-
-    /// Removes a part that no record names.
-    pub(crate) async fn remove_part(&self, name: PartName) {
-        self.blobs.remove(&[name]).await;
     }
 
     /// The record with this id, expired or not.

@@ -12,7 +12,7 @@ use outport_wire::UnixSeconds;
 use outport_wire::id::FileId;
 use outport_wire::identity::Identity;
 
-use super::{Store, StoreError};
+use super::{Held, Store, StoreError};
 use crate::meta::{Key, MetaError, Version};
 
 const DAY_S: u64 = 24 * 3600;
@@ -54,6 +54,15 @@ impl Store {
             Ok(_) | Err(MetaError::Conflict) => Ok(()), // The same entry is there.
             Err(error) => Err(error),
         }
+    }
+
+    /// To be called before a file's record says that it expires.
+    pub(crate) async fn expect_expiry(
+        &self,
+        held: &Held,
+        expires_s: UnixSeconds,
+    ) -> Result<(), StoreError> {
+        Ok(self.note_due(held.id, held.owner().as_ref(), expires_s).await?)
     }
 
     /// Up to `limit` entries of a day in the order of time, behind `after`.

@@ -36,7 +36,8 @@ impl Store {
             (Err(error), _) => Err(error.into()),
             (_, Err(error)) => Err(error),
         };
-        // While it is not certain that there is no record, the parts stay: a sweep will tell.
+        // While it is not certain that there is no record, the parts stay: the collector will
+        // tell.
         if !matches!(created, Ok(_) | Err(AppendError::Store(StoreError::Uncertain(_)))) {
             self.blobs.remove(&own_names(id, &parts)).await;
             self.unlist(owner, id).await;
@@ -80,8 +81,10 @@ impl Store {
         intake: &mut Intake,
     ) -> Result<(), AppendError> {
         let mut offset = begin;
+        let begun = Instant::now();
         loop {
-            let limits = PartLimits { age_max: PART_AGE_MAX, ..self.part_limits(offset, 0) };
+            let age_max = PART_AGE_MAX.saturating_sub(begun.elapsed());
+            let limits = PartLimits { age_max, ..self.part_limits(offset, 0) };
             let written = self.blobs.write(self.new_part(id), intake, limits).await;
             let written = written.map_err(StoreError::from)?;
             if let Some(part) = written.part {
@@ -89,6 +92,9 @@ impl Store {
                 parts.push(part);
             }
             match written.end {
+                None if begun.elapsed() >= PART_AGE_MAX => {
+                    return Err(AppendError::Cut { offset: begin });
+                }
                 None if parts.len() >= PARTS_MAX => return Err(AppendError::TooManyParts),
                 None => {}
                 Some(End::Complete) => return Ok(intake.digests().check()?),

@@ -2,6 +2,9 @@
 //! moment, opened again.
 
 use std::path::Path;
+use std::time::Duration;
+
+use outport_origin::Config;
 
 use crate::support::{Running, bytes, file_of, parts_in};
 
@@ -51,7 +54,7 @@ async fn a_restart_keeps_everything() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_nobody_names_is_swept() {
+async fn what_nobody_names_is_collected() {
     let origin = Running::start().await;
     let alice = origin.alice();
     let file = alice.store("name=a", bytes(10_000)).await;
@@ -72,14 +75,16 @@ async fn what_nobody_names_is_swept() {
     put(id, "-0000000000000002#1");
     put("0000000000000000000000000A", "-0000000000000001");
     let foreign = put(id, "-is-not-ours").join(format!("{id}-is-not-ours"));
-    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
 
-    let again = Running::start_in(folder, |_| {}).await;
-    for _ in 0..200 {
+    let at_once = |config: &mut Config| {
+        (config.collection.round, config.collection.grace) = (Duration::ZERO, Duration::ZERO);
+    };
+    let again = Running::start_in(folder, at_once).await;
+    for _ in 0..1000 {
         if parts_in(again.folder.path()) == named + 1 {
             break;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(parts_in(again.folder.path()), named + 1);
     assert!(foreign.exists());

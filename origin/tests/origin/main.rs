@@ -10,6 +10,7 @@ mod delivery;
 mod draft;
 mod files;
 mod hooks;
+mod life;
 mod support;
 mod tus;
 mod uploads;

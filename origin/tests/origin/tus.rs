@@ -155,7 +155,9 @@ async fn unfinished_uploads_tell_when_they_expire() {
 
 #[tokio::test]
 async fn an_expired_upload_is_gone() {
-    let origin = Running::start_with(|config| config.limits.upload_life = Duration::ZERO).await;
+    let origin =
+        Running::start_with(|config| config.limits.upload_expire_after = Some(Duration::ZERO))
+            .await;
     let alice = origin.alice();
     let upload = begun(&alice, &[("upload-length", "5")]).await;
     let shown = head(&alice, &upload).await.expect(410);

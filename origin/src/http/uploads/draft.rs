@@ -23,7 +23,7 @@ use super::super::ask::ask;
 use super::super::document;
 use super::super::failure::Failure;
 use super::super::field;
-use super::{append, expires_s, owned, room, turn};
+use super::{append, owned, room, turn};
 use crate::digest::{Digests, Running};
 use crate::hooks::Protocol;
 use crate::intake::Intake;
@@ -132,10 +132,9 @@ pub(crate) async fn create(
         return Err(inconsistent(format!("{content} bytes come, of an upload of {length}")));
     }
     let digests = digests(&parts.headers)?;
-    let upload_expires_s = expires_s(app);
     let digest = whole_digest(&parts.headers)?;
     let description = ask(app, owner, description, length, Protocol::Draft).await?;
-    let opening = Opening { length, upload_expires_s, digest, ..Opening::default() };
+    let opening = Opening { length, digest, ..Opening::default() };
     let held = app.store.begin(owner, description, opening).await?;
     let id = held.id;
     let turn = turn(app, id).await?;

@@ -10,7 +10,6 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use outport_wire::UnixSeconds;
 use outport_wire::id::FileId;
 use outport_wire::identity::{Identity, Scope};
 use outport_wire::problem::ProblemType;
@@ -158,11 +157,6 @@ async fn append(
         appended
     };
     app.tasks.finish(appending).await
-}
-
-/// When an upload that begins now ceases to exist, unless it is complete by then.
-fn expires_s(app: &App) -> Option<UnixSeconds> {
-    Some(app.store.now_s().saturating_add(app.limits.upload_life.as_secs()))
 }
 
 /// How many bytes an upload may still get.

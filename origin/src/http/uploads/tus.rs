@@ -21,7 +21,7 @@ use super::super::ask::ask;
 use super::super::failure::{Failure, UPLOAD_OFFSET};
 use super::super::field;
 use super::concat::{self, Asked};
-use super::{append, expires_s, owned, room, turn};
+use super::{append, owned, room, turn};
 use crate::digest::{Digests, Expected, Trailer};
 use crate::hooks::Protocol;
 use crate::intake::Intake;
@@ -99,8 +99,7 @@ pub(super) async fn create(
         rules.check_type(&description.media_type)?;
         description = ask(app, owner, description, length, Protocol::Tus).await?;
     }
-    let upload_expires_s = expires_s(app);
-    let opening = Opening { length, upload_expires_s, concat, ..Opening::default() };
+    let opening = Opening { length, concat, ..Opening::default() };
     let mut held = app.store.begin(owner, description, opening).await?;
     if with_bytes || length == Some(0) || content.is_checked() {
         held = append_first(app, held, body, content).await?;

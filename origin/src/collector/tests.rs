@@ -1,0 +1,426 @@
+//! What is collected and what never is, with a clock that tests move. Parts have the time of this
+//! machine, so the clock begins there.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use futures::stream::{self, StreamExt as _};
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore as _, ObjectStoreExt as _};
+use outport_wire::file::Visibility;
+use outport_wire::id::Home;
+use outport_wire::identity::Scopes;
+use tokio::sync::watch;
+
+use super::*;
+use crate::environment::{Environment, System};
+use crate::intake::{Cuts, Intake};
+use crate::meta::{Key, MemoryMeta, Meta as _};
+use crate::record::{Concat, Description, Opening, Record};
+use crate::store::{AppendError, Completes, Found, Held, PartPolicy, day_of};
+
+const HOUR: u64 = 3600;
+const DAY: u64 = 24 * HOUR;
+const WEEK: u64 = 7 * DAY;
+
+/// Real time, moved on.
+#[derive(Default)]
+struct Moved(AtomicU64);
+
+impl Environment for Moved {
+    fn unix_ms(&self) -> u64 {
+        System.unix_ms() + self.0.load(Ordering::Relaxed)
+    }
+
+    fn random(&self) -> u64 {
+        System.random() & !(1 << 61) // Ids of the origin's own.
+    }
+}
+
+struct Scene {
+    collector: Collector,
+    store: Store,
+    meta: Arc<MemoryMeta>,
+    disk: Arc<InMemory>,
+    clock: Arc<Moved>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let (meta, disk) = (Arc::new(MemoryMeta::default()), Arc::new(InMemory::new()));
+        let clock = Arc::new(Moved::default());
+        let parts = PartPolicy {
+            bytes_min: 4 << 10,
+            bytes_max: 1 << 30,
+            age_max: Duration::from_secs(60),
+            content_bytes_max: 0,
+        };
+        let store = Store::new(meta.clone(), disk.clone(), 1 << 10, 0, parts, clock.clone());
+        let store = store.with_expiry(Some(Duration::from_secs(WEEK)));
+        let metrics = Arc::new(Metrics::new(Arc::default()));
+        let collector = Collector::new(store.clone(), Collection::default(), None, metrics);
+        Self { collector, store, meta, disk, clock }
+    }
+
+    /// Another origin on the same store. It does not know who works at the first.
+    fn elsewhere(&self) -> Collector {
+        let store = self.store.elsewhere();
+        Collector { store, ..self.collector.clone() }
+    }
+
+    fn pass(&self, seconds: u64) {
+        self.clock.0.fetch_add(seconds * 1000, Ordering::Relaxed);
+    }
+
+    async fn begin(&self, opening: Opening) -> Held {
+        self.store.begin(&alice(), description(), opening).await.unwrap()
+    }
+
+    async fn append(&self, held: &Held, bytes: &[u8]) -> Result<Held, AppendError> {
+        self.store.append(held.clone(), &mut intake(bytes), Completes::AtLength).await
+    }
+
+    async fn file(&self, bytes: &[u8]) -> Held {
+        self.store.store_whole(&alice(), description(), &mut intake(bytes)).await.unwrap()
+    }
+
+    async fn partial(&self, bytes: &[u8]) -> Held {
+        let concat = Some(Concat::Partial { claimed_by: None });
+        let length = Some(bytes.len() as u64);
+        let held = self.begin(Opening { concat, length, ..Opening::default() }).await;
+        self.append(&held, bytes).await.unwrap()
+    }
+
+    async fn expire(&self, file: &Held, after_s: u64) {
+        let expires_s = self.store.now_s() + after_s;
+        self.store.expect_expiry(file, expires_s).await.unwrap();
+        let changed = self.store.change(file.id, |record| {
+            record.expires_s = Some(expires_s);
+            Ok::<_, ()>(())
+        });
+        changed.await.unwrap();
+    }
+
+    async fn is_there(&self, held: &Held) -> bool {
+        matches!(self.store.slot(held.id).await.unwrap(), Slot::Held(_))
+    }
+
+    async fn round(&self) -> Collected {
+        self.collector.round(Mode::Remove).await.unwrap()
+    }
+
+    async fn parts(&self) -> usize {
+        self.disk.list(None).count().await
+    }
+
+    /// How many entries of the index of what is due there are, within the next months.
+    async fn due(&self) -> usize {
+        let today = day_of(self.store.now_s());
+        let mut count = 0;
+        for day in today - 60..today + 60 {
+            count += self.store.due(day, None, 1000).await.unwrap().len();
+        }
+        count
+    }
+
+    async fn listed(&self) -> usize {
+        self.meta.scan("list/demo\0alice".into(), None, 1000).await.unwrap().len()
+    }
+
+    /// Everything that is stored.
+    async fn everything(&self) -> Vec<String> {
+        let mut all = vec![format!("{:?}", self.meta)];
+        let mut objects: Vec<_> =
+            self.disk.list(None).map_ok(|o| o.location.to_string()).try_collect().await.unwrap();
+        objects.sort();
+        all.extend(objects);
+        all
+    }
+
+    /// A part of `writer` that no record names.
+    async fn garbage(&self, writer: FileId) {
+        let id = writer.to_string();
+        let path = Path::from(format!("{}/{id}-00000000000000aa", &id[id.len() - 2..]));
+        self.disk.put(&path, "garbage".into()).await.unwrap();
+    }
+}
+
+fn alice() -> Identity {
+    Identity::new("demo", "alice", Scopes::all()).unwrap()
+}
+
+fn description() -> Description {
+    Description {
+        name: "a".into(),
+        media_type: "text/plain".into(),
+        visibility: Visibility::Private,
+        metadata: BTreeMap::new(),
+        tus_metadata: None,
+    }
+}
+
+fn intake(body: &[u8]) -> Intake {
+    let body = Bytes::copy_from_slice(body);
+    let cuts = Cuts { shutdown: watch::channel(false).1, superseded: None };
+    let stream = stream::iter([Ok(body)]).boxed();
+    Intake::new(stream, u64::MAX, Duration::from_secs(60), cuts)
+}
+
+#[tokio::test]
+async fn an_upload_that_makes_no_progress_goes_whole() {
+    let scene = Scene::new();
+    let held = scene.begin(Opening::of_length(10)).await;
+    scene.append(&held, b"01234").await.unwrap();
+    scene.pass(WEEK - 1);
+    assert_eq!(scene.round().await.uploads, Tally::default());
+    scene.pass(HOUR - 10);
+    assert!(matches!(scene.store.find(held.id).await.unwrap(), Found::Expired(_)));
+    assert_eq!(scene.round().await.uploads, Tally::default(), "clocks may differ");
+    scene.pass(20);
+    assert_eq!(scene.round().await.uploads, Tally { count: 1, bytes: 5 });
+    assert!(matches!(scene.store.find(held.id).await.unwrap(), Found::Nothing));
+    assert_eq!((scene.parts().await, scene.due().await, scene.listed().await), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn progress_keeps_an_upload_alive() {
+    let scene = Scene::new();
+    let mut held = scene.begin(Opening::of_length(5)).await;
+    for byte in [b"0", b"1", b"2", b"3"] {
+        held = scene.append(&held, byte).await.unwrap();
+        scene.pass(WEEK - HOUR);
+        scene.round().await;
+    }
+    held = scene.append(&held, b"4").await.unwrap();
+    assert!(held.record.is_file());
+    scene.pass(10 * WEEK);
+    assert_eq!(scene.round().await.bytes(), 0);
+    assert_eq!((scene.due().await, scene.parts().await), (0, 5), "a file stays");
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_and_comes_back_hides_nothing() {
+    let scene = Scene::new();
+    scene.pass(500 * DAY);
+    scene.round().await;
+    scene.clock.0.store(0, Ordering::Relaxed);
+    let held = scene.begin(Opening::of_length(10)).await;
+    scene.pass(WEEK + 2 * HOUR);
+    assert_eq!(scene.round().await.uploads.count, 1);
+    assert!(!scene.is_there(&held).await);
+}
+
+#[tokio::test]
+async fn a_file_goes_at_its_time() {
+    let scene = Scene::new();
+    let file = scene.file(b"0123456789").await;
+    scene.expire(&file, 40 * DAY).await;
+    scene.pass(40 * DAY);
+    assert_eq!(scene.round().await.files.count, 0);
+    scene.pass(2 * HOUR);
+    assert_eq!(scene.round().await.files, Tally { count: 1, bytes: 10 });
+    assert_eq!((scene.parts().await, scene.due().await, scene.listed().await), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn a_file_whose_expiry_was_taken_back_stays() {
+    let scene = Scene::new();
+    let file = scene.file(b"0123456789").await;
+    scene.expire(&file, DAY).await;
+    let taken_back = scene.store.change(file.id, |record| {
+        record.expires_s = None;
+        Ok::<_, ()>(())
+    });
+    taken_back.await.unwrap();
+    scene.pass(2 * DAY);
+    assert_eq!(scene.round().await.bytes(), 0);
+    assert!(scene.is_there(&file).await && scene.due().await == 0);
+}
+
+#[tokio::test]
+async fn parts_without_a_record_go_and_their_record_never_comes() {
+    let scene = Scene::new();
+    let id = FileId::new(Home::of(0, "demo", "alice"), scene.clock.unix_ms(), 7);
+    scene.garbage(id).await;
+    scene.pass(24 * HOUR);
+    assert_eq!(scene.round().await.parts.count, 0, "it may be on its way");
+    scene.pass(2 * HOUR);
+    assert_eq!(scene.round().await.parts, Tally { count: 1, bytes: 7 });
+    assert_eq!(scene.parts().await, 0);
+    // Whoever wrote it wakes up, and wants to name it.
+    let record = Record::begin(&alice(), description(), Opening::of_length(7), 0);
+    let late = Bytes::from(record.to_bytes());
+    let key = Key::new(format!("file/{id}"), "record");
+    assert!(scene.meta.put(key.clone(), late, None).await.is_err());
+    scene.pass(31 * DAY);
+    scene.round().await;
+    assert_eq!((scene.meta.get(key).await.unwrap(), scene.due().await), (None, 0));
+}
+
+#[tokio::test]
+async fn a_tombstone_that_ends_soon_is_not_relied_upon() {
+    let scene = Scene::new();
+    let id = FileId::new(Home::of(0, "demo", "alice"), scene.clock.unix_ms(), 7);
+    assert!(scene.store.bury(id).await.unwrap());
+    scene.pass(29 * DAY);
+    scene.garbage(id).await;
+    scene.round().await;
+    assert_eq!(scene.parts().await, 0);
+    scene.pass(10 * DAY);
+    scene.round().await;
+    assert!(matches!(scene.store.slot(id).await.unwrap(), Slot::Buried(_)));
+}
+
+#[tokio::test]
+async fn whoever_wrote_a_part_and_slept_can_not_commit_it() {
+    let scene = Scene::new();
+    let held = scene.begin(Opening::of_length(10)).await;
+    scene.append(&held, b"01234").await.unwrap();
+    let held = scene.store.load(held.id).await.unwrap().unwrap();
+    // A part that was written in this state, and is about to be committed.
+    scene.garbage(held.id).await;
+    scene.pass(30 * HOUR);
+    let turn = scene.store.turn(held.id).await.unwrap();
+    assert_eq!(scene.round().await.parts.count, 0, "somebody is at work");
+    assert_eq!(scene.elsewhere().round(Mode::Remove).await.unwrap().parts.count, 1);
+    drop(turn);
+    let late = scene.append(&held, b"56789").await;
+    assert!(matches!(late, Err(AppendError::Superseded { offset: 5 })), "{late:?}");
+    assert_eq!(scene.parts().await, 1, "what is named stays");
+}
+
+#[tokio::test]
+async fn a_complete_record_keeps_what_it_names() {
+    let scene = Scene::new();
+    let file = scene.file(b"0123456789").await;
+    scene.garbage(file.id).await;
+    scene.pass(30 * HOUR);
+    let done = scene.round().await;
+    assert_eq!((done.parts.count, done.parts_seen, scene.parts().await), (1, 2, 1));
+}
+
+#[tokio::test]
+async fn a_dry_run_changes_nothing_and_tells_the_same() {
+    let scene = Scene::new();
+    let file = scene.file(b"0123456789").await;
+    let open = scene.begin(Opening::of_length(10)).await;
+    scene.append(&open, b"01234").await.unwrap();
+    let (one, two) = (scene.partial(b"01").await, scene.partial(b"234").await);
+    let of = vec![one.id, two.id];
+    let last = scene.store.concatenate(&alice(), description(), of, 100).await.unwrap();
+    scene.expire(&last, DAY).await;
+    let nobody = FileId::new(Home::of(0, "demo", "alice"), scene.clock.unix_ms(), 7);
+    for writer in [file.id, open.id, nobody] {
+        scene.garbage(writer).await;
+    }
+    scene.pass(WEEK + 2 * HOUR);
+    let before = scene.everything().await;
+    let told = scene.collector.round(Mode::Count).await.unwrap();
+    assert_eq!(scene.everything().await, before);
+    assert_eq!(
+        (told.files.count, told.uploads, told.parts.count),
+        (1, Tally { count: 3, bytes: 10 }, 3)
+    );
+    let done = scene.round().await;
+    assert_eq!((done.files, done.uploads), (told.files, told.uploads));
+    assert!(scene.is_there(&file).await && scene.parts().await == 1);
+}
+
+#[tokio::test]
+async fn partial_uploads_expire_until_they_are_claimed() {
+    let scene = Scene::new();
+    let (one, two, left) =
+        (scene.partial(b"01").await, scene.partial(b"234").await, scene.partial(b"5").await);
+    let of = vec![one.id, two.id];
+    let last = scene.store.concatenate(&alice(), description(), of, 100).await.unwrap();
+    scene.pass(5 * WEEK);
+    assert_eq!(scene.round().await.uploads, Tally { count: 1, bytes: 1 });
+    assert!(!scene.is_there(&left).await);
+    assert!(scene.is_there(&one).await && scene.is_there(&two).await && last.record.is_file());
+    assert_eq!(scene.parts().await, 2);
+}
+
+#[tokio::test]
+async fn what_a_final_upload_left_behind_goes() {
+    let scene = Scene::new();
+    let one = scene.partial(b"01").await;
+    let empty = scene.partial(b"").await;
+    let of = vec![one.id, empty.id];
+    let last = scene.store.concatenate(&alice(), description(), of, 100).await.unwrap();
+    // Its removal stopped behind the record.
+    let key = Key::new(format!("file/{}", last.id), "record");
+    let entry = scene.meta.get(key.clone()).await.unwrap().unwrap();
+    scene.meta.delete(key, entry.version).await.unwrap();
+    scene.pass(2 * WEEK);
+    assert_eq!(scene.round().await.orphans, Tally { count: 2, bytes: 2 });
+    scene.pass(40 * DAY);
+    scene.round().await;
+    assert_eq!((scene.parts().await, scene.due().await, scene.listed().await), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn a_final_upload_lives_as_long_as_its_partial_ones() {
+    let scene = Scene::new();
+    let concat = Some(Concat::Partial { claimed_by: None });
+    let opening = Opening { concat, ..Opening::of_length(2) };
+    let (done, open) = (scene.partial(b"01").await, scene.begin(opening).await);
+    let of = vec![done.id, open.id];
+    let last = scene.store.concatenate(&alice(), description(), of, 100).await.unwrap();
+    scene.pass(6 * DAY);
+    let claimed = scene.store.load(open.id).await.unwrap().unwrap();
+    scene.append(&claimed, b"2").await.unwrap();
+    scene.pass(6 * DAY);
+    assert_eq!(scene.round().await.bytes(), 0);
+    assert!(scene.is_there(&last).await && scene.is_there(&done).await);
+    scene.pass(2 * DAY);
+    assert_eq!(scene.round().await.uploads, Tally { count: 3, bytes: 3 });
+    scene.pass(40 * DAY);
+    scene.round().await;
+    assert_eq!((scene.parts().await, scene.due().await, scene.listed().await), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn an_upload_that_was_begun_by_half_leaves_nothing() {
+    let scene = Scene::new();
+    let held = scene.begin(Opening::of_length(2)).await;
+    // As if its record had never been written.
+    let key = Key::new(format!("file/{}", held.id), "record");
+    let entry = scene.meta.get(key.clone()).await.unwrap().unwrap();
+    scene.meta.delete(key, entry.version).await.unwrap();
+    scene.pass(WEEK + 2 * HOUR);
+    assert_eq!(scene.round().await.list_entries, 1);
+    assert_eq!(scene.listed().await, 0);
+}
+
+#[tokio::test]
+async fn an_entry_of_a_list_without_a_record_goes_once_it_was_seen() {
+    let scene = Scene::new();
+    let file = scene.file(b"0").await;
+    let key = Key::new(format!("file/{}", file.id), "record");
+    let entry = scene.meta.get(key.clone()).await.unwrap().unwrap();
+    scene.meta.delete(key, entry.version).await.unwrap();
+    scene.store.list(&alice(), "", 10, None).await.unwrap();
+    assert_eq!(scene.round().await.list_entries, 0, "the record may be on its way");
+    scene.pass(26 * HOUR);
+    scene.store.list(&alice(), "", 10, None).await.unwrap();
+    assert_eq!(scene.round().await.list_entries, 1);
+    assert_eq!((scene.listed().await, scene.parts().await), (0, 0));
+}
+
+#[tokio::test]
+async fn several_collectors_share_the_folders() {
+    let scene = Scene::new();
+    let mut seen = Vec::new();
+    for turn in 0..Folder::COUNT {
+        let collector = if turn % 2 == 0 { scene.collector.clone() } else { scene.elsewhere() };
+        seen.extend(collector.next_folder().await.unwrap());
+    }
+    assert_eq!(seen, Folder::all().collect::<Vec<_>>());
+    assert_eq!(
+        Folder::all().map(Folder::name).collect::<std::collections::BTreeSet<_>>().len(),
+        1024
+    );
+}
