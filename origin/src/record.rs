@@ -360,6 +360,7 @@ impl Record {
 mod tests {
     use outport_wire::id::Home;
     use outport_wire::identity::Scopes;
+    use proptest::prelude::*;
 
     use super::*;
     use crate::digest::Expected;
@@ -493,5 +494,49 @@ mod tests {
             names,
             [PartName { writer: id(), nonce: 11 }, PartName { writer: other, nonce: 6 },]
         );
+    }
+
+    /// Records of up to thirty parts, some of them another upload's.
+    fn any_record() -> impl Strategy<Value = Record> {
+        let part = (1..1_000_000_u64, any::<u64>(), 0..3_u16)
+            .prop_map(|(bytes, nonce, source)| Part { bytes, nonce, source });
+        let rest = (any::<Option<u64>>(), any::<bool>(), any::<u32>(), any::<Option<u64>>());
+        (prop::collection::vec(part, 0..30), rest).prop_map(|(parts, rest)| {
+            let mut record = record(&[]);
+            (record.length, record.complete, record.epoch, record.upload_expires_s) = rest;
+            record.sources = [5, 6].map(|n| FileId::new(Home::of(0, "demo", "alice"), n, n)).into();
+            record.parts = parts;
+            record
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_record_comes_back(record in any_record()) {
+            let stored = Bytes::from(record.to_bytes());
+            prop_assert_eq!(Record::from_bytes(&stored).unwrap(), record);
+        }
+
+        /// The stretches of a range are the range: each byte of it once, in order, where the parts
+        /// before it say that it is.
+        #[test]
+        fn stretches_are_the_range(record in any_record(), ends in any::<[u64; 2]>()) {
+            let [a, b] = ends.map(|end| end % (record.offset() + 1));
+            let (start, end) = (a.min(b), a.max(b));
+            let mut expected = start;
+            let mut parts = record.parts.iter().scan(0, |begin, part| {
+                let place = *begin;
+                *begin += part.bytes;
+                Some((record.part_name(id(), *part), place, part.bytes))
+            });
+            for stretch in record.stretches(id(), start..end) {
+                let of_it = |place: u64| stretch.range.start + place == expected;
+                let found = parts.find(|(name, place, _)| *name == stretch.part && of_it(*place));
+                let (_, _, bytes) = found.expect("a part that has this byte, behind the last one");
+                prop_assert!(stretch.range.start < stretch.range.end && stretch.range.end <= bytes);
+                expected += stretch.range.end - stretch.range.start;
+            }
+            prop_assert_eq!(expected, end);
+        }
     }
 }

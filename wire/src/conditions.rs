@@ -157,6 +157,8 @@ fn is_later(last_modified: &str, date: Option<&str>) -> Option<bool> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const DATE: &str = "Tue, 24 Nov 2026 06:49:10 GMT";
@@ -276,5 +278,38 @@ mod tests {
             ..Conditions::default()
         };
         assert_eq!(decide(conditions), Delivery::NotModified);
+    }
+
+    /// What a range asks for, byte by byte.
+    fn model(first: Option<u64>, last: Option<u64>, length: u64) -> Vec<u64> {
+        let is_in = |byte: &u64| match (first, last) {
+            (Some(first), last) => first <= *byte && last.is_none_or(|last| *byte <= last),
+            (None, Some(suffix)) => length - byte <= suffix,
+            (None, None) => true,
+        };
+        (0..length).filter(is_in).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn a_range_is_the_bytes_it_asks_for(
+            first in prop::option::of(0..70_u64),
+            last in prop::option::of(0..70_u64),
+            length in 0..60_u64,
+        ) {
+            let said = |end: Option<u64>| end.map(|end| end.to_string()).unwrap_or_default();
+            let range = format!("bytes={}-{}", said(first), said(last));
+            let file = Representation { etag: "\"abc\"", last_modified: DATE, length };
+            let conditions = Conditions { range: Some(&range), ..Conditions::default() };
+            let is_none = first.is_none() && last.is_none()
+                || matches!((first, last), (Some(first), Some(last)) if first > last);
+            let expected = model(first, last, length);
+            let delivery = match (expected.first(), expected.last()) {
+                _ if is_none => Delivery::Whole,
+                (Some(first), Some(last)) => part(*first, *last),
+                _ => Delivery::RangeNotSatisfiable,
+            };
+            prop_assert_eq!(Delivery::decide(&conditions, file), delivery, "{} of {}", range, length);
+        }
     }
 }

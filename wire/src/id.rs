@@ -156,6 +156,8 @@ fn digit(byte: u8) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -200,5 +202,50 @@ mod tests {
     #[test]
     fn tenant_and_owner_do_not_run_together() {
         assert_ne!(Home::of(0, "ab", "c"), Home::of(0, "a", "bc"));
+    }
+
+    /// Texts of the right length and of the right characters, most of them.
+    fn text_of_an_id() -> impl Strategy<Value = String> {
+        let digit = prop_oneof![9 => 0..32_usize, 1 => 0..33_usize];
+        let digit = digit.prop_map(|place| char::from(*ALPHABET.get(place).unwrap_or(&b'U')));
+        (0..8_usize, prop::collection::vec(digit, ID_CHARS - 1)).prop_map(|(first, rest)| {
+            std::iter::once(char::from(ALPHABET[first])).chain(rest).collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_id_comes_back(region: u8, shard in 0..1_u32 << SHARD_BITS, ms in 0..1_u64 << MS_BITS,
+                             random: u64, at_edge: bool) {
+            let (home, unix_ms) = (Home { region, shard }, EPOCH_UNIX_MS + ms);
+            let make = if at_edge { FileId::new_at_edge } else { FileId::new };
+            let id = make(home, unix_ms, random);
+            prop_assert_eq!((id.home(), id.unix_ms(), id.is_from_edge()), (home, unix_ms, at_edge));
+            let text = id.to_string();
+            prop_assert_eq!(text.len(), ID_CHARS);
+            prop_assert_eq!(text.parse(), Ok(id));
+            prop_assert_eq!(text.to_lowercase().parse(), Ok(id));
+        }
+
+        /// Ids of one home sort by time, as numbers and as text: lists go by that.
+        #[test]
+        fn ids_sort_by_time(ms in any::<[u32; 2]>(), random in any::<[u64; 2]>()) {
+            let home = Home { region: 1, shard: 2 };
+            let at = |place: usize| {
+                FileId::new(home, EPOCH_UNIX_MS + u64::from(ms[place]), random[place])
+            };
+            let (a, b) = (at(0), at(1));
+            if ms[0] != ms[1] {
+                prop_assert_eq!(a < b, ms[0] < ms[1]);
+            }
+            prop_assert_eq!(a.cmp(&b), a.to_string().cmp(&b.to_string()));
+        }
+
+        #[test]
+        fn what_is_read_is_written_the_same(text in text_of_an_id()) {
+            if let Ok(id) = text.parse::<FileId>() {
+                prop_assert!(id.to_string().eq_ignore_ascii_case(&text));
+            }
+        }
     }
 }

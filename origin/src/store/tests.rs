@@ -1,5 +1,7 @@
 //! What becomes of an upload when a disk is full, a store fails, or somebody else is faster.
 
+mod properties;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io::ErrorKind;
