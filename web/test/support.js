@@ -22,11 +22,15 @@ export async function startProduct() {
   return edge ? { edge, token, stop: async () => {} } : startProgram();
 }
 
-async function startProgram() {
+/** Starts the program that OUTPORT_BIN names, with this as its outport.toml. */
+export async function startProgram(settings = '') {
   const program = process.env.OUTPORT_BIN;
   if (!program) throw new Error('set OUTPORT_BIN to the outport program');
   const data = mkdtempSync(join(tmpdir(), 'outport-page-'));
-  const child = spawn(program, ['serve', '--edge-port', '0', '--origin-port', '0', '--data', data], {
+  const config = join(data, 'outport.toml');
+  writeFileSync(config, settings);
+  const args = ['serve', '--edge-port', '0', '--origin-port', '0', '--data', data, '--config', config];
+  const child = spawn(program, args, {
     stdio: ['ignore', 'pipe', process.env.OUTPORT_LOG ? 'inherit' : 'ignore'],
   });
   const ended = new Promise((resolve) => child.once('exit', resolve));
