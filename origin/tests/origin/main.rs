@@ -11,6 +11,7 @@ mod draft;
 mod files;
 mod hooks;
 mod life;
+mod promises;
 mod support;
 mod tus;
 mod uploads;
