@@ -283,7 +283,13 @@ async fn only_its_owner_sees_an_upload() {
 }
 
 /// Sends the head of a request and a first piece of its body, and reads what comes at once.
-pub(crate) async fn begin(alice: &Caller, head: &str, method: &str, path: &str, piece: &[u8]) -> TcpStream {
+pub(crate) async fn begin(
+    alice: &Caller,
+    head: &str,
+    method: &str,
+    path: &str,
+    piece: &[u8],
+) -> TcpStream {
     let mut text = format!("{method} {path} HTTP/1.1\r\nhost: o\r\n{head}\r\n");
     for (name, value) in alice.signed(method, path) {
         text += &format!("{name}: {value}\r\n");

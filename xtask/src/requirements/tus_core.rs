@@ -266,7 +266,7 @@ pub(super) const SECTIONS: &[Section] = &[
                 level: Level::Must,
                 says: "`Tus-Resumable` in OPTIONS is not looked at",
                 outport: yes(""),
-                tests: &[],
+                tests: &["origin:promises::options_look_at_no_version"],
                 tusd: yes(""),
                 rustus: yes("").ran(),
                 tus_node: yes("").ran(),
