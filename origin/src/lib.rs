@@ -31,4 +31,4 @@ mod turns;
 pub use crate::admin::AdminDoor;
 pub use crate::collector::{Collected, Tally};
 pub use crate::config::{Collection, Config, Limits, Storage};
-pub use crate::server::{Origin, StartError};
+pub use crate::server::{Data, Origin, StartError};

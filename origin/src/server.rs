@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use object_store::ObjectStore;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 
@@ -23,7 +24,7 @@ use crate::config::{Config, Limits};
 use crate::environment::{Environment, System};
 use crate::hooks::{self, Hooks};
 use crate::http::{App, Tasks, router};
-use crate::meta::{EngineError, FjallEngine, GroupCommit, Meta};
+use crate::meta::{EngineError, FjallEngine, GroupCommit, GroupStats, Meta};
 use crate::metrics::Metrics;
 use crate::store::{PartPolicy, Store};
 
@@ -58,8 +59,34 @@ pub enum StartError {
     Listen(SocketAddr, #[source] io::Error),
 }
 
+/// What is in a data folder, open. The folder belongs to one process; several origins in it may
+/// answer from the same data, and know of each other by nothing else.
+#[derive(Clone)]
+pub struct Data {
+    meta: Arc<dyn Meta>,
+    stats: Arc<GroupStats>,
+    blobs: Arc<dyn ObjectStore>,
+    /// Where the blobs are.
+    parts: PathBuf,
+}
+
+impl Data {
+    /// Opens the data folder.
+    pub fn open(config: &Config) -> Result<Self, StartError> {
+        let folder_error = |error| StartError::Folder(config.folder.display().to_string(), error);
+        let parts = config.folder.join("blobs");
+        let blobs = blobs::local(&parts).map_err(folder_error)?;
+        let cache_bytes = config.storage.meta_cache_bytes;
+        let engine =
+            FjallEngine::open(config.folder.join("meta"), cache_bytes).map_err(StartError::Meta)?;
+        let meta = GroupCommit::new(engine).map_err(folder_error)?;
+        Ok(Self { stats: meta.stats(), meta: Arc::new(meta), blobs, parts })
+    }
+}
+
 /// An origin that has its addresses and its data, and does not yet answer.
 pub struct Origin {
+    data: Data,
     app: App,
     telling: Option<hooks::Runner>,
     listener: TcpListener,
@@ -77,18 +104,30 @@ impl Origin {
     /// Opens the data folder and takes the addresses.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
         check(&config)?;
+        let data = Data::open(&config)?;
+        Self::bind_on(config, data).await
+    }
+
+    /// Takes the addresses, to answer from data that is open. Its own folder holds nothing but what
+    /// it is operated by.
+    pub async fn bind_on(config: Config, data: Data) -> Result<Self, StartError> {
+        check(&config)?;
         let listener = listen(config.listen).await?;
         let metrics_listener = listen(config.metrics_listen).await?;
         let (cut, cut_seen) = watch::channel(false);
         let alive = mpsc::channel(1);
-        let (app, telling) = open(&config, Tasks::new(&alive.0, cut_seen))?;
+        let (app, telling) = open(&config, &data, Tasks::new(&alive.0, cut_seen))?;
         let Config { shutdown_deadline, folder, .. } = config;
         let door = open_door(&folder, &metrics_listener)
             .map_err(|error| StartError::Folder(folder.display().to_string(), error))?;
-        let parts = Some(blobs_folder(&folder));
-        let collector =
-            Collector::new(app.store.clone(), config.collection, parts, app.metrics.clone());
+        let collector = Collector::new(
+            app.store.clone(),
+            config.collection,
+            Some(data.parts.clone()),
+            app.metrics.clone(),
+        );
         Ok(Self {
+            data,
             app,
             telling,
             listener,
@@ -99,6 +138,11 @@ impl Origin {
             alive,
             cut,
         })
+    }
+
+    /// The data that it answers from.
+    pub fn data(&self) -> Data {
+        self.data.clone()
     }
 
     /// Where it answers.
@@ -124,6 +168,7 @@ impl Origin {
             collector,
             alive,
             cut,
+            ..
         } = self;
         let collecting = tokio::spawn(collector.clone().run());
         let telling = telling.map(|runner| tokio::spawn(runner.run(Arc::new(app.store.clone()))));
@@ -169,15 +214,14 @@ fn check(config: &Config) -> Result<(), StartError> {
     Ok(())
 }
 
-fn open(config: &Config, tasks: Tasks) -> Result<(App, Option<hooks::Runner>), StartError> {
-    let folder_error = |error| StartError::Folder(config.folder.display().to_string(), error);
-    let blobs = blobs::local(&blobs_folder(&config.folder)).map_err(folder_error)?;
+fn open(
+    config: &Config,
+    data: &Data,
+    tasks: Tasks,
+) -> Result<(App, Option<hooks::Runner>), StartError> {
+    let Data { meta, stats, blobs, .. } = data.clone();
     let storage = &config.storage;
-    let engine = FjallEngine::open(config.folder.join("meta"), storage.meta_cache_bytes)
-        .map_err(StartError::Meta)?;
-    let meta = GroupCommit::new(engine).map_err(folder_error)?;
-    let metrics = Arc::new(Metrics::new(meta.stats()));
-    let meta: Arc<dyn Meta> = Arc::new(meta);
+    let metrics = Arc::new(Metrics::new(stats));
     let environment: Arc<dyn Environment> = Arc::new(System);
     let source = format!("urn:outport:origin:{}", config.region);
     let (hooks, telling) = Hooks::new(config.hooks.clone(), &meta, environment.clone(), &source)
@@ -204,10 +248,6 @@ fn open(config: &Config, tasks: Tasks) -> Result<(App, Option<hooks::Runner>), S
 
 fn open_door(folder: &Path, listener: &TcpListener) -> io::Result<OpenDoor> {
     OpenDoor::open(folder, listener.local_addr()?)
-}
-
-fn blobs_folder(folder: &Path) -> PathBuf {
-    folder.join("blobs")
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {

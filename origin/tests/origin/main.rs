@@ -13,5 +13,6 @@ mod hooks;
 mod life;
 mod promises;
 mod support;
+mod turns;
 mod tus;
 mod uploads;

@@ -12,7 +12,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use outport_origin::{Config, Origin};
+use outport_origin::{Config, Data, Origin};
 use outport_wire::edge_signature::{Signed, sign};
 use outport_wire::identity::{Identity, Scopes};
 use outport_wire::rules::{Rules, TenantRules};
@@ -26,6 +26,7 @@ pub(crate) struct Running {
     pub(crate) folder: TempDir,
     pub(crate) address: SocketAddr,
     pub(crate) metrics: SocketAddr,
+    data: Data,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -59,11 +60,22 @@ impl Running {
     pub(crate) async fn start_in(folder: TempDir, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = config(folder.path());
         change(&mut config);
-        let origin = Origin::bind(config).await.unwrap();
+        Self::run(folder, Origin::bind(config).await.unwrap())
+    }
+
+    fn run(folder: TempDir, origin: Origin) -> Self {
         let (address, metrics) = (origin.address().unwrap(), origin.metrics_address().unwrap());
+        let data = origin.data();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(origin.run(async { drop(stopped.await) }));
-        Self { folder, address, metrics, stop, task }
+        Self { folder, address, metrics, data, stop, task }
+    }
+
+    /// Another origin on the same data. Its folder holds nothing but what it is operated by.
+    pub(crate) async fn beside(&self) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path());
+        Self::run(folder, Origin::bind_on(config, self.data.clone()).await.unwrap())
     }
 
     pub(crate) async fn stop(self) -> TempDir {
