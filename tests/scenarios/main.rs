@@ -21,6 +21,7 @@ mod page;
 mod ranges;
 mod resumable;
 mod tokens;
+mod tus;
 mod uploads;
 mod whole;
 
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         ranges::all(),
         resumable::all(),
         tokens::all(),
+        tus::all(),
         uploads::all(),
         whole::all(),
     ];

@@ -45,6 +45,12 @@ pub const DIFFERENCES: &[Difference] = &[
         why: "the platform's limiter says yes or no, and not what is left",
     },
     Difference {
+        platforms: &[Platform::Cloudflare, Platform::Fastly, Platform::Spin],
+        scenario: None,
+        what: What::Changed("tus-extension"),
+        why: "nothing behind a request's body passes, and the edge lists no `checksum-trailer`",
+    },
+    Difference {
         platforms: &[Platform::Fastly],
         scenario: None,
         what: What::Removed("connection"),

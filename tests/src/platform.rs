@@ -55,6 +55,11 @@ pub const LEFT_OUT: &[LeftOut] = &[
         why: "the local runtime waits for all of a body before the edge sees the request",
     },
     LeftOut {
+        platforms: &[Platform::Cloudflare, Platform::Fastly, Platform::Spin],
+        scenario: "tus::a_checksum_behind_the_body",
+        why: "nothing behind a request's body passes, and the edge lists no `checksum-trailer`",
+    },
+    LeftOut {
         platforms: &[Platform::Cloudflare],
         scenario: "delivery::by_http_2",
         why: "the local runtime speaks HTTP/1.1 alone",
