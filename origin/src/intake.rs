@@ -53,6 +53,8 @@ pub(crate) struct Intake {
     ahead: VecDeque<Bytes>,
     /// How many bytes may still come.
     allowed: u64,
+    /// How many bytes the sender says that there are.
+    announced: Option<u64>,
     idle: Duration,
     cuts: Cuts,
     digests: Digests,
@@ -99,7 +101,19 @@ impl Intake {
     pub(crate) fn new(stream: BodyStream, allowed: u64, idle: Duration, cuts: Cuts) -> Self {
         let digests = Digests::default();
         let (rest, ahead, progress, end) = (Bytes::new(), VecDeque::new(), None, None);
-        Self { stream, rest, ahead, allowed, idle, cuts, digests, progress, end }
+        let announced = None;
+        Self { stream, rest, ahead, allowed, announced, idle, cuts, digests, progress, end }
+    }
+
+    /// Notes how many bytes the sender says that there are.
+    #[must_use]
+    pub(crate) fn with_length(self, announced: Option<u64>) -> Self {
+        Self { announced, ..self }
+    }
+
+    /// How many bytes the sender says that there are, if it does.
+    pub(crate) fn announced(&self) -> Option<u64> {
+        self.announced
     }
 
     /// Computes these over what is taken.
@@ -144,6 +158,25 @@ impl Intake {
         self.end == Some(End::Complete) && bytes <= bytes_max
     }
 
+    /// Whether the end of the body has been seen. What comes before it may still be to be taken.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// A copy of the next `bytes_max` bytes, which are still to be taken; fewer where the body ends,
+    /// or where `deadline` passes and there are some.
+    pub(crate) async fn peek(&mut self, bytes_max: usize, deadline: Instant) -> Vec<u8> {
+        let mut seen = self.rest.len() + self.ahead.iter().map(Bytes::len).sum::<usize>();
+        while seen < bytes_max
+            && let Some(arrived) = self.arrival(deadline, seen > 0).await
+        {
+            seen += arrived.len();
+            self.ahead.push_back(arrived);
+        }
+        let pieces = std::iter::once(&self.rest).chain(&self.ahead);
+        pieces.flat_map(|piece| piece.iter().copied()).take(bytes_max).collect()
+    }
+
     /// The next `bytes_max` bytes, or fewer where the body ends, or where `deadline` passes and
     /// there are some. A body that fills what is allowed is waited for until it has ended, so
     /// that one that goes on is known before its last bytes count.
@@ -159,7 +192,13 @@ impl Intake {
                 None => break,
             }
         }
-        Chunk { payload: PutPayload::from_iter(pieces), bytes, end: self.end }
+        Chunk { payload: PutPayload::from_iter(pieces), bytes, end: self.end_here() }
+    }
+
+    /// How the body ended, unless there is something still to be taken before.
+    fn end_here(&self) -> Option<End> {
+        let is_drained = self.rest.is_empty() && self.ahead.is_empty();
+        self.end.filter(|end| is_drained || *end == End::TooLong)
     }
 
     /// The next bytes; `None` at the end, and at the deadline if the caller `has` some already.
@@ -264,6 +303,26 @@ mod tests {
         }
         let mut intake = intake(&["a"], Ok(()), 0);
         assert_eq!(chunk(&mut intake, 5).await, (String::new(), Some(End::TooLong)));
+    }
+
+    #[tokio::test]
+    async fn a_look_ahead_takes_nothing() {
+        let soon = Instant::now() + IDLE;
+        let mut intake = intake(&["abc", "de", "fgh"], Err(BodyCut), 100);
+        assert_eq!(intake.peek(4, soon).await, b"abcd");
+        assert_eq!(chunk(&mut intake, 1).await, ("a".into(), None));
+        assert_eq!(intake.peek(100, soon).await, b"bcdefgh");
+        // The end is known by now, and is not said before what comes before it.
+        assert_eq!(chunk(&mut intake, 3).await, ("bcd".into(), None));
+        assert_eq!(chunk(&mut intake, 4).await, ("efgh".into(), Some(End::Cut)));
+    }
+
+    #[tokio::test]
+    async fn a_look_ahead_does_not_wait_for_ever() {
+        let stream = stream::iter([Ok(Bytes::from_static(b"ab"))]).chain(stream::pending()).boxed();
+        let mut intake = Intake::new(stream, 100, IDLE, never());
+        let soon = Instant::now() + Duration::from_millis(20);
+        assert_eq!(intake.peek(10, soon).await, b"ab");
     }
 
     #[tokio::test]

@@ -9,7 +9,9 @@
 //! [`Origin::bind`] takes addresses and data, [`Origin::run`] answers until it is told to stop.
 
 mod admin;
+mod admission;
 mod blobs;
+mod book;
 mod collector;
 mod config;
 mod digest;
@@ -21,10 +23,13 @@ pub mod fuzzing;
 pub mod hooks;
 mod http;
 mod intake;
+mod ledger;
 pub mod meta;
 mod metrics;
+mod open_uploads;
 mod record;
 mod server;
+mod sniff;
 mod store;
 mod turns;
 

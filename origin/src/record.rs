@@ -128,6 +128,9 @@ pub(crate) struct Record {
     /// The digest that the whole must have, or its client wants to know, over the parts so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) digest: Option<Running>,
+    /// How many bytes of it are in its tenant's ledger, where it is in it at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) counted: Option<u64>,
     /// The other uploads that wrote some of the parts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) sources: Vec<FileId>,
@@ -216,6 +219,7 @@ impl Record {
             concat: opening.concat,
             tus_concat: opening.tus_concat,
             digest: opening.digest,
+            counted: None,
             sources: Vec::new(),
             parts: Vec::new(),
             content: Bytes::new(),
@@ -411,6 +415,7 @@ mod tests {
         full.concat = Some(Concat::Final { of: vec![other] });
         full.digest = Some(Running::expecting(Expected::of_field(field).unwrap()));
         full.tus_concat = Some("final;/uploads/x".into());
+        full.counted = Some(15);
         full.sources = vec![other];
         full.parts.push(Part { bytes: 5, nonce: 6, source: 1 });
         let stored = &String::from_utf8(full.to_bytes()).unwrap();

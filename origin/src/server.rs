@@ -233,10 +233,14 @@ fn open(
         content_bytes_max: storage.record_content_bytes_max.min(RECORD_CONTENT_BYTES_MAX),
     };
     let store = Store::new(meta, blobs, storage.chunk_bytes, config.region, parts, environment);
+    let rules = Arc::new(config.rules.clone());
     let app = App {
-        store: store.with_expiry(config.limits.upload_expire_after).announcing(hooks.clone()),
+        store: store
+            .with_expiry(config.limits.upload_expire_after)
+            .with_rules(rules.clone())
+            .announcing(hooks.clone()),
         hooks,
-        rules: Arc::new(config.rules.clone()),
+        rules,
         limits: Arc::new(config.limits.clone()),
         edge_keys: config.edge_keys.clone().into(),
         link_key: config.link_key.clone(),

@@ -1,5 +1,6 @@
 //! Frees what nobody needs any more: uploads and files that have expired, parts that no record
-//! names, partial uploads whose final one is gone, entries of lists without a record.
+//! names, partial uploads whose final one is gone, entries of lists without a record, what crashes
+//! left behind in ledgers.
 //!
 //! It works in small steps with pauses, all the time, beside uploads that run in this process and
 //! beside other origins on the same store. It has no lock and trusts no clock with what was
@@ -44,6 +45,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use outport_wire::UnixSeconds;
 use outport_wire::id::FileId;
 use outport_wire::identity::Identity;
@@ -105,8 +107,8 @@ pub(crate) struct Collector {
     /// Where the blob store keeps its files, if it does; unfinished ones are left there by a kill.
     folder: Option<PathBuf>,
     metrics: Arc<Metrics>,
-    /// One round at a time.
-    turn: Arc<Mutex<()>>,
+    /// One round at a time. Inside is the tenant whose ledger was looked at last.
+    turn: Arc<Mutex<Option<Bytes>>>,
 }
 
 impl Collector {
@@ -134,8 +136,9 @@ impl Collector {
 
     /// What is due, and one folder of parts. Several collectors on one store share the folders.
     pub(crate) async fn step(&self) -> Result<Collected, StoreError> {
-        let _turn = self.turn.lock().await;
+        let mut last_ledger = self.turn.lock().await;
         let mut round = Round::new(Mode::Remove, STEP_ENTRIES_MAX);
+        *last_ledger = self.store.reconcile_ledgers(last_ledger.take()).await?;
         self.look_at_due(&mut round).await?;
         self.look_at_noticed(&mut round).await;
         if let Some(folder) = self.next_folder().await? {
@@ -155,6 +158,10 @@ impl Collector {
             self.look_through(folder, &mut round).await?;
         }
         if round.removes() {
+            let mut last = None;
+            while let Some(next) = self.store.reconcile_ledgers(last).await? {
+                last = Some(next);
+            }
             self.metrics.collected(&round.done);
             self.metrics.round_ended(self.store.now_s());
         }

@@ -99,6 +99,7 @@ impl From<StoreError> for Failure {
             }
             StoreError::Contended => Self::new(ProblemType::Conflict, "try again"),
             StoreError::Fault(_) => Self::internal(error),
+            StoreError::Refused(refusal) => refusal.problem().into(),
         }
     }
 }
@@ -109,6 +110,7 @@ impl From<AppendError> for Failure {
         let (kind, offset) = match error {
             AppendError::Gone => return Self::not_found(),
             AppendError::Store(error) => return error.into(),
+            AppendError::TypeRefused(problem) => return problem.into(),
             AppendError::TooManyParts => return Self::new(ProblemType::TooLarge, detail),
             AppendError::Complete => return Self::new(ProblemType::UploadComplete, detail),
             AppendError::Digest(_) | AppendError::WholeDigest => {
@@ -131,6 +133,7 @@ impl From<ConcatError> for Failure {
         let detail = error.to_string();
         let kind = match error {
             ConcatError::Store(error) => return error.into(),
+            ConcatError::TypeRefused(problem) => return problem.into(),
             ConcatError::TooLarge(bytes_max) => return Self::too_large(bytes_max),
             ConcatError::Claimed(_) => ProblemType::Conflict,
             ConcatError::NotFound(_)

@@ -67,9 +67,10 @@ pub(crate) async fn create(
             let rules = &app.rules.for_tenant(&owner.tenant).declared;
             let length = check_length(rules, &parts.headers)?;
             let description = description(&app, &parts.headers, &query)?;
+            rules.check_type(&description.media_type)?;
             let description = ask(&app, &owner, description, length, Protocol::Raw).await?;
             let digests = digests(&parts.headers)?;
-            vec![store_raw(&app, owner, description, body, digests).await?]
+            vec![store_raw(&app, owner, description, Content { body, length, digests }).await?]
         }
     };
     created(&stored)
@@ -80,11 +81,10 @@ async fn store_raw(
     app: &App,
     owner: Identity,
     description: Description,
-    body: BodyStream,
-    digests: Digests,
+    content: Content,
 ) -> Result<Held, Failure> {
     let this = app.clone();
-    let storing = async move { store_whole(&this, &owner, description, body, digests).await };
+    let storing = async move { store_whole(&this, &owner, description, content).await };
     app.tasks.finish(storing).await?
 }
 
@@ -98,18 +98,24 @@ async fn store_form(
     app.tasks.finish(async move { form::store_all(&this, &owner, boundary, body).await }).await?
 }
 
+/// What one file is stored from.
+pub(super) struct Content {
+    pub(super) body: BodyStream,
+    /// Where the sender says it.
+    pub(super) length: Option<u64>,
+    pub(super) digests: Digests,
+}
+
 /// Stores one file from one body.
 pub(super) async fn store_whole(
     app: &App,
     owner: &Identity,
     description: Description,
-    body: BodyStream,
-    digests: Digests,
+    content: Content,
 ) -> Result<Held, Failure> {
-    let rules = &app.rules.for_tenant(&owner.tenant).declared;
-    rules.check_type(&description.media_type)?;
-    let bytes_max = rules.size_max_bytes;
-    let mut intake = app.intake(body, bytes_max, None).with_digests(digests);
+    let bytes_max = app.rules.for_tenant(&owner.tenant).declared.size_max_bytes;
+    let Content { body, length, digests } = content;
+    let mut intake = app.intake(body, bytes_max, None).with_digests(digests).with_length(length);
     app.store.store_whole(owner, description, &mut intake).await.map_err(|error| match error {
         AppendError::TooLong { .. } => Failure::too_large(bytes_max),
         AppendError::Digest(mismatch) => {

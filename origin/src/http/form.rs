@@ -16,6 +16,7 @@ use super::App;
 use super::ask::ask;
 use super::failure::Failure;
 use super::field;
+use super::files::Content;
 use crate::digest::Digests;
 use crate::hooks::Protocol;
 use crate::intake::{BodyCut, BodyStream};
@@ -106,9 +107,12 @@ impl Form {
             metadata: BTreeMap::new(),
             tus_metadata: None,
         };
+        let rules = &app.rules.for_tenant(&owner.tenant).declared;
+        rules.check_type(&description.media_type)?;
         let description = ask(app, owner, description, None, Protocol::Form).await?;
-        let digests = Digests::default();
-        super::files::store_whole(app, owner, description, self.contents(part), digests).await
+        let body = self.contents(part);
+        let content = Content { body, length: None, digests: Digests::default() };
+        super::files::store_whole(app, owner, description, content).await
     }
 
     fn contents(&self, part: Field<'static>) -> BodyStream {

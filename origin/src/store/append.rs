@@ -2,12 +2,16 @@
 
 use outport_wire::UnixSeconds;
 use outport_wire::id::FileId;
+use outport_wire::problem::Problem;
 use tokio::time::Instant;
 
+use super::concat::ConcatError;
 use super::whole::own_names;
 use super::{CHANGE_ATTEMPTS_MAX, ChangeError, Held, PARTS_MAX, Store, StoreError};
+use crate::admission::Ended;
 use crate::digest::{Mismatch, Running};
 use crate::intake::{End, Intake};
+use crate::ledger::Amount;
 use crate::meta::MetaError;
 use crate::record::{Concat, Part, Record};
 
@@ -52,6 +56,9 @@ pub(crate) enum AppendError {
     /// The body is not what its checksum says. Nothing of it was kept; send it again.
     #[error(transparent)]
     Digest(#[from] Mismatch),
+    /// The contents are of a type that is not taken. The upload is removed.
+    #[error("the contents are not taken: {}", .0.detail())]
+    TypeRefused(Problem),
     /// The whole is not what its digest says. The upload is removed.
     #[error("the whole upload has another digest than was announced")]
     WholeDigest,
@@ -130,6 +137,9 @@ impl Store {
             return nothing_more(held, intake).await;
         }
         let id = held.id;
+        if let Some(bytes) = intake.announced() {
+            self.admission.check_room(&held.record, bytes).await?;
+        }
         intake.carry_on(held.record.digest.as_ref());
         let appended = if intake.digests().check_content() {
             self.append_checked(held, intake, completes).await
@@ -138,7 +148,7 @@ impl Store {
         };
         match &appended {
             Ok(held) => self.join_claimer(&held.record).await,
-            Err(AppendError::WholeDigest) => self.give_up(id).await,
+            Err(AppendError::WholeDigest | AppendError::TypeRefused(_)) => self.give_up(id).await,
             Err(_) => {}
         }
         appended
@@ -154,7 +164,8 @@ impl Store {
             if held.record.parts.len() >= PARTS_MAX {
                 return Err(AppendError::TooManyParts);
             }
-            let limits = self.part_limits(held.record.offset(), held.record.parts.len());
+            let mut limits = self.part_limits(held.record.offset(), held.record.parts.len());
+            limits.bytes_max = limits.bytes_max.min(self.look(&held, intake, limits).await?);
             let name = self.new_part(held.id);
             let written = self.blobs.write(name, intake, limits).await.map_err(StoreError::from)?;
             let ended = written.end == Some(End::Complete);
@@ -178,6 +189,7 @@ impl Store {
         intake: &mut Intake,
         completes: Completes,
     ) -> Result<Held, AppendError> {
+        self.look(&held, intake, self.part_limits(0, 0)).await?;
         let mut parts = Vec::new();
         let written = self.write_whole(held.id, held.record.offset(), &mut parts, intake).await;
         let fits = held.record.parts.len() + parts.len() <= PARTS_MAX;
@@ -233,8 +245,15 @@ impl Store {
             if addition.parts.is_empty() && held.record == before {
                 return Ok(held);
             }
+            let place = match self.admission.grow(held.id, &mut held.record).await {
+                Ok(place) => place,
+                Err(error) => return Err((error.into(), Unreferenced(certain))),
+            };
             match self.advance(&held).await {
-                Ok(version) => return Ok(Held { version, ..held }),
+                Ok(version) => {
+                    self.admission.ended(place, Ended::At(Amount::of(&held.record)));
+                    return Ok(Held { version, ..held });
+                }
                 Err(MetaError::Conflict) => {}
                 Err(MetaError::Uncertain(_)) => certain = false,
                 Err(error) => return Err((StoreError::from(error).into(), Unreferenced(certain))),
@@ -269,11 +288,17 @@ impl Store {
     /// Completes the final upload that waits for this one, if one does and nothing else is missing.
     async fn join_claimer(&self, record: &Record) {
         let Some(Concat::Partial { claimed_by: Some(claimer) }) = record.concat else { return };
-        if record.complete
-            && let Err(error) = self.join(claimer).await
-        {
+        if !record.complete {
+            return;
+        }
+        match self.join(claimer).await {
+            Ok(_) => {}
+            Err(ConcatError::TypeRefused(problem)) => {
+                tracing::info!(id = %claimer, why = problem.detail(), "a final upload is removed");
+                self.give_up_final(claimer).await;
+            }
             // Whoever asks for the final upload tries again.
-            tracing::warn!(id = %claimer, %error, "a final upload was not joined");
+            Err(error) => tracing::warn!(id = %claimer, %error, "a final upload was not joined"),
         }
     }
 }

@@ -10,6 +10,7 @@ use outport_wire::id::FileId;
 use serde::{Deserialize, Serialize};
 
 use super::{CHANGE_ATTEMPTS_MAX, Held, Store, StoreError, record_key};
+use crate::admission::Ended;
 use crate::meta::{Entry, MetaError, Version};
 use crate::record::Record;
 
@@ -78,11 +79,14 @@ impl Store {
 
     /// Takes a record away. An id that an edge made never comes back.
     pub(super) async fn vacate(&self, held: &Held) -> Result<(), MetaError> {
+        let place = self.admission.leave(held.id, &held.record).await?;
         if held.id.is_from_edge() {
-            self.put_tombstone(held.id, Some(held.version)).await
+            self.put_tombstone(held.id, Some(held.version)).await?;
         } else {
-            self.meta.delete(record_key(held.id), held.version).await
+            self.meta.delete(record_key(held.id), held.version).await?;
         }
+        self.admission.ended(place, Ended::Nothing);
+        Ok(())
     }
 
     /// The reason to take it away again comes first: nothing else remembers it.

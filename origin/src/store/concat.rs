@@ -8,6 +8,7 @@
 
 use outport_wire::id::FileId;
 use outport_wire::identity::Identity;
+use outport_wire::problem::Problem;
 
 use super::{CHANGE_ATTEMPTS_MAX, ChangeError, Held, PARTS_MAX, Store, StoreError};
 use crate::meta::MetaError;
@@ -63,6 +64,9 @@ pub(crate) enum ConcatError {
     /// Together they are larger than is allowed.
     #[error("together they have more than {0} bytes")]
     TooLarge(u64),
+    /// Together they are of a type that is not taken. The final upload is removed.
+    #[error("the contents are not taken: {}", .0.detail())]
+    TypeRefused(Problem),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -111,6 +115,7 @@ impl Store {
             self.claim_all(id, &of).await?;
             let Some(parts) = self.parts_of(&of).await? else { return Ok(Some(held)) };
             (held.record.sources, held.record.parts) = (of, parts);
+            self.look_joined(&held).await?;
             held.record.complete();
             match self.advance(&held).await {
                 Ok(version) => return Ok(Some(Held { version, ..held })),
@@ -130,6 +135,15 @@ impl Store {
             all.length = all.length.zip(record.length).map(|(sum, one)| sum.saturating_add(one));
         }
         Ok(Some(all))
+    }
+
+    /// Removes a final upload that can't be completed, and lets its partial ones go.
+    pub(super) async fn give_up_final(&self, id: FileId) {
+        let Ok(Some(held)) = self.load(id).await else { return };
+        self.give_up(id).await;
+        if let Some(Concat::Final { of }) = held.record.concat {
+            self.release_all(id, &of).await;
+        }
     }
 
     /// The final upload that has claimed this one, while it exists.

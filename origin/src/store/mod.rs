@@ -16,6 +16,7 @@ mod append;
 mod bury;
 mod concat;
 mod list;
+mod look;
 mod news;
 mod open;
 mod upkeep;
@@ -32,16 +33,19 @@ use object_store::ObjectStore;
 use outport_wire::UnixSeconds;
 use outport_wire::id::{FileId, Home};
 use outport_wire::identity::Identity;
+use outport_wire::rules::Rules;
 
 pub(crate) use self::append::{AppendError, Completes};
-pub(crate) use self::bury::Slot;
+pub(crate) use self::bury::{Slot, read as read_slot};
 pub(crate) use self::concat::{ConcatError, Pieces, Progress};
 pub(crate) use self::open::{Due, day_of};
 use self::upkeep::Noticed;
+use crate::admission::{Admission, Ended, Refusal};
 use crate::blobs::{Blobs, PartLimits};
 use crate::environment::Environment;
 use crate::full::is_full;
 use crate::hooks::{Hooks, Kind};
+use crate::ledger::Amount;
 use crate::meta::{Key, Meta, MetaError, Version};
 use crate::record::{Concat, Description, Opening, PartName, Record};
 use crate::turns::{Superseded, Turn, Turns};
@@ -86,6 +90,7 @@ pub(crate) struct Store {
     turns: Turns,
     hooks: Hooks,
     noticed: Noticed,
+    admission: Admission,
 }
 
 /// What there is under an id.
@@ -124,6 +129,9 @@ pub(crate) enum StoreError {
     /// What is stored can't be understood, or a limit of ours was passed: a fault of ours.
     #[error("{0}")]
     Fault(String),
+    /// A rule of the tenant's stands against it. Nothing changed.
+    #[error("a rule stands against it: {0:?}")]
+    Refused(Refusal),
 }
 
 /// Why a record was not changed.
@@ -148,6 +156,7 @@ impl Store {
         environment: Arc<dyn Environment>,
     ) -> Self {
         let blobs = Blobs::new(blobs, chunk_bytes);
+        let admission = Admission::new(&meta, &environment);
         Self {
             meta,
             blobs,
@@ -158,7 +167,14 @@ impl Store {
             turns: Turns::default(),
             hooks: Hooks::default(),
             noticed: Noticed::default(),
+            admission,
         }
+    }
+
+    /// Holds tenants to these rules.
+    #[must_use]
+    pub(crate) fn with_rules(self, rules: Arc<Rules>) -> Self {
+        Self { admission: self.admission.with_rules(rules), ..self }
     }
 
     /// Lets uploads expire when they have made no progress for so long.
@@ -203,14 +219,26 @@ impl Store {
     ) -> Result<Held, StoreError> {
         let id = self.new_id(owner);
         opening.upload_expires_s = opening.upload_expires_s.or_else(|| self.upload_expiry_s());
+        let mut record = Record::begin(owner, description, opening, self.now_s());
+        let place = self.admission.begin(owner, id, &mut record).await?;
+        let begun = self.begin_at(owner, id, record).await;
+        self.admission.ended(place, created_at(&begun));
+        begun
+    }
+
+    async fn begin_at(
+        &self,
+        owner: &Identity,
+        id: FileId,
+        record: Record,
+    ) -> Result<Held, StoreError> {
         let due = async {
-            match opening.upload_expires_s {
+            match record.upload_expires_s {
                 Some(due_s) => Ok(self.note_due(id, Some(owner), due_s).await?),
                 None => Ok(()),
             }
         };
         futures::try_join!(self.list_entry(owner, id), due)?;
-        let record = Record::begin(owner, description, opening, self.now_s());
         self.create(id, record).await
     }
 
@@ -266,8 +294,12 @@ impl Store {
         for _ in 0..CHANGE_ATTEMPTS_MAX {
             let mut held = self.load(id).await?.ok_or(ChangeError::Gone)?;
             change(&mut held.record).map_err(ChangeError::Refused)?;
+            let place = self.admission.grow(id, &mut held.record).await?;
             match self.replace(&held).await {
-                Ok(version) => return Ok(Held { version, ..held }),
+                Ok(version) => {
+                    self.admission.ended(place, Ended::At(Amount::of(&held.record)));
+                    return Ok(Held { version, ..held });
+                }
                 Err(MetaError::Conflict | MetaError::Uncertain(_)) => {}
                 Err(error) => return Err(StoreError::from(error).into()),
             }
@@ -324,6 +356,15 @@ impl Store {
             }
         }
         Err(StoreError::Contended.into())
+    }
+
+    /// Settles what crashes left behind in the ledgers of some tenants, beginning after `after`.
+    /// Returns where to go on, if there may be more.
+    pub(crate) async fn reconcile_ledgers(
+        &self,
+        after: Option<Bytes>,
+    ) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.admission.ledger().reconcile(after).await?)
     }
 
     /// Reads a range of a file's bytes, which lies within it.
@@ -385,6 +426,15 @@ impl Store {
     }
 }
 
+/// What became of a record that was to be made.
+fn created_at(created: &Result<Held, StoreError>) -> Ended {
+    match created {
+        Ok(held) => Ended::At(Amount::of(&held.record)),
+        Err(StoreError::Uncertain(_)) => Ended::Unknown,
+        Err(_) => Ended::Nothing,
+    }
+}
+
 impl Held {
     /// Whom it belongs to.
     pub(crate) fn owner(&self) -> Option<Identity> {
@@ -392,7 +442,8 @@ impl Held {
     }
 }
 
-fn record_key(id: FileId) -> Key {
+/// Where the record of an upload or file is kept.
+pub(crate) fn record_key(id: FileId) -> Key {
     Key::new(format!("file/{id}"), "record")
 }
 

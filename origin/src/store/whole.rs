@@ -5,8 +5,10 @@ use outport_wire::identity::Identity;
 use tokio::time::Instant;
 
 use super::{AppendError, Held, PART_AGE_MAX, PARTS_MAX, Store, StoreError};
+use crate::admission::{Ended, Place};
 use crate::blobs::PartLimits;
 use crate::intake::{End, Intake};
+use crate::ledger::Amount;
 use crate::record::{Description, Opening, Part, PartName, Record};
 
 impl Store {
@@ -18,20 +20,44 @@ impl Store {
         description: Description,
         intake: &mut Intake,
     ) -> Result<Held, AppendError> {
-        if intake.is_small(self.parts.content_bytes_max).await {
-            return self.store_small(owner, description, intake).await;
-        }
         let id = self.new_id(owner);
+        let mut place = self.admission.whole(owner, id, intake.announced()).await?;
+        let record = Record::begin(owner, description, Opening::default(), self.now_s());
+        let created = match self.look_whole(&record, intake).await {
+            Ok(()) if intake.is_small(self.parts.content_bytes_max).await => {
+                self.store_small(owner, id, record, intake, &mut place).await
+            }
+            Ok(()) => self.store_large(owner, id, record, intake, &mut place).await,
+            Err(refused) => Err(refused),
+        };
+        self.admission.ended(
+            place,
+            match &created {
+                Ok(held) => Ended::At(Amount::of(&held.record)),
+                Err(AppendError::Store(StoreError::Uncertain(_))) => Ended::Unknown,
+                Err(_) => Ended::Nothing,
+            },
+        );
+        created
+    }
+
+    /// Stores a body as parts, and then the record that names them.
+    async fn store_large(
+        &self,
+        owner: &Identity,
+        id: FileId,
+        mut record: Record,
+        intake: &mut Intake,
+        place: &mut Place,
+    ) -> Result<Held, AppendError> {
         let mut parts = Vec::new();
-        let (listed, written) =
-            futures::join!(self.list_entry(owner, id), self.write_whole(id, 0, &mut parts, intake));
-        let created = match (listed, written) {
+        let writing = self.write_whole(id, 0, &mut parts, intake);
+        let storing = async { futures::join!(self.list_entry(owner, id), writing) };
+        let created = match self.admission.keep(place, storing).await {
             (Ok(()), Ok(())) => {
-                let opening = Opening::default();
-                let mut record = Record::begin(owner, description, opening, self.now_s());
                 record.parts.clone_from(&parts);
                 record.complete();
-                self.create(id, record).await.map_err(AppendError::Store)
+                self.create_whole(id, record, place).await
             }
             (Err(error), _) => Err(error.into()),
             (_, Err(error)) => Err(error),
@@ -50,8 +76,10 @@ impl Store {
     async fn store_small(
         &self,
         owner: &Identity,
-        description: Description,
+        id: FileId,
+        mut record: Record,
         intake: &mut Intake,
+        place: &mut Place,
     ) -> Result<Held, AppendError> {
         let chunk = intake.chunk(self.parts.content_bytes_max, Instant::now()).await;
         match chunk.end {
@@ -59,16 +87,24 @@ impl Store {
             Some(end) => return Err(AppendError::ended(end, 0)),
             None => return Err(StoreError::Fault("a small body has no end".into()).into()),
         }
-        let id = self.new_id(owner);
         self.list_entry(owner, id).await?;
-        let mut record = Record::begin(owner, description, Opening::default(), self.now_s());
         record.content = chunk.payload.into();
         record.complete();
-        let created = self.create(id, record).await;
-        if !matches!(created, Ok(_) | Err(StoreError::Uncertain(_))) {
+        let created = self.create_whole(id, record, place).await;
+        if !matches!(created, Ok(_) | Err(AppendError::Store(StoreError::Uncertain(_)))) {
             self.unlist(owner, id).await;
         }
-        Ok(created?)
+        created
+    }
+
+    async fn create_whole(
+        &self,
+        id: FileId,
+        mut record: Record,
+        place: &mut Place,
+    ) -> Result<Held, AppendError> {
+        self.admission.confirm(place, &mut record).await?;
+        Ok(self.create(id, record).await?)
     }
 
     /// Writes a body that counts as a whole or not at all, as parts behind the `begin` bytes that

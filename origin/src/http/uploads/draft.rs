@@ -140,7 +140,9 @@ pub(crate) async fn create(
     let turn = turn(app, id).await?;
     let interim = parts.extensions.get::<Interim>().cloned().unwrap_or_else(Interim::none);
     let told = announce(app, &held, &interim);
-    let intake = intake(app, &held, body, &turn, interim).with_digests(digests);
+    let intake = intake(app, &held, body, &turn, interim)
+        .with_digests(digests)
+        .with_length(said.content_length);
     match append(app, held, intake, said.completes(), turn).await? {
         Ok(held) if held.record.complete => Ok(created_file(app, &held)),
         Ok(held) => Ok(created_upload(app, &held)),
@@ -200,7 +202,9 @@ pub(crate) async fn patch(
     let held = owned(app, id, identity).await?;
     let held = check_state(app, held, said, offset, body.is_end_stream()).await?;
     let interim = parts.extensions.get::<Interim>().cloned().unwrap_or_else(Interim::none);
-    let intake = intake(app, &held, body, &turn, interim).with_digests(digests);
+    let intake = intake(app, &held, body, &turn, interim)
+        .with_digests(digests)
+        .with_length(said.content_length);
     match append(app, held, intake, said.completes(), turn).await? {
         Ok(held) if held.record.complete => Ok(created_file(app, &held)),
         Ok(held) => Ok((StatusCode::NO_CONTENT, described(app, &held)).into_response()),

@@ -276,6 +276,7 @@ fn check_fits(
 
 /// What a request says of its body, to be held against it.
 struct Content {
+    length: Option<u64>,
     checksum: Option<Expected>,
     trailer: Option<Trailer>,
 }
@@ -284,7 +285,8 @@ impl Content {
     fn read(headers: &HeaderMap) -> Result<Self, Failure> {
         let announced = field::announces_trailer(headers, field::CHECKSUM);
         let trailer = announced.then(Trailer::default);
-        Ok(Self { checksum: field::checksum(headers)?, trailer })
+        let length = field::bytes(headers, CONTENT_LENGTH.as_str())?;
+        Ok(Self { length, checksum: field::checksum(headers)?, trailer })
     }
 
     const fn is_checked(&self) -> bool {
@@ -292,7 +294,7 @@ impl Content {
     }
 
     fn intake(self, app: &App, held: &Held, body: Body, turn: &Turn) -> Intake {
-        let Self { checksum, trailer } = self;
+        let Self { length, checksum, trailer } = self;
         let mut digests = checksum.into_iter().fold(Digests::default(), Digests::content);
         let body = match trailer {
             Some(trailer) => {
@@ -301,7 +303,8 @@ impl Content {
             }
             None => super::super::body_stream(body),
         };
-        app.intake(body, room(app, held), Some(turn)).with_digests(digests)
+        let intake = app.intake(body, room(app, held), Some(turn));
+        intake.with_digests(digests).with_length(length)
     }
 }
 
