@@ -435,6 +435,31 @@ fn what_is_asked_before_anything_else() {
 }
 
 #[test]
+fn another_origin_may_send_and_read_all_of_tus() {
+    let mut world = World::new(Abilities::default());
+    let origin = "origin: https://a.example\r\naccess-control-request-method: PATCH\r\n";
+    let preflight = world.send("OPTIONS /uploads", origin);
+    let lists = |name: &str, wanted: &str| {
+        let listed: Vec<_> = preflight.field(name).unwrap().split(", ").collect();
+        for field in wanted.split(' ') {
+            assert!(listed.contains(&field), "{field} is not in {listed:?}");
+        }
+    };
+    lists("access-control-allow-methods", "HEAD POST PATCH DELETE OPTIONS");
+    lists(
+        "access-control-allow-headers",
+        "authorization content-type tus-resumable upload-checksum upload-concat \
+         upload-defer-length upload-length upload-metadata upload-offset x-http-method-override",
+    );
+    lists(
+        "access-control-expose-headers",
+        "location tus-checksum-algorithm tus-extension tus-max-size tus-resumable tus-version \
+         upload-concat upload-defer-length upload-expires upload-length upload-metadata \
+         upload-offset",
+    );
+}
+
+#[test]
 fn a_method_said_in_a_field_is_the_method() {
     let mut world = World::new(Abilities::default());
     let token = world.token("demo", "alice", "write");
