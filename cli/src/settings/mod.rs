@@ -165,14 +165,16 @@ mod tests {
         assert!(mistakes.iter().all(|mistake| lines.contains(&mistake.line)), "{mistakes:?}");
     }
 
+    const EXAMPLES: &[&[u8]] = &[
+        include_bytes!("../../../outport.toml"),
+        b"[edge]\npublic_base_url = \"https://files.example.com\"\n[limits.read]\nper_second = 5\n\
+          [uploads]\nsize_max_bytes = 1_000\n[[routes]]\npath = \"/api/{*rest}\"\n\
+          proxy = \"http://127.0.0.1:9\"\nauth = \"none\"\n[cors]\norigins = [\"*\"]\n",
+    ];
+
     #[test]
     fn no_text_is_too_much() {
-        let examples: &[&[u8]] = &[
-            include_bytes!("../../../outport.toml"),
-            b"[edge]\npublic_base_url = \"https://files.example.com\"\n[limits.read]\nper_second = 5\n\
-              [uploads]\nbytes_max = 1_000\n[[routes]]\npath = \"/api/{*rest}\"\n\
-              proxy = \"http://127.0.0.1:9\"\nauth = \"none\"\n[cors]\norigins = [\"*\"]\n",
-        ];
-        outport_mutate::feed(&[Target { name: "settings", parse: settings, examples }]);
+        let settings = Target { name: "settings", parse: settings, examples: EXAMPLES };
+        outport_mutate::feed(&[settings]);
     }
 }

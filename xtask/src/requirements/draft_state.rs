@@ -46,7 +46,9 @@ pub(super) const SECTIONS: &[Section] = &[
                 id: "offset-lost",
                 level: Level::Must,
                 says: "if any of the state is lost, the upload takes nothing any more",
-                outport: yes("a record that can't be read answers 500 to everything"),
+                outport: partly(
+                    "a record that can't be read answers 500 to everything; a part that is missing is noticed when it is read",
+                ),
                 tests: &["unit:origin::record::damaged_parts_are_noticed"],
                 tusd: no("not noticed"),
                 rustus: NOT_OFFERED.ran(),
