@@ -12,7 +12,10 @@ pub(super) const SECTIONS: &[Section] = &[
                 level: Level::Must,
                 says: "`concatenation` is advertised",
                 outport: yes(""),
-                tests: &["origin:uploads::options_says_what_is_spoken"],
+                tests: &[
+                    "origin:uploads::options_says_what_is_spoken",
+                    "scenario:tus::every_extension_is_listed",
+                ],
                 tusd: yes("where the storage can"),
                 rustus: yes("").ran(),
                 tus_node: NOT_OFFERED.ran(),
@@ -35,7 +38,10 @@ pub(super) const SECTIONS: &[Section] = &[
                 level: Level::Must,
                 says: "the final upload is as long as its parts together",
                 outport: yes(""),
-                tests: &["origin:tus::uploads_become_one_file"],
+                tests: &[
+                    "origin:tus::uploads_become_one_file",
+                    "scenario:tus::uploads_become_one_file",
+                ],
                 tusd: yes(""),
                 rustus: yes("").ran(),
                 tus_node: NOT_OFFERED.ran(),
@@ -48,6 +54,7 @@ pub(super) const SECTIONS: &[Section] = &[
                 tests: &[
                     "origin:tus::uploads_become_one_file",
                     "unit:origin::store::a_final_upload_is_its_partial_ones",
+                    "scenario:tus::uploads_become_one_file",
                 ],
                 tusd: yes(""),
                 rustus: yes("").ran(),
@@ -71,6 +78,7 @@ pub(super) const SECTIONS: &[Section] = &[
                 tests: &[
                     "origin:tus::uploads_become_one_file",
                     "origin:tus::a_file_may_be_made_of_what_is_still_coming",
+                    "scenario:tus::uploads_become_one_file",
                 ],
                 tusd: yes(""),
                 rustus: yes("").ran(),
@@ -81,7 +89,10 @@ pub(super) const SECTIONS: &[Section] = &[
                 level: Level::Should,
                 says: "HEAD of a final upload tells no `Upload-Offset` before it is joined",
                 outport: yes(""),
-                tests: &["origin:tus::a_file_may_be_made_of_what_is_still_coming"],
+                tests: &[
+                    "origin:tus::a_file_may_be_made_of_what_is_still_coming",
+                    "scenario:tus::a_file_is_made_of_what_is_still_coming",
+                ],
                 tusd: yes("it is joined at once, or not made"),
                 rustus: yes("it is joined at once, or not made").ran(),
                 tus_node: NOT_OFFERED.ran(),
@@ -94,6 +105,7 @@ pub(super) const SECTIONS: &[Section] = &[
                 tests: &[
                     "origin:tus::uploads_become_one_file",
                     "origin:tus::a_file_may_be_made_of_what_is_still_coming",
+                    "scenario:tus::uploads_become_one_file",
                 ],
                 tusd: yes(""),
                 rustus: yes("").ran(),
@@ -137,7 +149,10 @@ pub(super) const SECTIONS: &[Section] = &[
                 level: Level::Must,
                 says: "`Upload-Concat` is `partial`, or `final;` and a list of addresses, absolute or relative",
                 outport: yes("400 for anything else"),
-                tests: &["origin:tus::what_can_not_be_joined_is_refused"],
+                tests: &[
+                    "origin:tus::what_can_not_be_joined_is_refused",
+                    "scenario:tus::what_can_not_be_joined",
+                ],
                 tusd: yes("400 for anything else"),
                 rustus: partly("anything else is ignored").ran(),
                 tus_node: NOT_OFFERED.ran(),
@@ -154,6 +169,8 @@ pub(super) const SECTIONS: &[Section] = &[
             tests: &[
                 "origin:uploads::options_says_what_is_spoken",
                 "origin:tus::a_file_may_be_made_of_what_is_still_coming",
+                "scenario:tus::every_extension_is_listed",
+                "scenario:tus::a_file_is_made_of_what_is_still_coming",
             ],
             tusd: NOT_OFFERED,
             rustus: NOT_OFFERED.ran(),
