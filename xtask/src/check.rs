@@ -17,7 +17,7 @@ use crate::process::{say, seconds};
 use crate::runner::{Outcome, browser_test, counted, test_run};
 use crate::setup::{self, Part};
 use crate::workspace::Workspace;
-use crate::{budgets, platforms, policy};
+use crate::{budgets, clients, platforms, policy};
 
 /// The package of scenarios over HTTP.
 const SCENARIOS: &str = "outport-tests";
@@ -269,7 +269,8 @@ fn unit_tests(workspace: &Workspace) -> Result<Outcome> {
 }
 
 fn system_tests(workspace: &Workspace) -> Result<Outcome> {
-    tests(workspace, ["--test=system".to_owned()])
+    let python = clients::python(workspace);
+    counted(test_run(workspace, ["--test=system".to_owned()]).env("OUTPORT_TUSPY", python))
 }
 
 fn budgets(workspace: &Workspace) -> Result<Outcome> {

@@ -10,6 +10,7 @@ mod bench;
 mod budgets;
 mod build;
 mod check;
+mod clients;
 mod counts;
 mod directions;
 mod drivers;

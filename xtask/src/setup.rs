@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::platform::Platform;
 use crate::process::{in_path, say, timed};
 use crate::workspace::Workspace;
-use crate::{apt, bench, node, tools, wasm};
+use crate::{apt, bench, clients, node, tools, wasm};
 
 /// The names that a Chromium answers to.
 const CHROMIUMS: &[&str] =
@@ -17,7 +17,7 @@ const CHROMIUMS: &[&str] =
 const CARGO_DENY_VERSION: &str = "0.20.2";
 
 /// The names that [`Part`] answers to.
-const PARTS: &str = "wasm, page, browser, deny, bench, cloudflare, fastly and spin";
+const PARTS: &str = "wasm, page, browser, deny, clients, bench, cloudflare, fastly and spin";
 
 /// Something that can be made ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub(crate) enum Part {
     Browser,
     /// cargo-deny, for licences and advisories.
     Deny,
+    /// The clients of others that the tests upload with.
+    Clients,
     /// The peers and load generators of the benchmarks.
     Bench,
     /// What building for a platform, and serving on it here, takes.
@@ -43,6 +45,7 @@ impl Part {
         Self::Page,
         Self::Browser,
         Self::Deny,
+        Self::Clients,
         Self::Platform(Platform::Cloudflare),
         Self::Platform(Platform::Fastly),
         Self::Platform(Platform::Spin),
@@ -58,6 +61,7 @@ impl FromStr for Part {
             "page" => Ok(Self::Page),
             "browser" => Ok(Self::Browser),
             "deny" => Ok(Self::Deny),
+            "clients" => Ok(Self::Clients),
             "bench" => Ok(Self::Bench),
             _ => match name.parse() {
                 Ok(platform) => Ok(Self::Platform(platform)),
@@ -75,6 +79,7 @@ pub(crate) fn run(workspace: &Workspace, parts: &[Part]) -> Result<()> {
             Part::Page => node::packages(&workspace.web(), "page")?,
             Part::Browser => browser()?,
             Part::Deny => cargo_deny(workspace)?,
+            Part::Clients => clients::make_ready(workspace)?,
             Part::Bench => bench::make_ready(workspace)?,
             Part::Platform(platform) => tools::make_ready(workspace, *platform)?,
         }
