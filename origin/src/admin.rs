@@ -23,10 +23,12 @@ use outport_wire::secret::Secret;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::collector::{Collected, Collector, Mode};
+use crate::collector::Collected;
+use crate::fsck::Fscked;
 use crate::hooks;
 use crate::http::App;
 use crate::http::failure::Failure;
+use crate::upkeep::Upkeep;
 
 /// The file in the origin's folder that says where the door is, and what opens it.
 const FILE: &str = "admin.json";
@@ -94,11 +96,13 @@ impl Drop for OpenDoor {
 }
 
 /// All that is behind the port of metrics and administration.
-pub(crate) fn router(app: App, collector: Collector, door: &OpenDoor) -> Router {
+pub(crate) fn router(app: App, upkeep: Upkeep, door: &OpenDoor) -> Router {
     let guarded = Router::new()
         .route("/admin", get(about))
         .merge(hooks::admin::routes())
-        .route("/admin/collect", post(collect).layer(Extension(collector)))
+        .route("/admin/collect", post(collect))
+        .route("/admin/fsck", post(fsck))
+        .layer(Extension(upkeep))
         .fallback(|| async { Failure::not_found() })
         .layer(from_fn_with_state(door.door.clone(), check_token));
     Router::new().route("/metrics", get(metrics)).merge(guarded).with_state(app)
@@ -111,15 +115,31 @@ async fn about() -> impl IntoResponse {
 
 /// `POST /admin/collect`: one round of the collector, now. `?dry_run=true` changes nothing.
 async fn collect(
-    Extension(collector): Extension<Collector>,
+    Extension(upkeep): Extension<Upkeep>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Collected>, Failure> {
-    let mode = match query.as_deref() {
-        None | Some("dry_run=false") => Mode::Remove,
-        Some("dry_run=true") => Mode::Count,
-        Some(_) => return Err(Failure::field("dry_run", "true or false")),
-    };
-    Ok(Json(collector.round(mode).await?))
+    let dry_run = switch(query.as_deref(), "dry_run")?;
+    upkeep.collect(dry_run).await.map(Json).map_err(Failure::internal)
+}
+
+/// `POST /admin/fsck`: holds everything that is stored against each other. `?repair=true` repairs
+/// what can be.
+async fn fsck(
+    Extension(upkeep): Extension<Upkeep>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Fscked>, Failure> {
+    let repair = switch(query.as_deref(), "repair")?;
+    upkeep.check(repair).await.map(Json).map_err(Failure::internal)
+}
+
+/// The value of the one parameter that there may be.
+fn switch(query: Option<&str>, name: &str) -> Result<bool, Failure> {
+    match query.map(|query| query.split_once('=')) {
+        None => Ok(false),
+        Some(Some((key, "true"))) if key == name => Ok(true),
+        Some(Some((key, "false"))) if key == name => Ok(false),
+        Some(_) => Err(Failure::field(name, "true or false")),
+    }
 }
 
 /// `GET /metrics`, in the text format of Prometheus.

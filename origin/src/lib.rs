@@ -16,6 +16,7 @@ mod collector;
 mod config;
 mod digest;
 mod environment;
+mod fsck;
 mod full;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
@@ -32,8 +33,11 @@ mod server;
 mod sniff;
 mod store;
 mod turns;
+mod upkeep;
 
 pub use crate::admin::AdminDoor;
 pub use crate::collector::{Collected, Tally};
 pub use crate::config::{Collection, Config, Limits, Storage};
+pub use crate::fsck::{Disagreement, Fscked, Kind as Disagreeing};
 pub use crate::server::{Data, Origin, StartError};
+pub use crate::upkeep::{Upkeep, UpkeepError};

@@ -22,11 +22,13 @@ use crate::blobs;
 use crate::collector::Collector;
 use crate::config::{Config, Limits};
 use crate::environment::{Environment, System};
+use crate::fsck::Fsck;
 use crate::hooks::{self, Hooks};
 use crate::http::{App, Tasks, router};
-use crate::meta::{EngineError, FjallEngine, GroupCommit, GroupStats, Meta};
+use crate::meta::{EngineError, FjallEngine, GroupCommit, GroupStats, Meta, Walk};
 use crate::metrics::Metrics;
 use crate::store::{PartPolicy, Store};
+use crate::upkeep::Upkeep;
 
 /// The most that is read from a connection at once, and so the longest head of a request.
 const READ_BYTES_MAX: usize = 64 << 10;
@@ -64,6 +66,8 @@ pub enum StartError {
 #[derive(Clone)]
 pub struct Data {
     meta: Arc<dyn Meta>,
+    /// The same, for whoever goes through everything.
+    all: Arc<dyn Walk>,
     stats: Arc<GroupStats>,
     blobs: Arc<dyn ObjectStore>,
     /// Where the blobs are.
@@ -79,8 +83,8 @@ impl Data {
         let cache_bytes = config.storage.meta_cache_bytes;
         let engine =
             FjallEngine::open(config.folder.join("meta"), cache_bytes).map_err(StartError::Meta)?;
-        let meta = GroupCommit::new(engine).map_err(folder_error)?;
-        Ok(Self { stats: meta.stats(), meta: Arc::new(meta), blobs, parts })
+        let meta = Arc::new(GroupCommit::new(engine).map_err(folder_error)?);
+        Ok(Self { stats: meta.stats(), meta: meta.clone(), all: meta, blobs, parts })
     }
 }
 
@@ -93,7 +97,7 @@ pub struct Origin {
     metrics_listener: TcpListener,
     door: OpenDoor,
     shutdown_deadline: Duration,
-    collector: Collector,
+    upkeep: Upkeep,
     /// Held while new work is taken; its other end sees when the last of it is done.
     alive: (mpsc::Sender<Infallible>, mpsc::Receiver<Infallible>),
     /// Cuts what is still coming in.
@@ -116,16 +120,11 @@ impl Origin {
         let metrics_listener = listen(config.metrics_listen).await?;
         let (cut, cut_seen) = watch::channel(false);
         let alive = mpsc::channel(1);
-        let (app, telling) = open(&config, &data, Tasks::new(&alive.0, cut_seen))?;
+        let Opened { store, hooks, telling, metrics, upkeep } = open(&config, &data)?;
+        let app = app(&config, store, hooks, metrics, Tasks::new(&alive.0, cut_seen));
         let Config { shutdown_deadline, folder, .. } = config;
         let door = open_door(&folder, &metrics_listener)
             .map_err(|error| StartError::Folder(folder.display().to_string(), error))?;
-        let collector = Collector::new(
-            app.store.clone(),
-            config.collection,
-            Some(data.parts.clone()),
-            app.metrics.clone(),
-        );
         Ok(Self {
             data,
             app,
@@ -134,7 +133,7 @@ impl Origin {
             metrics_listener,
             door,
             shutdown_deadline,
-            collector,
+            upkeep,
             alive,
             cut,
         })
@@ -165,15 +164,15 @@ impl Origin {
             metrics_listener,
             door,
             shutdown_deadline,
-            collector,
+            upkeep,
             alive,
             cut,
             ..
         } = self;
-        let collecting = tokio::spawn(collector.clone().run());
+        let collecting = tokio::spawn(upkeep.collector.clone().run());
         let telling = telling.map(|runner| tokio::spawn(runner.run(Arc::new(app.store.clone()))));
         let limits = app.limits.clone();
-        let operated = admin::router(app.clone(), collector, &door);
+        let operated = admin::router(app.clone(), upkeep, &door);
         let admin = tokio::spawn(serve_admin(metrics_listener, operated));
         let connections = GracefulShutdown::new();
         tokio::select! {
@@ -214,12 +213,22 @@ fn check(config: &Config) -> Result<(), StartError> {
     Ok(())
 }
 
-fn open(
-    config: &Config,
-    data: &Data,
-    tasks: Tasks,
-) -> Result<(App, Option<hooks::Runner>), StartError> {
-    let Data { meta, stats, blobs, .. } = data.clone();
+/// What works on the data.
+struct Opened {
+    store: Store,
+    hooks: Hooks,
+    telling: Option<hooks::Runner>,
+    metrics: Arc<Metrics>,
+    upkeep: Upkeep,
+}
+
+/// Opens the data folder for the commands that look after it.
+pub(crate) fn open_upkeep(config: &Config) -> Result<Upkeep, StartError> {
+    Ok(open(config, &Data::open(config)?)?.upkeep)
+}
+
+fn open(config: &Config, data: &Data) -> Result<Opened, StartError> {
+    let Data { meta, all, stats, blobs, parts: folder } = data.clone();
     let storage = &config.storage;
     let metrics = Arc::new(Metrics::new(stats));
     let environment: Arc<dyn Environment> = Arc::new(System);
@@ -233,21 +242,26 @@ fn open(
         content_bytes_max: storage.record_content_bytes_max.min(RECORD_CONTENT_BYTES_MAX),
     };
     let store = Store::new(meta, blobs, storage.chunk_bytes, config.region, parts, environment);
-    let rules = Arc::new(config.rules.clone());
-    let app = App {
-        store: store
-            .with_expiry(config.limits.upload_expire_after)
-            .with_rules(rules.clone())
-            .announcing(hooks.clone()),
+    let store = store
+        .with_expiry(config.limits.upload_expire_after)
+        .with_rules(Arc::new(config.rules.clone()))
+        .announcing(hooks.clone());
+    let collector = Collector::new(store.clone(), config.collection, Some(folder), metrics.clone());
+    let fsck = Fsck::new(store.clone(), all, collector.clone());
+    Ok(Opened { store, hooks, telling, metrics, upkeep: Upkeep { collector, fsck } })
+}
+
+fn app(config: &Config, store: Store, hooks: Hooks, metrics: Arc<Metrics>, tasks: Tasks) -> App {
+    App {
+        store,
         hooks,
-        rules,
+        rules: Arc::new(config.rules.clone()),
         limits: Arc::new(config.limits.clone()),
         edge_keys: config.edge_keys.clone().into(),
         link_key: config.link_key.clone(),
         metrics,
         tasks,
-    };
-    Ok((app, telling))
+    }
 }
 
 fn open_door(folder: &Path, listener: &TcpListener) -> io::Result<OpenDoor> {

@@ -54,6 +54,16 @@ fn plan(record: &Record, now_s: UnixSeconds, stays_s: u64) -> Plan {
 }
 
 impl Collector {
+    /// When a record is to be looked at because it expires. `None` where it does not, or goes with
+    /// others.
+    pub(crate) fn expects(&self, record: &Record) -> Option<UnixSeconds> {
+        match plan(record, self.store.now_s(), self.policy.expired_for.as_secs()) {
+            Plan::Wait(expires_s) => Some(expires_s),
+            Plan::Remove => Some(self.store.now_s()),
+            Plan::Settle | Plan::WithFinal(_) | Plan::WithPartials(_) => None,
+        }
+    }
+
     /// Looks at all that is due by now.
     pub(super) async fn look_at_due(&self, round: &mut Round) -> Result<(), StoreError> {
         let (first, today) = (self.first_day().await?, day_of(self.store.now_s()));

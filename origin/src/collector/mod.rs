@@ -198,8 +198,17 @@ impl Collector {
         Ok(true)
     }
 
+    /// Takes an entry that has no record off its owner's list.
+    pub(crate) async fn take_off_list(
+        &self,
+        owner: &Identity,
+        id: FileId,
+    ) -> Result<bool, StoreError> {
+        self.unlist(owner, id, Mode::Remove).await
+    }
+
     /// Whether what was made then is old enough to be looked at.
-    fn is_old(&self, made_s: UnixSeconds) -> bool {
+    pub(crate) fn is_old(&self, made_s: UnixSeconds) -> bool {
         self.has_passed(made_s, self.policy.grace)
     }
 
@@ -208,5 +217,7 @@ impl Collector {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod scene;
 #[cfg(test)]
 mod tests;

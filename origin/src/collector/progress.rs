@@ -60,7 +60,7 @@ impl Collector {
 
     /// The first day on which something may be due. However far a clock has jumped, it is never
     /// later than today.
-    pub(super) async fn first_day(&self) -> Result<u64, StoreError> {
+    pub(crate) async fn first_day(&self) -> Result<u64, StoreError> {
         Ok(self.progress().await?.1.first_day.min(self.last_settled_day()))
     }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{
     Entry, KEY_BYTES_MAX, Key, Meta, MetaError, PARTITION_BYTES_MAX, SCAN_ENTRIES_MAX,
-    VALUE_BYTES_MAX, Version,
+    VALUE_BYTES_MAX, Version, Walk,
 };
 
 /// How many callers race for one key.
@@ -27,6 +27,29 @@ pub(crate) async fn run(meta: Arc<dyn Meta>) {
     sizes(&*meta).await;
     one_creator_wins(meta.clone()).await;
     no_increment_is_lost(meta).await;
+}
+
+/// The check of stores that can go through everything. Those above have left enough.
+pub(crate) async fn walk(meta: &(impl Meta + Walk)) {
+    let mut walked = Vec::new();
+    loop {
+        let after = walked.last().map(|(key, _): &(Key, Entry)| key.clone());
+        let page = meta.walk(after, 300).await.unwrap();
+        let last = page.len() < 300;
+        walked.extend(page);
+        if last {
+            break;
+        }
+    }
+    let keys: std::collections::BTreeSet<_> = walked.iter().map(|(key, _)| key.clone()).collect();
+    assert_eq!(keys.len(), walked.len(), "an entry came twice");
+    for partition in ["order", "p", "pq", "", "p\0", "many", "race"] {
+        let scanned = meta.scan(partition.into(), None, usize::MAX).await.unwrap();
+        let walked = walked.iter().filter(|(key, _)| key.partition == partition);
+        let walked = walked.take(scanned.len());
+        let walked: Vec<_> = walked.map(|(key, entry)| (key.key.clone(), entry.clone())).collect();
+        assert_eq!(walked, scanned, "{partition:?}");
+    }
 }
 
 async fn absent_keys(meta: &dyn Meta) {

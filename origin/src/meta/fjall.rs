@@ -159,7 +159,9 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn keeps_the_contract() {
         let folder = tempfile::tempdir().unwrap();
-        crate::meta::conformance::run(Arc::new(open(&folder.path().join("meta")))).await;
+        let meta = Arc::new(open(&folder.path().join("meta")));
+        crate::meta::conformance::run(meta.clone()).await;
+        crate::meta::conformance::walk(&*meta).await;
     }
 
     #[tokio::test]

@@ -48,7 +48,7 @@ impl Stored {
         Self([version.to_bytes().as_slice(), value].concat().into())
     }
 
-    fn entry(&self) -> Result<Entry, MetaError> {
+    pub(super) fn entry(&self) -> Result<Entry, MetaError> {
         let (version, _) = self.0.split_first_chunk().ok_or_else(|| unavailable(Damaged))?;
         Ok(Entry { version: Version::from_bytes(*version), value: self.0.slice(version.len()..) })
     }
@@ -143,7 +143,7 @@ impl<E: Engine> GroupCommit<E> {
         }
     }
 
-    async fn read<T: Send + 'static>(
+    pub(super) async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&E) -> Result<T, EngineError> + Send + 'static,
     ) -> Result<T, MetaError> {
@@ -334,7 +334,7 @@ impl Job {
 
 /// Partition and key as one string of bytes, such that partitions neither mix nor nest: the
 /// partition's length comes first.
-fn storage_key(partition: &[u8], key: &[u8]) -> Bytes {
+pub(super) fn storage_key(partition: &[u8], key: &[u8]) -> Bytes {
     let length = (partition.len() as u16).to_be_bytes(); // PARTITION_BYTES_MAX fits.
     [&length, partition, key].concat().into()
 }
@@ -358,7 +358,7 @@ fn not_made(error: EngineError) -> MetaError {
     }
 }
 
-fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> MetaError {
+pub(super) fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> MetaError {
     MetaError::Unavailable(Arc::new(error))
 }
 
@@ -368,4 +368,4 @@ struct Ended;
 
 #[derive(Debug, thiserror::Error)]
 #[error("a stored value is too short to hold its version")]
-struct Damaged;
+pub(super) struct Damaged;

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _, ready};
 
-use super::{Entry, Key, Meta, MetaError, SCAN_ENTRIES_MAX, Version, check_sizes};
+use super::{Entry, Key, Meta, MetaError, SCAN_ENTRIES_MAX, Version, Walk, check_sizes};
 
 /// Metadata that ends with the process.
 #[derive(Debug, Default)]
@@ -93,6 +93,20 @@ impl Meta for MemoryMeta {
     }
 }
 
+impl Walk for MemoryMeta {
+    fn walk(
+        &self,
+        after: Option<Key>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(Key, Entry)>, MetaError>> {
+        let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let entries = self.entries();
+        let behind = entries.range((begin, Bound::Unbounded)).take(limit.min(SCAN_ENTRIES_MAX));
+        let found = behind.map(|(key, entry)| (key.clone(), entry.clone())).collect();
+        ready(Ok(found)).boxed()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -101,6 +115,8 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn keeps_the_contract() {
-        crate::meta::conformance::run(Arc::new(MemoryMeta::default())).await;
+        let meta = Arc::new(MemoryMeta::default());
+        crate::meta::conformance::run(meta.clone()).await;
+        crate::meta::conformance::walk(&*meta).await;
     }
 }

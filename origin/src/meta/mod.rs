@@ -14,6 +14,7 @@ mod conformance;
 mod fjall;
 mod group;
 mod memory;
+mod walk;
 
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ use futures::future::BoxFuture;
 pub use self::fjall::FjallEngine;
 pub use self::group::{Change, Engine, EngineError, GroupCommit, GroupStats, Stored};
 pub use self::memory::MemoryMeta;
+pub use self::walk::Walk;
 
 /// The longest partition name, in bytes.
 pub const PARTITION_BYTES_MAX: usize = 1024;

@@ -85,6 +85,13 @@ impl Store {
     }
 }
 
+/// Whose list a partition is. `None` where it is no list.
+pub(crate) fn list_owner(partition: &[u8]) -> Option<Identity> {
+    let (tenant, subject) =
+        std::str::from_utf8(partition).ok()?.strip_prefix("list/")?.split_once('\0')?;
+    Identity::new(tenant, subject, Default::default()).ok()
+}
+
 /// Tenants and subjects hold no control characters, so NUL parts them.
 pub(super) fn list_partition(tenant: &str, subject: &str) -> Bytes {
     format!("list/{tenant}\0{subject}").into()
@@ -100,7 +107,7 @@ fn list_key(id: FileId) -> Bytes {
     [age.to_be_bytes().as_slice(), id.to_string().as_bytes()].concat().into()
 }
 
-fn listed_id(key: &[u8]) -> Option<FileId> {
+pub(crate) fn listed_id(key: &[u8]) -> Option<FileId> {
     let (_, id) = key.split_first_chunk::<8>()?;
     std::str::from_utf8(id).ok()?.parse().ok()
 }

@@ -38,7 +38,8 @@ use outport_wire::rules::Rules;
 pub(crate) use self::append::{AppendError, Completes};
 pub(crate) use self::bury::{Slot, read as read_slot};
 pub(crate) use self::concat::{ConcatError, Pieces, Progress};
-pub(crate) use self::open::{Due, day_of};
+pub(crate) use self::list::{list_owner, listed_id};
+pub(crate) use self::open::{Due, day_of, due_entry};
 use self::upkeep::Noticed;
 use crate::admission::{Admission, Ended, Refusal};
 use crate::blobs::{Blobs, PartLimits};
@@ -46,7 +47,7 @@ use crate::environment::Environment;
 use crate::full::is_full;
 use crate::hooks::{Hooks, Kind};
 use crate::ledger::Amount;
-use crate::meta::{Key, Meta, MetaError, Version};
+use crate::meta::{Entry, Key, Meta, MetaError, Version};
 use crate::record::{Concat, Description, Opening, PartName, Record};
 use crate::turns::{Superseded, Turn, Turns};
 
@@ -436,6 +437,11 @@ fn created_at(created: &Result<Held, StoreError>) -> Ended {
 }
 
 impl Held {
+    /// Whether it is the same state of the same record.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        (self.id, self.version) == (other.id, other.version)
+    }
+
     /// Whom it belongs to.
     pub(crate) fn owner(&self) -> Option<Identity> {
         Identity::new(&self.record.tenant, &self.record.owner, Default::default()).ok()
@@ -445,6 +451,13 @@ impl Held {
 /// Where the record of an upload or file is kept.
 pub(crate) fn record_key(id: FileId) -> Key {
     Key::new(format!("file/{id}"), "record")
+}
+
+/// What is stored at a key, if that is a record's: the record, a tombstone, or why it can't be
+/// understood.
+pub(crate) fn stored_slot(key: &Key, entry: &Entry) -> Option<(FileId, Result<Slot, String>)> {
+    let id = std::str::from_utf8(&key.partition).ok()?.strip_prefix("file/")?.parse().ok()?;
+    (key.key == "record").then(|| (id, bury::read(id, entry)))
 }
 
 impl From<object_store::Error> for StoreError {

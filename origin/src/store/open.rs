@@ -99,6 +99,11 @@ fn key(id: FileId, due_s: UnixSeconds) -> Key {
     Key::new(partition(day_of(due_s)), place)
 }
 
+/// When what is looked at because of this entry is due. `None` for what is no such entry.
+pub(crate) fn due_entry(key: &Key) -> Option<(UnixSeconds, FileId)> {
+    key.partition.starts_with(b"open/").then(|| parsed(&key.key)).flatten()
+}
+
 fn parsed(key: &[u8]) -> Option<(UnixSeconds, FileId)> {
     let (due_s, id) = key.split_first_chunk::<8>()?;
     Some((u64::from_be_bytes(*due_s), std::str::from_utf8(id).ok()?.parse().ok()?))

@@ -26,7 +26,7 @@ use super::*;
 use crate::digest::{Digests, Expected, Mismatch, Running};
 use crate::environment::System;
 use crate::intake::{Cuts, Intake};
-use crate::meta::{Entry, MemoryMeta};
+use crate::meta::MemoryMeta;
 use crate::record::Part;
 use crate::store::concat::ConcatError;
 

@@ -95,9 +95,22 @@ impl Store {
         Self { turns: Default::default(), noticed: Default::default(), ..self.clone() }
     }
 
+    /// How long a part is. `None` where it is not there.
+    pub(crate) async fn part_bytes(&self, name: PartName) -> Result<Option<u64>, StoreError> {
+        Ok(self.blobs.length(name).await?)
+    }
+
     /// Entries of lists that had no record when they were seen.
     pub(crate) fn noticed(&self) -> Vec<(Identity, FileId)> {
         self.noticed.take()
+    }
+
+    /// Puts an entry into an owner's list again that is missing there.
+    pub(crate) async fn list_again(&self, owner: &Identity, id: FileId) -> Result<(), StoreError> {
+        match self.list_entry(owner, id).await {
+            Ok(()) | Err(StoreError::Contended) => Ok(()), // It is there by now.
+            Err(error) => Err(error),
+        }
     }
 
     /// What the collector remembers.

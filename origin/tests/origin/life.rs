@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use outport_origin::{AdminDoor, Collected, Collection, Config};
+use outport_origin::{AdminDoor, Collected, Collection, Config, Disagreeing, Fscked, Upkeep};
 
-use crate::support::{Caller, Running, bytes, file_of, parts_in};
+use crate::support::{Caller, Running, bytes, config, file_of, parts_in};
 
 const PIECE_BYTES: usize = 3_000;
 
@@ -151,4 +151,34 @@ async fn running_uploads_lose_no_byte_to_a_collector_without_grace() {
     for file in files {
         assert!(origin.alice().get(&file, &[]).await.expect(200).body == content, "{file}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_names_what_was_damaged() {
+    let origin = Running::start().await;
+    let alice = origin.alice();
+    let file = alice.store("name=a", bytes(5_000)).await;
+    let id = file.strip_prefix("/files/").unwrap();
+    let check = async |origin: &Running| -> Fscked {
+        let token = AdminDoor::find(origin.folder.path()).unwrap().unwrap().token();
+        let fields = [("authorization", &*format!("Bearer {token}"))];
+        let answer = origin.operator().send_unsigned("POST", "/admin/fsck", &fields, "").await;
+        serde_json::from_slice(&answer.expect(200).body).unwrap()
+    };
+    let sound = check(&origin).await;
+    assert!(sound.is_sound() && sound.files.bytes == 5_000, "{sound:?}");
+    let shelf = origin.folder.path().join("blobs").join(&id[id.len() - 2..]);
+    let part = std::fs::read_dir(shelf).unwrap().next().unwrap().unwrap();
+    std::fs::remove_file(part.path()).unwrap();
+    let folder = origin.stop().await;
+
+    // With an origin or without one.
+    let found = {
+        let upkeep = Upkeep::open(&config(folder.path())).unwrap();
+        upkeep.check(false).await.unwrap()
+    };
+    let again = check(&Running::start_in(folder, |_| {}).await).await;
+    assert_eq!(found, again);
+    let told = found.disagreements.first().unwrap();
+    assert_eq!((told.kind, told.id.to_string()), (Disagreeing::MissingPart, id.to_owned()));
 }
