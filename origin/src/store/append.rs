@@ -140,6 +140,7 @@ impl Store {
         if let Some(bytes) = intake.announced() {
             self.admission.check_room(&held.record, bytes).await?;
         }
+        let held = self.merge_small_parts(held).await;
         intake.carry_on(held.record.digest.as_ref());
         let appended = if intake.digests().check_content() {
             self.append_checked(held, intake, completes).await

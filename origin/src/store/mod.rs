@@ -17,6 +17,7 @@ mod bury;
 mod concat;
 mod list;
 mod look;
+mod merge;
 mod news;
 mod open;
 mod upkeep;
@@ -39,6 +40,7 @@ pub(crate) use self::append::{AppendError, Completes};
 pub(crate) use self::bury::{Slot, read as read_slot};
 pub(crate) use self::concat::{ConcatError, Pieces, Progress};
 pub(crate) use self::list::{list_owner, listed_id};
+use self::merge::MERGE_AT_PARTS;
 pub(crate) use self::open::{Due, day_of, due_entry};
 use self::upkeep::Noticed;
 use crate::admission::{Admission, Ended, Refusal};
@@ -58,7 +60,7 @@ const CHANGE_ATTEMPTS_MAX: usize = 16;
 const PART_FRACTION: u64 = 64;
 
 /// The most parts of one upload: what a record can hold (see [`crate::meta::VALUE_BYTES_MAX`]) at 38
-/// bytes each. Only a client that sends very many small requests gets there.
+/// bytes each. An upload has its small parts merged long before.
 const PARTS_MAX: usize = 8192;
 /// A slow upload has its parts cut by their age. With every so many parts they may grow as old
 /// again, so that it takes more than a week to reach [`PARTS_MAX`] in this way.
@@ -87,6 +89,8 @@ pub(crate) struct Store {
     parts: PartPolicy,
     /// How long an upload lives without progress.
     expire_after: Option<Duration>,
+    /// With so many parts, an upload has some merged.
+    merge_at_parts: usize,
     environment: Arc<dyn Environment>,
     turns: Turns,
     hooks: Hooks,
@@ -164,6 +168,7 @@ impl Store {
             region,
             parts,
             expire_after: None,
+            merge_at_parts: MERGE_AT_PARTS,
             environment,
             turns: Turns::default(),
             hooks: Hooks::default(),
