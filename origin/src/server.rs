@@ -1,5 +1,6 @@
 //! Binds, serves and shuts down.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
@@ -209,6 +210,11 @@ fn check(config: &Config) -> Result<(), StartError> {
     }
     if storage.part_bytes_max < storage.part_bytes_min {
         return Err(StartError::Config("part_bytes_max is below part_bytes_min"));
+    }
+    let hooks = &config.hooks.webhooks;
+    let names: HashSet<_> = hooks.iter().map(|webhook| &webhook.name).collect();
+    if names.len() < hooks.len() {
+        return Err(StartError::Config("two hooks have one name, and so one queue"));
     }
     Ok(())
 }

@@ -179,16 +179,16 @@ impl Queue {
         due_ms: u64,
         attempt: Attempt,
     ) -> Result<(), MetaError> {
-        self.put(Shelf::Waiting, due_ms, &failed(&claimed.entry, attempt)).await?;
-        self.remove(Shelf::Waiting, &claimed).await.map(drop)
+        let entry = failed(&claimed.entry, attempt);
+        self.relocate(Shelf::Waiting, &claimed, Shelf::Waiting, due_ms, &entry).await.map(drop)
     }
 
     /// The last attempt failed: it is kept for whoever looks, and can be sent again by
     /// [`replay`](Self::replay).
     pub(crate) async fn bury(&self, claimed: Queued, attempt: Attempt) -> Result<(), MetaError> {
         let at_ms = attempt.at_ms;
-        self.put(Shelf::Dead, at_ms, &failed(&claimed.entry, attempt)).await?;
-        self.remove(Shelf::Waiting, &claimed).await.map(drop)
+        let entry = failed(&claimed.entry, attempt);
+        self.relocate(Shelf::Waiting, &claimed, Shelf::Dead, at_ms, &entry).await.map(drop)
     }
 
     /// Makes an entry due at `now_ms`, with all attempts before it. Says whether it was still there.
@@ -199,8 +199,7 @@ impl Queue {
         now_ms: u64,
     ) -> Result<bool, MetaError> {
         let entry = Entry { attempts: 0, claimed_until_ms: 0, ..found.entry.clone() };
-        self.put(Shelf::Waiting, now_ms, &entry).await?;
-        self.remove(shelf, found).await
+        self.relocate(shelf, found, Shelf::Waiting, now_ms, &entry).await
     }
 
     /// The oldest of what was given up goes.
@@ -265,19 +264,30 @@ impl Queue {
 
     async fn put(&self, shelf: Shelf, at_ms: u64, entry: &Entry) -> Result<bool, MetaError> {
         let key = self.key(shelf, place(at_ms, entry.event_id()));
-        match self.meta.put(key, entry.to_bytes(), None).await {
-            Ok(_) => Ok(true),
-            Err(MetaError::Conflict) => Ok(false),
-            Err(error) => Err(error),
+        changed(self.meta.put(key, entry.to_bytes(), None).await)
+    }
+
+    /// Writes an entry in its new place, and then takes it from the old one. Says whether it was
+    /// still there as it was found.
+    async fn relocate(
+        &self,
+        from: Shelf,
+        found: &Queued,
+        to: Shelf,
+        at_ms: u64,
+        entry: &Entry,
+    ) -> Result<bool, MetaError> {
+        let new = self.key(to, place(at_ms, entry.event_id()));
+        if new != self.key(from, found.key.clone()) {
+            self.put(to, at_ms, entry).await?;
+            return self.remove(from, found).await;
         }
+        // It stays where it is; to remove the old one would be to lose it.
+        changed(self.meta.put(new, entry.to_bytes(), Some(found.version)).await)
     }
 
     async fn remove(&self, shelf: Shelf, queued: &Queued) -> Result<bool, MetaError> {
-        match self.meta.delete(self.key(shelf, queued.key.clone()), queued.version).await {
-            Ok(()) => Ok(true),
-            Err(MetaError::Conflict) => Ok(false),
-            Err(error) => Err(error),
-        }
+        changed(self.meta.delete(self.key(shelf, queued.key.clone()), queued.version).await)
     }
 
     fn key(&self, shelf: Shelf, key: Bytes) -> Key {
@@ -290,6 +300,15 @@ impl Queue {
             Shelf::Dead => "dead",
         };
         format!("hook-{name}/{}", self.hook).into()
+    }
+}
+
+/// Whether a change was made; `false` where the key was in another state.
+fn changed<T>(outcome: Result<T, MetaError>) -> Result<bool, MetaError> {
+    match outcome {
+        Ok(_) => Ok(true),
+        Err(MetaError::Conflict) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -395,6 +414,17 @@ mod tests {
         assert_eq!(queue.count(Shelf::Dead).await.unwrap(), 0);
         let found = due(&queue, 900).await.remove(0);
         assert_eq!((found.entry.attempts, found.entry.event()), (0, event(1, A)));
+    }
+
+    #[tokio::test]
+    async fn what_stays_in_its_place_is_not_lost() {
+        let queue = queue();
+        queue.add(event(5, A)).await.unwrap();
+        let found = due(&queue, 5).await.remove(0);
+        assert!(queue.replay(Shelf::Waiting, &found, 5).await.unwrap());
+        let claimed = queue.claim(due(&queue, 5).await.remove(0), 9).await.unwrap().unwrap();
+        queue.again(claimed, 5, attempt(5)).await.unwrap();
+        assert_eq!(due(&queue, 5).await.remove(0).entry.attempts, 1);
     }
 
     #[tokio::test]

@@ -14,17 +14,19 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use outport_origin::hooks::{BeforeCreate, Format, Kind, OnFailure, Receiver, Webhook};
-use outport_origin::{AdminDoor, Config};
+use outport_origin::{AdminDoor, Config, Origin, StartError};
 use outport_wire::secret::Secret;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 
 use crate::crash::copy;
-use crate::support::{Answer, Running, bytes, file_of, pair};
+use crate::support::{Answer, Caller, Running, bytes, file_of, pair};
 
 const SECRET_BYTES: [u8; 32] = [5; 32];
-/// Nothing that is waited for takes as long, unless it never comes.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Nothing that is waited for takes as long, unless it never comes. What a killed process had claimed
+/// takes the longest: nobody else sends it before the claim is over.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// What a receiver was sent.
 #[derive(Clone, Debug)]
@@ -197,6 +199,7 @@ async fn every_way_of_completing_is_told() {
     let empty = alice.tus("POST", "/uploads", &[("upload-length", "0")], "").await.expect(201);
     let resumable =
         alice.send("POST", "/uploads", &[("upload-complete", "?1")], content.clone()).await;
+    let joined = join_pieces(&alice).await;
     let raw = alice.store("name=r.txt", content.clone()).await;
     let form = alice
         .send(
@@ -213,11 +216,17 @@ async fn every_way_of_completing_is_told() {
     let location = |answer: &Answer| answer.header("location").unwrap().to_owned();
     let forms =
         form["files"].as_array().unwrap().iter().map(|f| f["id"].as_str().unwrap().to_owned());
-    let targets =
-        [patched.clone(), location(&with_creation), location(&empty), location(&resumable), raw];
+    let targets = [
+        patched.clone(),
+        location(&with_creation),
+        location(&empty),
+        location(&resumable),
+        joined,
+        raw,
+    ];
     let files = targets.iter().map(|target| id_of(target).to_owned()).chain(forms);
     let expected: BTreeSet<_> = files.map(|id| format!("completed-{id}")).collect();
-    assert_eq!(expected.len(), 7);
+    assert_eq!(expected.len(), 8);
     let sent = listener.wait_for(expected.len()).await;
     assert_eq!(listener.ids(), expected);
     assert_eq!(sent.len(), expected.len(), "each once");
@@ -237,6 +246,21 @@ async fn every_way_of_completing_is_told() {
         json!([data["tenant"], data["owner"], data["complete"]]),
         json!(["demo", "alice", true])
     );
+}
+
+/// A final upload of two pieces, of which nobody is told.
+async fn join_pieces(alice: &Caller) -> String {
+    let mut pieces = Vec::new();
+    for _ in 0..2 {
+        let fields = [("upload-concat", "partial"), ("upload-length", "3")];
+        let piece = alice.tus("POST", "/uploads", &fields, "").await.expect(201);
+        let piece = piece.header("location").unwrap().to_owned();
+        alice.patch(&piece, 0, "abc").await.expect(204);
+        pieces.push(piece);
+    }
+    let of = format!("final;{}", pieces.join(" "));
+    let joined = alice.tus("POST", "/uploads", &[("upload-concat", &of)], "").await.expect(201);
+    joined.header("location").unwrap().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -268,6 +292,25 @@ async fn removals_are_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn expiry_is_told() {
+    let listener = Listener::start().await;
+    let address = listener.address;
+    let origin = Running::start_with(|config| {
+        tells(address)(config);
+        config.limits.upload_expire_after = Some(Duration::from_secs(1));
+        config.collection.expired_for = Duration::ZERO;
+        config.collection.round = Duration::from_secs(50);
+    })
+    .await;
+    let upload = origin.alice().begin(10, &pair("filename", "a")).await;
+    let sent = listener.wait_for(1).await;
+    assert_eq!(listener.ids(), [format!("expired-{}", id_of(&upload))].into());
+    let event = sent[0].json();
+    assert_eq!(event["type"], "outport.file.expired");
+    assert_eq!(json!([event["data"]["name"], event["data"]["complete"]]), json!(["a", false]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_that_was_away_is_told_when_it_is_back() {
     let address = Listener::nowhere().await;
     let origin = Running::start_with(tells(address)).await;
@@ -292,15 +335,18 @@ async fn a_receiver_that_was_away_is_told_when_it_is_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_loses_no_event() {
     let address = Listener::nowhere().await;
-    let origin = Running::start_with(tells(address)).await;
+    let runtime = Runtime::new().unwrap();
+    let origin = runtime.spawn(Running::start_with(tells(address))).await.unwrap();
     let alice = origin.alice();
     let (kept, removed) = (alice.store("name=a", "x").await, alice.store("name=b", "x").await);
     let upload = alice.begin(3, "").await;
     alice.patch(&upload, 0, "abc").await.expect(204);
     alice.send("DELETE", &removed, &[], "").await.expect(204);
+    // All that runs is dropped where it stands.
+    let killed = move || runtime.shutdown_timeout(PATIENCE);
+    tokio::task::spawn_blocking(killed).await.unwrap();
     let crashed = tempfile::tempdir().unwrap();
     copy(origin.folder.path(), crashed.path());
-    drop(origin);
 
     let listener = Listener::start_at(address).await;
     let _again = Running::start_in(crashed, tells(address)).await;
@@ -365,6 +411,15 @@ async fn what_was_given_up_can_be_replayed() {
     let replayed = operate(&origin, "POST", "/admin/hooks/a/dead/replay").await.expect(200);
     assert_eq!(replayed.json(), json!({ "replayed": 1, "more": false }));
     listener.wait_for(4).await;
+}
+
+#[tokio::test]
+async fn two_hooks_can_t_have_one_queue() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = crate::support::config(folder.path());
+    let address = Listener::nowhere().await;
+    config.hooks.webhooks = vec![webhook("a", address), webhook("a", address)];
+    assert!(matches!(Origin::bind(config).await, Err(StartError::Config(_))));
 }
 
 #[tokio::test(flavor = "multi_thread")]
