@@ -16,7 +16,7 @@ Exit codes:
   1  a file or the system failed
   2  the command line is wrong
   3  the server refused the token, or the token does not allow this
-  4  there is no such file or upload, or the token may not know of it
+  4  there is no such file, upload or event, or the token may not know of it
   5  the configuration has mistakes
   6  the server can't be reached, or can't answer now; the same command may work later
   7  the server refused what was sent (too large, too often, not valid)";
@@ -51,6 +51,8 @@ pub(crate) enum Failure {
     },
     /// A process of ours ended, or could not begin.
     Process(String),
+    /// No hook has an event with this id.
+    NoEvent(String),
     /// A node could not start.
     Start(String),
     /// Some of several things that were asked for, each with its name.
@@ -99,7 +101,7 @@ impl Failure {
             Self::Io { .. } | Self::Process(_) | Self::Start(_) => 1,
             Self::Usage(_) => 2,
             Self::Refused { status: 401 | 403, .. } => 3,
-            Self::Refused { status: 404 | 410, .. } => 4,
+            Self::Refused { status: 404 | 410, .. } | Self::NoEvent(_) => 4,
             Self::Configuration(_) => 5,
             Self::Refused { status: 500..=506 | 508.., .. } | Self::Unreachable { .. } => 6,
             Self::Refused { .. } => 7,
@@ -125,6 +127,9 @@ impl Failure {
             Self::Refused { status: 403, .. } => {
                 "The token needs another scope: `outport token --scope` sets them."
             }
+            Self::NoEvent(_) => {
+                "`outport hooks ls` lists them, and --dead those that were given up."
+            }
             Self::Refused { status: 404 | 410, .. } => {
                 "`outport ls` lists the files that this token may see."
             }
@@ -146,6 +151,9 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io { what, source } => write!(f, "{what}: {source}")?,
+            Self::NoEvent(id) => {
+                write!(f, "no hook has an event {id} that waits or was given up")?;
+            }
             Self::Usage(text) | Self::Process(text) | Self::Start(text) => f.write_str(text)?,
             Self::Configuration(files) => write!(f, "{}", configuration(files))?,
             Self::Unreachable { server, reason } => write!(f, "{server}: {reason}")?,

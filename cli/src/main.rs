@@ -5,6 +5,7 @@ mod client;
 mod core_config;
 mod duration;
 mod failure;
+mod hooks_config;
 mod keys;
 mod node;
 mod output;
@@ -38,6 +39,7 @@ enum Command {
     Ls(client::ls::Args),
     Rm(client::rm::Args),
     Share(client::share::Args),
+    Hooks(client::hooks::Args),
     Token(token::Args),
     Check(check::Args),
     Render(render::Args),
@@ -71,6 +73,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Ls(args) => block_on(client::ls::run(args)),
         Command::Rm(args) => block_on(client::rm::run(args)),
         Command::Share(args) => block_on(client::share::run(args)),
+        Command::Hooks(args) => block_on(client::hooks::run(args)),
     }
 }
 

@@ -11,7 +11,6 @@ use crate::node::origin_folder;
 
 /// Which origin.
 #[derive(clap::Args, Clone)]
-#[allow(dead_code)]
 pub(crate) struct AdminArgs {
     /// The data folder that the origin runs on
     #[arg(long, value_name = "DIR", default_value = "data")]
@@ -21,7 +20,6 @@ pub(crate) struct AdminArgs {
 impl Server {
     /// Makes ready to operate the origin that runs on the folder; nothing is sent yet. What it
     /// answers is below the path `/admin`.
-    #[allow(dead_code)] // Until the first command that operates an origin.
     pub(crate) fn admin(args: &AdminArgs) -> Result<Self, Failure> {
         let folder = origin_folder(&args.data);
         let door = AdminDoor::find(&folder).map_err(|error| Failure::io("read", &folder, error))?;

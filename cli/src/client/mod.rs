@@ -4,6 +4,7 @@
 pub(crate) mod admin;
 pub(crate) mod backoff;
 pub(crate) mod get;
+pub(crate) mod hooks;
 pub(crate) mod ls;
 mod partial;
 pub(crate) mod put;

@@ -7,6 +7,7 @@ use outport_origin::{Config, Origin};
 use super::ready::OriginReady;
 use super::{NodeArgs, address, origin_folder, say, stop};
 use crate::failure::Failure;
+use crate::hooks_config::hooks_config;
 use crate::keys::Keys;
 use crate::settings::Settings;
 
@@ -28,7 +29,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let settings = args.node.settings()?;
     let keys = Keys::open(&args.node.data)?;
     let stop = stop::asked(args.with_parent)?;
-    let origin = Origin::bind(config(&args, &settings, keys)).await;
+    let origin = Origin::bind(config(&args, &settings, keys)?).await;
     let origin = origin.map_err(|error| Failure::start("origin", &error))?;
     say(&OriginReady {
         origin: format!("http://{}", address(origin.address())?),
@@ -38,10 +39,11 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     Ok(())
 }
 
-fn config(args: &Args, settings: &Settings, keys: Keys) -> Config {
+fn config(args: &Args, settings: &Settings, keys: Keys) -> Result<Config, Failure> {
     let folder = origin_folder(&args.node.data);
     let mut config = Config::new(folder, vec![keys.edge], keys.links.secret);
     config.listen = SocketAddr::new(args.node.bind, args.origin_port);
     config.rules = settings.rules.clone();
-    config
+    config.hooks = hooks_config(&settings.hooks)?;
+    Ok(config)
 }

@@ -2,6 +2,7 @@
 //!
 //! Reading never stops at the first mistake. What a file leaves out has the default written here.
 
+mod hooks;
 mod mistake;
 mod read;
 mod rules;
@@ -10,6 +11,7 @@ mod section;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+pub(crate) use hooks::{Asked, Hooks, Peer, Secrets, Told};
 pub(crate) use mistake::{Mistake, Mistakes, Sink};
 use outport_edge_core::config::{READ_LIMIT, Route, WRITE_LIMIT};
 use outport_wire::rules::{Rules, TenantRules};
@@ -41,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) limits: BTreeMap<String, Limit>,
     /// What may be uploaded, by whom.
     pub(crate) rules: Rules,
+    /// Who is told of files, and who is asked before there is one.
+    pub(crate) hooks: Hooks,
     /// Whether pages on this machine get a token of the demo tenant; `None` leaves it to the
     /// command.
     pub(crate) demo: Option<bool>,
@@ -91,6 +95,7 @@ impl Default for Settings {
             cache: Cache { memory_bytes: 256 * MIB, object_bytes_max: 16 * MIB },
             limits: built_in_limits(),
             rules: Rules::same(TenantRules::sized(TIB)),
+            hooks: Hooks::default(),
             demo: None,
             cors_origins: Vec::new(),
             routes: Vec::new(),

@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::mistake::{Mistake, Sink, line_of};
 use super::section::{Located, Section, most_similar};
-use super::{Cache, Edge, GIB, KIB, Limit, MIB, Settings, TIB, rules};
+use super::{Cache, Edge, GIB, KIB, Limit, MIB, Settings, TIB, hooks, rules};
 
 /// The fastest rate a limit can say; far above what one node serves.
 const PER_SECOND_MAX: u64 = 1_000_000;
@@ -66,6 +66,12 @@ fn root(text: &str, mut root: Section<'_>) -> Settings {
     }
     if let Some(section) = root.section("tenants") {
         settings.rules.tenants = rules::tenants(section, &settings.rules.default);
+    }
+    if let Some(section) = root.section("hooks") {
+        settings.hooks.told = hooks::told(section);
+    }
+    if let Some(section) = root.section("before_create") {
+        settings.hooks.asked = hooks::asked(section);
     }
     if let Some(mut section) = root.section("session") {
         settings.demo = section.flag("demo");
@@ -164,7 +170,11 @@ fn web_origin(section: &Section<'_>, url: &Located<String>, right: &str) -> Opti
 }
 
 /// `scheme://host[:port][/path]`.
-fn web_address(section: &Section<'_>, url: &Located<String>, right: &str) -> Option<Url> {
+pub(super) fn web_address(
+    section: &Section<'_>,
+    url: &Located<String>,
+    right: &str,
+) -> Option<Url> {
     let parsed = Url::parse(&url.value);
     let wrong = match &parsed {
         Err(_) => "is no web address",
@@ -468,7 +478,7 @@ mod tests {
 
     /// Keys that are absent by default.
     const WITHOUT_DEFAULT: &[&str] =
-        &["public_base_url", "origins", "media_types", "quota_", "open_max"];
+        &["public_base_url", "origins", "media_types", "quota_", "open_max", "secrets"];
 
     /// The example lists every key with its default, commented out.
     #[test]
@@ -488,6 +498,9 @@ mod tests {
         assert_eq!(read.routes.pop().map(|route| route.auth), Some(Auth::Required));
         let acme = read.rules.tenants.remove("acme").unwrap();
         assert_eq!(acme.declared.size_max_bytes, 5_000_000_000);
+        let hooks = std::mem::take(&mut read.hooks);
+        assert_eq!(hooks.told.len(), 1);
+        assert!(hooks.asked.is_some());
         assert_eq!(read, Settings { demo: Some(false), ..Settings::default() });
     }
 }
