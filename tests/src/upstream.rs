@@ -1,5 +1,8 @@
 //! A small HTTP server that tells what reached it.
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -12,24 +15,37 @@ const REQUEST_BYTES_MAX: usize = 1024 * 1024;
 pub struct Upstream {
     /// Where it listens.
     pub url: String,
+    seen: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Upstream {
     /// Starts it.
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        Self::start_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await
+    }
+
+    /// Starts it at an address that is free.
+    pub async fn start_at(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.expect("the address is free");
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let noted = seen.clone();
         let url = format!("http://{}", listener.local_addr().expect("it has an address"));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(answer(stream));
+                tokio::spawn(answer(stream, noted.clone()));
             }
         });
-        Self { url }
+        Self { url, seen }
+    }
+
+    /// All that has reached it, in the form that it answers with.
+    pub fn seen(&self) -> Vec<Value> {
+        self.seen.lock().expect("nobody panics with it").clone()
     }
 }
 
 /// Answers one request and closes.
-async fn answer(mut stream: TcpStream) {
+async fn answer(mut stream: TcpStream, noted: Arc<Mutex<Vec<Value>>>) {
     let mut read = Vec::new();
     let seen = loop {
         if let Some(seen) = request(&read) {
@@ -41,6 +57,7 @@ async fn answer(mut stream: TcpStream) {
         }
     };
     let body = seen.to_string();
+    noted.lock().expect("nobody panics with it").push(seen);
     let head = format!(
         "HTTP/1.1 201 Created\r\nx-upstream: yes\r\ncontent-type: application/json\r\n\
          content-length: {}\r\nconnection: close\r\n\r\n",

@@ -8,6 +8,7 @@ mod configured;
 mod crash;
 mod full_disk;
 mod herd;
+mod hooks;
 mod large;
 mod limits;
 mod outage;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         crash::all(),
         full_disk::all(),
         herd::all(),
+        hooks::all(),
         large::all(),
         limits::all(),
         outage::all(),
