@@ -1,6 +1,7 @@
 //! The last stage: what every reply has, whatever decided it.
 
 use outport_wire::problem::{PROBLEM_TYPE, Problem, ProblemType};
+use outport_wire::tus;
 use serde::{Deserialize, Serialize};
 
 use crate::cors;
@@ -14,6 +15,8 @@ use crate::step::{Body, Ended, Reply, Taken};
 pub(crate) struct Visit {
     /// Whether the client's connection is encrypted.
     pub(crate) secure: bool,
+    /// Whether the client speaks tus, all of whose answers say so.
+    pub(crate) is_tus: bool,
     /// The `Access-Control-Allow-Origin` of the answer.
     pub(crate) allowed_origin: Option<String>,
     /// The limit spent, by its place among the configuration's.
@@ -48,6 +51,9 @@ impl Visit {
         let mut fields = self.fields(limits);
         fields.push("content-type", PROBLEM_TYPE);
         fields.push("cache-control", "no-store");
+        if self.is_tus {
+            fields.push("tus-resumable", tus::VERSION);
+        }
         if problem.kind.status() == 401 {
             fields.push("www-authenticate", challenge(problem.kind));
         }

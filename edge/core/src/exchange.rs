@@ -197,7 +197,9 @@ impl Edge {
         caller: Option<Identity>,
         visit: &mut Visit,
     ) -> Result<Step, Problem> {
-        let guarded = uploads::as_meant(guard(request.head)?)?;
+        let guarded = guard(request.head)?;
+        visit.is_tus = uploads::is_tus(&guarded);
+        let guarded = uploads::as_meant(guarded)?;
         let target = self.routes.find(&guarded, &self.config);
         visit.allowed_origin = cors::allowed_origin(&guarded, &target, &self.config.cors_origins);
         if !target.takes(guarded.method) {
@@ -295,7 +297,8 @@ impl Edge {
     ) -> Step {
         let request = Request { head, peer, secure };
         if !verified {
-            let visit = Visit { secure, ..Visit::default() };
+            let is_tus = guard(head).is_ok_and(|guarded| uploads::is_tus(&guarded));
+            let visit = Visit { secure, is_tus, ..Visit::default() };
             return Step::Reply(visit.problem(&self.limits, &token::NOT_BY_KEY.problem()));
         }
         let identity = grant.identity.clone();

@@ -30,6 +30,12 @@ pub(crate) fn as_meant(request: Guarded<'_>) -> Result<Guarded<'_>, Problem> {
     Ok(Guarded { method, overridden: *method != request.method, ..request })
 }
 
+/// Whether a request is one of tus. What is wrong with its path may be what it is told.
+pub(crate) fn is_tus(request: &Guarded<'_>) -> bool {
+    request.path.split('/').nth(1) == Some("uploads")
+        && request.fields.get("tus-resumable").is_some()
+}
+
 /// Whether the body's checksum is to come behind the body (RFC 9110, section 6.6.2).
 pub(crate) fn announces_checksum(request: &Guarded<'_>) -> bool {
     let trailers = request.fields.iter().filter(|(name, _)| *name == "trailer");

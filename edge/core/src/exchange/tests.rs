@@ -460,6 +460,31 @@ fn another_origin_may_send_and_read_all_of_tus() {
 }
 
 #[test]
+fn who_speaks_tus_is_answered_in_tus_whoever_refuses() {
+    let mut world = World::new(Abilities::default());
+    let token = world.token("demo", "alice", "write");
+    let fields = format!("{token}tus-resumable: 1.0.0\r\n");
+    for (line, fields, status) in [
+        ("PATCH /uploads/nonsense", fields.as_str(), 404),
+        ("PATCH /uploads/", &fields, 404),
+        ("PUT /uploads", &fields, 405),
+        ("POST /uploads", "tus-resumable: 1.0.0\r\n", 401),
+        ("POST /uploads", &format!("{fields}upload-length: 99999999999999\r\n"), 413),
+    ] {
+        let refused = world.send(line, fields);
+        assert_eq!(
+            (refused.status, refused.field("tus-resumable")),
+            (status, Some("1.0.0")),
+            "{line}"
+        );
+    }
+    assert_eq!(world.send("POST /uploads", "").field("tus-resumable"), None);
+    world.origin.down.set(Some(FetchError::Timeout));
+    let refused = world.send("POST /uploads", &fields);
+    assert_eq!((refused.status, refused.field("tus-resumable")), (504, Some("1.0.0")));
+}
+
+#[test]
 fn a_method_said_in_a_field_is_the_method() {
     let mut world = World::new(Abilities::default());
     let token = world.token("demo", "alice", "write");
