@@ -41,7 +41,7 @@ pub(super) const SECTIONS: &[Section] = &[
                 level: Level::Must,
                 says: "`Tus-Resumable` is on every answer, with the version spoken",
                 outport: yes("on refusals, too"),
-                tests: &["scenario:uploads::a_file_in_three_appends", "origin:uploads::a_wrong_offset_changes_nothing", "origin:uploads::termination_frees_everything"],
+                tests: &["unit:edge_core::exchange::who_speaks_tus_is_answered_in_tus_whoever_refuses", "scenario:uploads::a_file_in_three_appends", "origin:uploads::a_wrong_offset_changes_nothing", "origin:uploads::termination_frees_everything"],
                 tusd: yes(""),
                 rustus: yes("").ran(),
                 tus_node: yes("").ran(),
