@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, anyhow};
 use jwt_simple::prelude::*;
 use outport_edge_core::config::{Config, Issuer, READ_LIMIT, WRITE_LIMIT};
+use outport_edge_core::platform::WASMTIME;
 use outport_edge_core::step::{
     Allowance, Left, Looked, Moment, Need, Outcome, Reply, Taken, UpstreamHead,
 };
@@ -32,8 +33,7 @@ pub(crate) fn run() -> Result<()> {
     let config = config(&pair)?;
     let compiled = std::fs::read(component()).context("run `cargo xtask build` first")?;
     let boundary = Boundary::new(&compiled, &config).map_err(|error| anyhow!("{error}"))?;
-    let abilities = step::Abilities { signatures: true };
-    let mut edge = Edge::new(config, abilities).map_err(|error| anyhow!(error))?;
+    let mut edge = Edge::new(config, WASMTIME.abilities).map_err(|error| anyhow!(error))?;
     for (name, visibility, token) in
         [("public", Visibility::Public, None), ("token", Visibility::Private, Some(token(&pair)?))]
     {
