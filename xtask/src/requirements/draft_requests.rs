@@ -473,7 +473,7 @@ pub(super) const SECTIONS: &[Section] = &[
                 id: "rechecked",
                 level: Level::Should,
                 says: "whether the user may is looked at again when the upload is completed",
-                outport: yes("with every request"),
+                outport: yes("with every request; room is set aside when it is created"),
                 tests: &["scenario:tokens::an_expired_token"],
                 tusd: partly("by hooks"),
                 rustus: NOT_OFFERED.ran(),
@@ -484,9 +484,10 @@ pub(super) const SECTIONS: &[Section] = &[
                 level: Level::Should,
                 says: "there is a defence against uploads that are kept alive with little",
                 outport: partly(
-                    "a body that stands still is cut off, requests are limited, and uploads expire; how slow one may be is not bounded",
+                    "a body that stands still is cut off, requests and open uploads are limited, and uploads expire; how slow one may be is not bounded",
                 ),
                 tests: &[
+                    "unit:origin::admission::so_many_uploads_may_be_open",
                     "unit:origin::intake::standing_still_ends_it",
                     "origin:tus::an_expired_upload_is_gone",
                     "system:limits::whoever_asks_too_often_is_told_when_to_come_back",
