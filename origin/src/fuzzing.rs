@@ -11,6 +11,7 @@ use outport_wire::name::FileName;
 
 use crate::config::Limits;
 use crate::digest::{Digests, Expected, Running};
+use crate::http::uploads::concat::Asked;
 use crate::http::{field, form};
 use crate::record::Record;
 
@@ -28,6 +29,15 @@ pub const TARGETS: &[Target] = &[
         name: "byte_count",
         parse: byte_count,
         examples: &[b"0", b"18446744073709551615", b"007"],
+    },
+    Target {
+        name: "upload_concat",
+        parse: upload_concat,
+        examples: &[
+            b"partial",
+            b"final;/uploads/01000G0000000C000000000004 /uploads/01000G0000000C000000000005",
+            b"final;https://files.example:8443/uploads/01000G0000000C000000000004",
+        ],
     },
     Target {
         name: "checksum",
@@ -84,6 +94,22 @@ pub fn byte_count(bytes: &[u8]) {
     if let Ok(Some(number)) = field::bytes(&headers, "upload-offset") {
         let digits = String::from_utf8_lossy(bytes).trim().trim_start_matches('0').to_owned();
         assert_eq!(number.to_string().trim_start_matches('0'), digits);
+    }
+}
+
+/// Every address of a final upload names one, and HEAD can repeat them as they were sent.
+pub fn upload_concat(bytes: &[u8]) {
+    let Some(headers) = headers("upload-concat", bytes) else { return };
+    let Ok(Asked::Final(pieces)) = Asked::read(&headers) else { return };
+    let sent = pieces.tus_concat.unwrap_or_default();
+    assert_eq!(
+        Some(sent.as_str()),
+        headers.get("upload-concat").and_then(|value| value.to_str().ok())
+    );
+    let addresses = sent.strip_prefix("final;").unwrap_or_default().split(' ');
+    for (address, id) in addresses.filter(|address| !address.is_empty()).zip(&pieces.of) {
+        let (_, last) = address.rsplit_once('/').unwrap_or_default();
+        assert_eq!(last.parse(), Ok(*id), "{address}");
     }
 }
 

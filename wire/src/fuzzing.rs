@@ -10,8 +10,9 @@ use crate::id::FileId;
 use crate::identity::Identity;
 use crate::link::Link;
 use crate::name::{FileName, NAME_BYTES_MAX};
+use crate::rules::TypePattern;
 use crate::secret::{Key, Secret};
-use crate::{describe, time};
+use crate::{describe, resumable, time};
 
 /// Every parser of this crate.
 pub const TARGETS: &[Target] = &[
@@ -75,6 +76,16 @@ pub const TARGETS: &[Target] = &[
         name: "file_name",
         parse: file_name,
         examples: &[b"C:\\Users\\me\\c.txt", "../gr\u{fc}\u{df}e \u{202e}.txt".as_bytes(), b" . "],
+    },
+    Target {
+        name: "structured_item",
+        parse: structured_item,
+        examples: &[b"?1;a=1", b"?0", b" 007;b ", b"999999999999999", b"1000000000000000"],
+    },
+    Target {
+        name: "media_pattern",
+        parse: media_pattern,
+        examples: &[b"image/*", b"text/plain", b"*/*"],
     },
     Target {
         name: "moment",
@@ -189,6 +200,25 @@ pub fn file_name(bytes: &[u8]) {
     assert!(!name.is_empty() && name != "." && name != ".." && name.len() <= NAME_BYTES_MAX);
     assert!(!name.contains(['/', '\\', '\0', '\r', '\n']), "{name:?}");
     assert_eq!(FileName::parse(&name, NAME_BYTES_MAX).map(FileName::into_string), Ok(name));
+}
+
+/// An Item is a boolean or an integer, not both, and comes back.
+pub fn structured_item(bytes: &[u8]) {
+    let Some(text) = text(bytes) else { return };
+    let (boolean, integer) = (resumable::boolean(text), resumable::integer(text));
+    assert!(boolean.is_none() || integer.is_none());
+    if let Some(value) = boolean {
+        assert_eq!(resumable::boolean(resumable::boolean_text(value)), Some(value));
+    }
+    if let Some(number) = integer {
+        assert_eq!(resumable::integer(&number.to_string()), Some(number));
+    }
+}
+
+/// A pattern of media types comes back.
+pub fn media_pattern(bytes: &[u8]) {
+    let Some(Ok(pattern)) = text(bytes).map(str::parse::<TypePattern>) else { return };
+    assert_eq!(pattern.to_string().parse::<TypePattern>().ok(), Some(pattern));
 }
 
 /// A moment is the same second after it was written.

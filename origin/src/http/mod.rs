@@ -9,7 +9,7 @@ pub(crate) mod field;
 mod files;
 pub(crate) mod form;
 mod linger;
-mod uploads;
+pub(crate) mod uploads;
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -21,7 +21,7 @@ const FINAL: &str = "final;";
 
 /// The place of a new upload in a concatenation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(crate) enum Asked {
     /// None.
     Whole,
     /// It is a piece.
@@ -32,7 +32,7 @@ pub(super) enum Asked {
 
 impl Asked {
     /// Reads `Upload-Concat`.
-    pub(super) fn read(headers: &HeaderMap) -> Result<Self, Failure> {
+    pub(crate) fn read(headers: &HeaderMap) -> Result<Self, Failure> {
         let Some(text) = field::text(headers, UPLOAD_CONCAT)? else { return Ok(Self::Whole) };
         if text == PARTIAL {
             return Ok(Self::Partial);

@@ -1,6 +1,6 @@
 //! `/uploads`: what the protocols that are spoken there have in common. Each has a file of its own.
 
-mod concat;
+pub(crate) mod concat;
 pub(crate) mod draft;
 pub(crate) mod tus;
 
