@@ -332,6 +332,12 @@ impl Record {
         self.parts.iter().map(|part| self.part_name(id, *part)).collect()
     }
 
+    /// What the parts of the file `id` are called that it has written itself.
+    pub(crate) fn own_part_names(&self, id: FileId) -> Vec<PartName> {
+        let own = self.parts.iter().filter(|part| part.source == 0);
+        own.map(|part| PartName { writer: id, nonce: part.nonce }).collect()
+    }
+
     /// What an edge must know of it.
     pub(crate) fn file_record(&self) -> FileRecord {
         FileRecord {

@@ -110,6 +110,10 @@ impl Addition {
         }
     }
 
+    fn bytes(&self) -> u64 {
+        self.parts.iter().map(|part| part.bytes).sum()
+    }
+
     /// Whether a record has it already.
     fn is_in(&self, record: &Record, expected: u64) -> bool {
         match self.parts.last() {
@@ -222,8 +226,8 @@ impl Store {
 
     /// Checks the digest of the whole, where this completes it.
     fn check_whole(&self, record: &Record, addition: &Addition) -> Result<(), AppendError> {
-        let added: u64 = addition.parts.iter().map(|part| part.bytes).sum();
-        if record.digest.is_none() || !addition.completes(record, record.offset() + added) {
+        let end = record.offset() + addition.bytes();
+        if record.digest.is_none() || !addition.completes(record, end) {
             return Ok(());
         }
         match addition.digest.as_ref().and_then(Running::agrees) {
@@ -259,16 +263,22 @@ impl Store {
                 Err(MetaError::Uncertain(_)) => certain = false,
                 Err(error) => return Err((StoreError::from(error).into(), Unreferenced(certain))),
             }
-            let now = match self.load(held.id).await {
+            let now = match self.load_any(held.id).await {
                 Ok(Some(now)) => now,
                 Ok(None) => return Err((AppendError::Gone, Unreferenced(true))),
                 Err(error) => return Err((error.into(), Unreferenced(false))),
             };
             // What expected a state that is past will never be made.
             certain |= now.version != held.version;
-            // After an uncertain write, it may be there already.
+            // After an uncertain write, it may be there already, and what others did behind it.
             if addition.is_in(&now.record, expected) {
-                return Ok(now);
+                let end = expected + addition.bytes();
+                let taken_over = lost(&now.record, end, epoch).filter(|_| !addition.ended);
+                return taken_over.map_or(Ok(now), |lost| Err((lost, Unreferenced(false))));
+            }
+            // An uncertain write can still be made to what has only expired.
+            if now.record.is_expired(self.now_s()) {
+                return Err((AppendError::Gone, Unreferenced(certain)));
             }
             if let Some(lost) = lost(&now.record, expected, epoch) {
                 return Err((lost, Unreferenced(true)));

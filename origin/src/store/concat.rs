@@ -92,12 +92,32 @@ impl Store {
         };
         match joined {
             Ok(joined) => Ok(joined.unwrap_or(held)),
-            Err(error) => {
+            Err(error) => self.abandon(held.id, &of).await.ok_or(error),
+        }
+    }
+
+    /// Undoes what a concatenation has done that failed, as far as that is certain. Gives the final
+    /// upload where it was completed after all.
+    async fn abandon(&self, id: FileId, of: &[FileId]) -> Option<Held> {
+        // From here on nobody joins it any more, not even who began to before.
+        let stopped = self.change(id, |record| {
+            record.concat = None;
+            if record.complete { Err(()) } else { Ok(()) }
+        });
+        match stopped.await {
+            Ok(_) | Err(ChangeError::Gone) => {
                 // A partial upload that stays claimed goes with the final one, so that stays too.
-                if self.release_all(held.id, &of).await {
-                    self.give_up(held.id).await;
+                if self.release_all(id, of).await {
+                    self.give_up(id).await;
                 }
-                Err(error)
+                None
+            }
+            Err(ChangeError::Refused(()) | ChangeError::Claimed(_)) => {
+                self.load(id).await.ok().flatten()
+            }
+            Err(ChangeError::Store(error)) => {
+                tracing::warn!(%id, %error, "a final upload and what it claimed stay");
+                None
             }
         }
     }

@@ -428,7 +428,8 @@ impl Store {
         if let Some(owner) = held.owner() {
             self.unlist(&owner, held.id).await;
         }
-        self.blobs.remove(&held.record.part_names(held.id)).await;
+        // The parts of others go with their own records, which still name them.
+        self.blobs.remove(&held.record.own_part_names(held.id)).await;
     }
 }
 

@@ -30,6 +30,8 @@ use crate::meta::MemoryMeta;
 use crate::record::Part;
 use crate::store::concat::ConcatError;
 
+mod races;
+
 const CHUNK_BYTES: u64 = 1 << 10;
 const PART_BYTES: usize = 4 << 10;
 
@@ -385,18 +387,43 @@ enum Failing {
     Full,
     UncertainDone,
     UncertainNotDone,
+    /// It was done, and somebody else has appended behind it.
+    UncertainOvertaken,
 }
 
-#[derive(Default)]
+/// How much somebody else appends.
+const OVERTAKEN_BYTES: u64 = 5;
+
 struct FailingMeta {
     inner: MemoryMeta,
     next: Mutex<VecDeque<Failing>>,
+    /// How many keys can be removed before none can.
+    deletes_left: AtomicUsize,
+}
+
+impl Default for FailingMeta {
+    fn default() -> Self {
+        let deletes_left = AtomicUsize::new(usize::MAX);
+        Self { inner: MemoryMeta::default(), next: Mutex::default(), deletes_left }
+    }
 }
 
 impl FailingMeta {
     fn fail(&self, next: impl Into<VecDeque<Failing>>) {
         *self.next.lock().unwrap() = next.into();
     }
+
+    async fn overtake(&self, key: Key) {
+        let entry = self.inner.get(key.clone()).await.unwrap().unwrap();
+        let mut record = Record::from_bytes(&entry.value).unwrap();
+        record.epoch += 1;
+        record.parts.push(Part { bytes: OVERTAKEN_BYTES, nonce: 0, source: 0 });
+        self.inner.put(key, record.to_bytes().into(), Some(entry.version)).await.unwrap();
+    }
+}
+
+fn told_to() -> Arc<dyn std::error::Error + Send + Sync> {
+    Arc::new(std::io::Error::other("told to"))
 }
 
 impl Meta for FailingMeta {
@@ -410,16 +437,20 @@ impl Meta for FailingMeta {
         value: Bytes,
         expected: Option<Version>,
     ) -> BoxFuture<'_, Result<Version, MetaError>> {
-        let cause = || Arc::new(std::io::Error::other("told to"));
         let failing = self.next.lock().unwrap().pop_front();
         async move {
             match failing {
                 None => self.inner.put(key, value, expected).await,
-                Some(Failing::Full) => Err(MetaError::Full(cause())),
-                Some(Failing::UncertainNotDone) => Err(MetaError::Uncertain(cause())),
+                Some(Failing::Full) => Err(MetaError::Full(told_to())),
+                Some(Failing::UncertainNotDone) => Err(MetaError::Uncertain(told_to())),
                 Some(Failing::UncertainDone) => {
                     self.inner.put(key, value, expected).await?;
-                    Err(MetaError::Uncertain(cause()))
+                    Err(MetaError::Uncertain(told_to()))
+                }
+                Some(Failing::UncertainOvertaken) => {
+                    self.inner.put(key.clone(), value, expected).await?;
+                    self.overtake(key).await;
+                    Err(MetaError::Uncertain(told_to()))
                 }
             }
         }
@@ -427,7 +458,11 @@ impl Meta for FailingMeta {
     }
 
     fn delete(&self, key: Key, expected: Version) -> BoxFuture<'_, Result<(), MetaError>> {
-        self.inner.delete(key, expected)
+        let left = |left: usize| left.checked_sub(1);
+        match self.deletes_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left) {
+            Ok(_) => self.inner.delete(key, expected),
+            Err(_) => async { Err(MetaError::Unavailable(told_to())) }.boxed(),
+        }
     }
 
     fn scan(
