@@ -236,7 +236,9 @@ impl Store {
         let mut released_all = true;
         for partial in of {
             let released = self.change(*partial, |record| match &mut record.concat {
-                Some(Concat::Partial { claimed_by }) if *claimed_by == Some(id) => {
+                Some(Concat::Partial { claimed_by: Some(other) }) if *other != id => Err(()),
+                // One that is not claimed is written too: a claim that may still come is then none.
+                Some(Concat::Partial { claimed_by }) => {
                     *claimed_by = None;
                     Ok(())
                 }
