@@ -224,7 +224,7 @@ impl OpenPart {
 
 /// Where a part is kept. Folders are shared by many files, because making one is as slow as
 /// writing a small part; an id's last characters are random, so they fill evenly.
-fn path(PartName { writer, nonce }: PartName) -> Path {
+pub(crate) fn path(PartName { writer, nonce }: PartName) -> Path {
     let writer = writer.to_string();
     let folder = writer.get(writer.len() - FOLDER_CHARS..).unwrap_or_default();
     Path::from(format!("{folder}/{writer}-{nonce:016x}"))

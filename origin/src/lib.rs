@@ -30,6 +30,8 @@ mod metrics;
 mod open_uploads;
 mod record;
 mod server;
+#[cfg(any(test, feature = "simulation"))]
+pub mod simulation;
 mod sniff;
 mod store;
 mod turns;

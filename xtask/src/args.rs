@@ -18,6 +18,8 @@ cargo xtask up [--on wasmtime|cloudflare|fastly|spin] [--edge-port N] [--origin-
 cargo xtask outport ARGS...                          build and run the program
 cargo xtask test [--fast] [--on PLATFORM]            every check; --fast: those that need no set-up;
                                                      --on: what has to do with one platform
+cargo xtask simulate [--seeds N] [--seed N] [--without compare-and-swap|sync]
+                                                     histories of faults against the upload code
 cargo xtask budgets [--memory]                       sizes and imports of each edge; --memory: what
                                                      it takes while 1 GiB passes
 cargo xtask protocols                                what the upload protocols ask, and who does it
@@ -40,6 +42,8 @@ pub(crate) enum Task {
     Test(Tests),
     /// Print what the upload protocols ask of a server, and what servers do.
     Protocols,
+    /// Build, then become the simulation with these arguments.
+    Simulate { args: Vec<OsString> },
     /// Measure each platform's edge.
     Budgets { memory: bool },
     /// Build, then become the benchmark program with these arguments.
@@ -70,6 +74,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Task> {
             Some("outport") => Task::Outport { args: rest(&mut parser)? },
             Some("test") => Task::Test(tests(&mut parser)?),
             Some("protocols") => Task::Protocols,
+            Some("simulate") => Task::Simulate { args: rest(&mut parser)? },
             Some("budgets") => Task::Budgets { memory: flag(&mut parser, "memory")? },
             Some("bench") => Task::Bench { args: rest(&mut parser)? },
             _ => bail!("no task {}; the tasks are:\n{USAGE}", name.display()),

@@ -17,7 +17,7 @@ use crate::process::{say, seconds};
 use crate::runner::{Outcome, browser_test, counted, test_run};
 use crate::setup::{self, Part};
 use crate::workspace::Workspace;
-use crate::{budgets, clients, platforms, policy};
+use crate::{budgets, clients, platforms, policy, simulate};
 
 /// The package of scenarios over HTTP.
 const SCENARIOS: &str = "outport-tests";
@@ -91,6 +91,7 @@ fn checks(which: Tests) -> Vec<Check> {
                 Check::new(BUILD, build),
                 Check::built("clippy", clippy),
                 Check::built("unit and conformance tests", unit_tests),
+                Check::built("histories of faults", simulate::check),
                 Check::built("scenarios over HTTP", platforms::scenarios_at_home),
                 Check::built("processes killed and starved", system_tests),
             ];

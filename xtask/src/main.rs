@@ -26,6 +26,7 @@ mod runner;
 mod scratch;
 mod service;
 mod setup;
+mod simulate;
 mod stamp;
 mod tools;
 mod up;
@@ -91,6 +92,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Protocols => {
             std::io::stdout().lock().write_all(requirements::document().as_bytes())?
         }
+        Task::Simulate { args } => return Err(simulate::exec(&workspace, args)?),
         Task::Test(tests) => return check::run(&workspace, tests),
         Task::Budgets { memory } => {
             budgets::run(&workspace)?;
