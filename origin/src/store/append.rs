@@ -44,7 +44,7 @@ pub(crate) enum AppendError {
     /// The body was longer than announced. Its last part was thrown away.
     #[error("the body is longer than announced; the upload is at byte {offset}")]
     TooLong { offset: u64 },
-    /// The body ended where the upload was to be complete, and that is not its announced length.
+    /// The upload has, or would have, another length than was announced.
     #[error("the upload was to have {length} bytes and is at byte {offset}")]
     LengthMismatch { offset: u64, length: u64 },
     /// The upload has come in too many pieces; it can't be ended.
@@ -157,6 +157,39 @@ impl Store {
             Err(_) => {}
         }
         appended
+    }
+
+    /// Says how long an upload will be, once. It is still where it was `held`, so that what was to
+    /// be appended there still can be; a length that was said is no other afterwards.
+    pub(crate) async fn declare_length(
+        &self,
+        held: Held,
+        length: u64,
+    ) -> Result<Held, AppendError> {
+        if held.record.length == Some(length) {
+            return Ok(held);
+        }
+        let (offset, epoch) = (held.record.offset(), held.record.epoch);
+        let declared = self.change(held.id, |record| {
+            if let Some(lost) = lost(record, offset, epoch) {
+                return Err(lost);
+            }
+            match record.length {
+                Some(known) if known != length => {
+                    Err(AppendError::LengthMismatch { offset, length: known })
+                }
+                _ if offset > length => Err(AppendError::LengthMismatch { offset, length }),
+                _ => {
+                    record.length = Some(length);
+                    Ok(())
+                }
+            }
+        });
+        declared.await.map_err(|error| match error {
+            ChangeError::Gone | ChangeError::Claimed(_) => AppendError::Gone,
+            ChangeError::Refused(error) => error,
+            ChangeError::Store(error) => error.into(),
+        })
     }
 
     async fn append_parts(

@@ -283,6 +283,29 @@ async fn who_was_interrupted_never_commits() {
 }
 
 #[tokio::test]
+async fn a_length_is_declared_where_the_upload_still_is() {
+    let scene = Scene::new();
+    let opening = Opening::default();
+    let held = scene.store.begin(&alice(), description(), opening).await.unwrap();
+    let declare = |held: &Held, length| scene.store.declare_length(held.clone(), length);
+    // Another origin brings the upload further meanwhile: what was to be appended has no place.
+    let further = scene.append(&held, b"01234").await.unwrap();
+    let late = declare(&held, 10).await;
+    assert!(matches!(late, Err(AppendError::OffsetMismatch { expected: 5 })), "{late:?}");
+    let short = declare(&further, 4).await;
+    assert!(matches!(short, Err(AppendError::LengthMismatch { offset: 5, .. })), "{short:?}");
+    // Or tells a client to go on from where it is.
+    let other = Store { turns: Turns::default(), ..scene.store.clone() };
+    let shown = other.interrupt(held.id).await.unwrap().unwrap();
+    let late = declare(&further, 10).await;
+    assert!(matches!(late, Err(AppendError::Superseded { offset: 5 })), "{late:?}");
+    let declared = declare(&shown, 10).await.unwrap();
+    assert_eq!(declare(&declared, 10).await.unwrap().record.length, Some(10));
+    let again = declare(&declared, 11).await;
+    assert!(matches!(again, Err(AppendError::LengthMismatch { length: 10, .. })), "{again:?}");
+}
+
+#[tokio::test]
 async fn an_upload_of_unknown_length_is_complete_when_it_is_said_to_be() {
     let scene = Scene::new();
     let held = scene.store.begin(&alice(), description(), Opening::default()).await.unwrap();

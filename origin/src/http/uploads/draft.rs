@@ -28,7 +28,7 @@ use crate::digest::{Digests, Running};
 use crate::hooks::Protocol;
 use crate::intake::Intake;
 use crate::record::{Description, Opening};
-use crate::store::{AppendError, ChangeError, Completes, Held};
+use crate::store::{AppendError, Completes, Held};
 use crate::turns::Turn;
 
 /// `Accept-Patch` (RFC 5789, section 3.1).
@@ -267,25 +267,12 @@ async fn check_state(
         return Err(inconsistent(format!("the upload has {length} bytes, and this ends at {end}")));
     }
     match length {
-        Some(length) if record.length.is_none() => declare_length(app, held.id, length).await,
-        _ => Ok(held),
+        Some(length) => {
+            let declared = app.store.declare_length(held, length).await;
+            declared.map_err(|error| failure(error, Some(offset)))
+        }
+        None => Ok(held),
     }
-}
-
-async fn declare_length(app: &App, id: FileId, length: u64) -> Result<Held, Failure> {
-    let declared = app.store.change(id, |record| match record.length {
-        Some(known) if known != length => {
-            Err(inconsistent(format!("the upload was to have {known} bytes, and now {length}")))
-        }
-        _ if record.offset() > length => {
-            Err(inconsistent(format!("the upload has {} bytes already", record.offset())))
-        }
-        _ => {
-            record.length = Some(length);
-            Ok(())
-        }
-    });
-    declared.await.map_err(|error: ChangeError<Failure>| error.into())
 }
 
 /// A body, whose sender is told what is durable while it comes.

@@ -26,7 +26,7 @@ use crate::digest::{Digests, Expected, Trailer};
 use crate::hooks::Protocol;
 use crate::intake::Intake;
 use crate::record::{Concat, Opening, Record};
-use crate::store::{AppendError, ChangeError, Completes, Held};
+use crate::store::{AppendError, Completes, Held};
 use crate::turns::Turn;
 
 const TUS_RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
@@ -186,11 +186,14 @@ pub(super) async fn patch(
     if offset != expected {
         return Err(AppendError::OffsetMismatch { expected }.into());
     }
+    let rules = &app.rules.for_tenant(&held.record.tenant).declared;
     let held = match length {
-        Some(length) => declare_length(app, held, length).await?,
+        Some(length) => {
+            rules.check_size(length)?;
+            app.store.declare_length(held, length).await?
+        }
         None => held,
     };
-    let rules = &app.rules.for_tenant(&held.record.tenant).declared;
     check_fits(headers, rules, held.record.length, offset)?;
     let bytes_max = bound(app, &held);
     let intake = content.intake(app, &held, body, &turn);
@@ -208,27 +211,6 @@ fn after_append(record: &Record) -> HeaderMap {
         headers.insert(UPLOAD_EXPIRES, expires);
     }
     headers
-}
-
-/// Records a length that was not known before. One that was said stays.
-async fn declare_length(app: &App, held: Held, length: u64) -> Result<Held, Failure> {
-    let inconsistent = |detail| Failure::new(ProblemType::InconsistentLength, detail);
-    match held.record.length {
-        Some(known) if known == length => return Ok(held),
-        Some(known) => return Err(inconsistent(format!("the upload has {known} bytes"))),
-        None => app.rules.for_tenant(&held.record.tenant).declared.check_size(length)?,
-    }
-    let declared = app.store.change(held.id, |record| match record.length {
-        Some(known) if known != length => Err(inconsistent(format!("it has {known} bytes"))),
-        _ if record.offset() > length => {
-            Err(inconsistent(format!("there are {} bytes already", record.offset())))
-        }
-        _ => {
-            record.length = Some(length);
-            Ok(())
-        }
-    });
-    declared.await.map_err(|error: ChangeError<Failure>| error.into())
 }
 
 /// The length of a new upload; `None` where it is to be said later.
