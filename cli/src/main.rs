@@ -2,9 +2,11 @@
 
 mod check;
 mod client;
+mod collect;
 mod core_config;
 mod duration;
 mod failure;
+mod fsck;
 mod hooks_config;
 mod keys;
 mod node;
@@ -40,6 +42,8 @@ enum Command {
     Rm(client::rm::Args),
     Share(client::share::Args),
     Hooks(client::hooks::Args),
+    Collect(collect::Args),
+    Fsck(fsck::Args),
     Token(token::Args),
     Check(check::Args),
     Render(render::Args),
@@ -64,6 +68,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Serve(args) => node::block_on(node::serve::run(args)),
         Command::Edge(args) => node::block_on(node::edge::run(args)),
         Command::Origin(args) => node::block_on(node::origin::run(args)),
+        Command::Collect(args) => block_on(collect::run(args)),
+        Command::Fsck(args) => block_on(fsck::run(args)),
         Command::Token(args) => token::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Render(args) => render::run(&args),

@@ -14,7 +14,7 @@ use crate::node::origin_folder;
 pub(crate) struct AdminArgs {
     /// The data folder that the origin runs on
     #[arg(long, value_name = "DIR", default_value = "data")]
-    data: PathBuf,
+    pub(crate) data: PathBuf,
 }
 
 impl Server {

@@ -1,6 +1,8 @@
 //! `outport origin`: stores what the edge can't answer.
 
 use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
 
 use outport_origin::{Config, Origin};
 
@@ -9,7 +11,7 @@ use super::{NodeArgs, address, origin_folder, say, stop};
 use crate::failure::Failure;
 use crate::hooks_config::hooks_config;
 use crate::keys::Keys;
-use crate::settings::Settings;
+use crate::settings::{Life, Settings};
 
 /// Runs an origin.
 #[derive(clap::Args)]
@@ -40,10 +42,23 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 }
 
 fn config(args: &Args, settings: &Settings, keys: Keys) -> Result<Config, Failure> {
-    let folder = origin_folder(&args.node.data);
-    let mut config = Config::new(folder, vec![keys.edge], keys.links.secret);
+    let mut config = storage_config(&args.node.data, settings, keys)?;
     config.listen = SocketAddr::new(args.node.bind, args.origin_port);
+    Ok(config)
+}
+
+/// The configuration of an origin, wherever it listens.
+pub(crate) fn storage_config(
+    data: &Path,
+    settings: &Settings,
+    keys: Keys,
+) -> Result<Config, Failure> {
+    let mut config = Config::new(origin_folder(data), vec![keys.edge], keys.links.secret);
     config.rules = settings.rules.clone();
     config.hooks = hooks_config(&settings.hooks)?;
+    let Life { expire_after_s, collect_every_s } = settings.life;
+    config.limits.upload_expire_after =
+        (expire_after_s > 0).then(|| Duration::from_secs(expire_after_s));
+    config.collection.round = Duration::from_secs(collect_every_s);
     Ok(config)
 }

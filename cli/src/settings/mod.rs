@@ -45,6 +45,8 @@ pub(crate) struct Settings {
     pub(crate) rules: Rules,
     /// Who is told of files, and who is asked before there is one.
     pub(crate) hooks: Hooks,
+    /// How long uploads live.
+    pub(crate) life: Life,
     /// Whether pages on this machine get a token of the demo tenant; `None` leaves it to the
     /// command.
     pub(crate) demo: Option<bool>,
@@ -64,6 +66,15 @@ pub(crate) struct Edge {
     pub(crate) upstream_timeout_ms: u64,
     /// Requests after which an instance of the component is replaced.
     pub(crate) instance_requests_max: u64,
+}
+
+/// How long uploads live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Life {
+    /// How long an upload lives without progress; 0 is for ever.
+    pub(crate) expire_after_s: u64,
+    /// How long the collector takes to look through everything once.
+    pub(crate) collect_every_s: u64,
 }
 
 /// Bounds of the edge's cache.
@@ -96,6 +107,7 @@ impl Default for Settings {
             limits: built_in_limits(),
             rules: Rules::same(TenantRules::sized(TIB)),
             hooks: Hooks::default(),
+            life: Life { expire_after_s: 7 * 24 * 3600, collect_every_s: 24 * 3600 },
             demo: None,
             cors_origins: Vec::new(),
             routes: Vec::new(),

@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::mistake::{Mistake, Sink, line_of};
 use super::section::{Located, Section, most_similar};
-use super::{Cache, Edge, GIB, KIB, Limit, MIB, Settings, TIB, hooks, rules};
+use super::{Cache, Edge, GIB, KIB, Life, Limit, MIB, Settings, TIB, hooks, rules};
 
 /// The fastest rate a limit can say; far above what one node serves.
 const PER_SECOND_MAX: u64 = 1_000_000;
@@ -22,6 +22,15 @@ const TIMEOUT_MS_MAX: u64 = 3_600_000;
 
 /// An instance is replaced once in a while at least.
 const REQUESTS_MAX: u64 = 1_000_000_000;
+
+/// Ten years.
+const LIFE_S_MAX: u64 = 10 * 365 * 24 * 3600;
+
+/// A client may be silent for an hour. Parts of slow uploads are committed well within that.
+const EXPIRE_S_MIN: u64 = 3600;
+
+/// A thousand steps take this long at least, so that they don't crowd out what clients ask for.
+const COLLECT_S_MIN: u64 = 600;
 
 /// First path segments below which Outport answers everything itself.
 const OWN_SEGMENTS: &[&str] = &["assets", "files", "uploads"];
@@ -61,7 +70,8 @@ fn root(text: &str, mut root: Section<'_>) -> Settings {
     if let Some(section) = root.section("limits") {
         limits(section, &mut settings.limits);
     }
-    if let Some(section) = root.section("uploads") {
+    if let Some(mut section) = root.section("uploads") {
+        settings.life = life(&mut section, settings.life);
         settings.rules.default = rules::tenant(section, &settings.rules.default);
     }
     if let Some(section) = root.section("tenants") {
@@ -111,6 +121,20 @@ fn cache(mut section: Section<'_>, defaults: Cache) -> Cache {
     section.finish();
     let object_bytes_max = object.map_or(defaults.object_bytes_max, |object| object.value);
     Cache { memory_bytes, object_bytes_max: object_bytes_max.min(memory_bytes) }
+}
+
+/// What `[uploads]` says beside the rules, which tenants may have of their own.
+fn life(section: &mut Section<'_>, defaults: Life) -> Life {
+    let expire = section.whole("expire_after_s", 0..=LIFE_S_MAX, "seconds");
+    let collect = section.whole("collect_every_s", COLLECT_S_MIN..=LIFE_S_MAX, "seconds");
+    if let Some(Located { value: 1..EXPIRE_S_MIN, at }) = expire {
+        let right = format!("0 for never, or at least {EXPIRE_S_MIN} seconds");
+        section.note(at, "expire_after_s in [uploads] leaves no time to upload", right);
+    }
+    Life {
+        expire_after_s: expire.map_or(defaults.expire_after_s, |expire| expire.value),
+        collect_every_s: collect.map_or(defaults.collect_every_s, |collect| collect.value),
+    }
 }
 
 fn limits(section: Section<'_>, limits: &mut BTreeMap<String, Limit>) {
