@@ -1,5 +1,6 @@
 //! What goes to an upstream, and what comes back.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use outport_wire::edge_signature::{self, Signed};
@@ -133,18 +134,25 @@ pub(crate) fn from_origin(answer: FieldLines<'_>, base: Option<&str>, fields: &m
     let mut cacheable = false;
     for (name, value) in end_to_end(answer) {
         cacheable |= name == "cache-control";
-        match (name, base) {
+        match name {
             // Ours to say; the origin's would come twice.
-            ("x-content-type-options" | "date" | "server", _) => {}
-            ("upload-limit", _) => remaining_life(value, fields),
-            ("location", Some(base)) if value.starts_with(b"/") => {
-                fields.push(name, [base.as_bytes(), value].concat());
-            }
+            "x-content-type-options" | "date" | "server" => {}
+            "upload-limit" => remaining_life(value, fields),
+            "location" => fields.push(name, location(value, base)),
             _ => fields.push(name, value),
         }
     }
     if !cacheable {
         fields.push("cache-control", "no-store");
+    }
+}
+
+/// Where something is, as clients are told: relative to the edge that they reached, or absolute if
+/// the edge knows how it is reached from outside.
+pub(crate) fn location<'a>(value: &'a [u8], base: Option<&str>) -> Cow<'a, [u8]> {
+    match base {
+        Some(base) if value.starts_with(b"/") => [base.as_bytes(), value].concat().into(),
+        _ => value.into(),
     }
 }
 
@@ -165,7 +173,8 @@ pub(crate) fn from_route(answer: FieldLines<'_>, fields: &mut Fields) {
     fields.push("via", "1.1 outport");
 }
 
-fn end_to_end(fields: FieldLines<'_>) -> impl Iterator<Item = (&str, &[u8])> {
+/// The fields that pass on: neither the connection's (RFC 9110, section 7.6.1) nor ours.
+pub(crate) fn end_to_end(fields: FieldLines<'_>) -> impl Iterator<Item = (&str, &[u8])> {
     fields.iter().filter(move |(name, _)| {
         !is_hop_by_hop(name) && !name.starts_with(OURS) && !is_named_by_connection(fields, name)
     })

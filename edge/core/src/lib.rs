@@ -31,6 +31,7 @@ mod forward;
 pub mod fuzzing;
 mod guard;
 pub mod head;
+pub mod interim;
 pub mod limit;
 #[cfg(any(test, feature = "conformance"))]
 pub mod memory;

@@ -13,6 +13,7 @@ use outport_edge_core::driver::{STEPS_MAX, broken};
 use outport_edge_core::step::{
     Body, Fetch, Looked, Moment, Need, Outcome, Reply, Store, StoreBody,
 };
+use outport_interim::Interim;
 
 use crate::body::EdgeBody;
 use crate::cache::{Cache, Entry, Holding, NewBody, StoredBody};
@@ -56,7 +57,9 @@ impl Driver {
         let head = head::to_core(&request);
         // Who waits to be told to send (RFC 9110, section 10.1.1) has sent nothing to discard.
         let waits = request.headers().contains_key(header::EXPECT);
+        let interim = request.extensions().get::<Interim>().cloned();
         let mut exchange = Exchange::new(self.needs.clone(), Some(request.into_body()));
+        exchange.interim = interim.unwrap_or_else(Interim::none);
         let reply = self.decide(head, peer, &mut exchange).await.unwrap_or_else(|fault| {
             tracing::error!("a request could not be decided: {fault}");
             broken()
@@ -105,6 +108,8 @@ impl Driver {
 pub(crate) struct Exchange {
     needs: Arc<Needs>,
     request_body: Option<Incoming>,
+    /// Sends the client what comes before the final answer.
+    interim: Interim,
     looked: Option<Holding>,
     value: Option<Bytes>,
     upstream_body: Option<Incoming>,
@@ -112,7 +117,8 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     pub(crate) fn new(needs: Arc<Needs>, request_body: Option<Incoming>) -> Self {
-        Self { needs, request_body, looked: None, value: None, upstream_body: None }
+        let interim = Interim::none();
+        Self { needs, request_body, interim, looked: None, value: None, upstream_body: None }
     }
 
     /// Meets a need.
@@ -155,7 +161,7 @@ impl Exchange {
 
     async fn fetch(&mut self, fetch: Fetch) -> Outcome {
         let body = if fetch.with_body { self.request_body.take() } else { None };
-        let answer = self.needs.upstreams.fetch(&fetch, body).await;
+        let answer = self.needs.upstreams.fetch(&fetch, body, &self.interim).await;
         Outcome::Fetched(answer.map(|(head, body)| {
             self.upstream_body = Some(body);
             head
@@ -270,6 +276,7 @@ mod tests {
     use std::task::{Context, Waker};
 
     use outport_edge_core::conformance::{self, ScriptedAnswer, Subject};
+    use outport_edge_core::interim::Interims;
 
     use super::*;
 
@@ -302,7 +309,7 @@ mod tests {
                 cache: Cache::new(1 << 20),
                 values: Values::open(&folder.path().join("values")).unwrap(),
                 limiter: Limiter::new(),
-                upstreams: Upstreams::new(origin, Vec::new()),
+                upstreams: Upstreams::new(origin, Vec::new(), Interims::default()),
             });
             Self { runtime, needs, exchanges: HashMap::new(), opened: 0, _folder: folder }
         }

@@ -16,6 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use outport_edge_core::config::Config as CoreConfig;
+use outport_edge_core::interim::Interims;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
@@ -123,12 +124,13 @@ impl EdgeNode {
             config.instance_exchanges_max,
             metrics.clone(),
         )?;
+        let interims = Interims::new(&config.core);
         let routes = config.core.routes.iter().map(|route| route.proxy.clone()).collect();
         let needs = Arc::new(Needs {
             cache: Cache::new(config.cache_bytes_max),
             values,
             limiter: Limiter::new(),
-            upstreams: Upstreams::new(config.origin.clone(), routes),
+            upstreams: Upstreams::new(config.origin.clone(), routes, interims),
         });
         Ok(Self {
             listener: listen(config.listen).await?,
@@ -226,7 +228,8 @@ fn connection(
         let driver = driver.clone();
         async move { Ok::<_, Infallible>(driver.serve(request, peer.ip()).await) }
     });
-    server.serve_connection(TokioIo::new(stream), service).into_owned()
+    let (line, service) = outport_interim::over(TokioIo::new(stream), service);
+    server.serve_connection(line, service).into_owned()
 }
 
 /// Serves `/metrics` on its own port.

@@ -7,13 +7,16 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use outport_edge_core::head::FieldLines;
+use outport_edge_core::interim::Interims;
 use outport_edge_core::step::{Fetch, FetchError, Upstream, UpstreamHead};
+use outport_interim::Interim;
 use tokio::sync::Notify;
 
 use crate::head;
@@ -30,11 +33,12 @@ pub(crate) struct Upstreams {
     client: Client<HttpConnector, RequestBody>,
     origin: String,
     routes: Vec<Option<String>>,
+    interims: Arc<Interims>,
 }
 
 impl Upstreams {
     /// `origin` and `routes` are base URLs; a route that is not proxied has none.
-    pub(crate) fn new(origin: String, routes: Vec<Option<String>>) -> Self {
+    pub(crate) fn new(origin: String, routes: Vec<Option<String>>, interims: Interims) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
@@ -43,14 +47,16 @@ impl Upstreams {
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(IDLE_MAX)
             .build(connector);
-        Self { client, origin, routes }
+        Self { client, origin, routes, interims: Arc::new(interims) }
     }
 
-    /// Sends a request with the client's body, if it goes along, and waits for the head.
+    /// Sends a request with the client's body, if it goes along, and waits for the head. What the
+    /// origin says before that is passed on by `interim`, as far as the core has it.
     pub(crate) async fn fetch(
         &self,
         fetch: &Fetch,
         body: Option<Incoming>,
+        interim: &Interim,
     ) -> Result<(UpstreamHead, Incoming), FetchError> {
         let base = match fetch.upstream {
             Upstream::Origin => Some(&self.origin),
@@ -70,12 +76,16 @@ impl Upstreams {
         }
         let progress = Arc::new(Progress::default());
         let body = RequestBody::new(body, progress.clone());
+        let mut request = Request::from_parts(parts, body);
+        if fetch.upstream == Upstream::Origin {
+            self.pass_on(&mut request, interim);
+        }
         let too_long = async {
             progress.sent.notified().await;
             tokio::time::sleep(Duration::from_millis(fetch.timeout_ms)).await;
         };
         tokio::select! {
-            answer = self.client.request(Request::from_parts(parts, body)) => match answer {
+            answer = self.client.request(request) => match answer {
                 Ok(answer) => Ok(split(answer)),
                 Err(_) if progress.broken.load(Ordering::Acquire) => Err(FetchError::RequestBroken),
                 Err(error) => {
@@ -85,6 +95,23 @@ impl Upstreams {
             },
             () = too_long => Err(FetchError::Timeout),
         }
+    }
+
+    /// hyper lets go of this with the final head, and the client's handle is over with the final
+    /// answer, whichever comes first.
+    fn pass_on(&self, request: &mut Request<RequestBody>, interim: &Interim) {
+        let (interims, interim) = (self.interims.clone(), interim.clone());
+        hyper::ext::on_informational(request, move |answer| {
+            let mut lines = Vec::with_capacity(256);
+            head::fields_to_core(answer.headers(), &mut lines);
+            let passed = interims.passed_on(answer.status().as_u16(), FieldLines::new(&lines));
+            if let Some(passed) = passed {
+                let mut fields = HeaderMap::new();
+                head::fields_from_core(&passed, &mut fields);
+                // It is news: where it can't be told, the final answer says all the same.
+                let _ = interim.send(answer.status(), &fields);
+            }
+        });
     }
 }
 

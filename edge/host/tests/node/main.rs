@@ -4,7 +4,9 @@
 //! names another place.
 
 // A test that can't set itself up has failed.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::indexing_slicing, clippy::unwrap_used)]
+
+mod interim;
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -43,15 +45,21 @@ struct Setup {
 }
 
 impl Setup {
+    /// Before an origin that has one public file.
     async fn new(instance_exchanges_max: u64) -> Self {
         let asked = Arc::new(AtomicU64::new(0));
-        let origin = origin(asked.clone()).await;
+        let core = core(origin(asked.clone()).await);
+        Self { asked, ..Self::start(core, instance_exchanges_max).await }
+    }
+
+    /// Before an origin that is also behind the first route.
+    async fn start(core: CoreConfig, instance_exchanges_max: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let node = EdgeNode::start(Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             metrics_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            origin: origin.clone(),
-            core: core(origin),
+            origin: core.routes[0].proxy.clone().unwrap(),
+            core,
             component: component(),
             page: PAGE,
             data_dir: folder.path().to_owned(),
@@ -64,7 +72,7 @@ impl Setup {
         let metrics = format!("http://{}/metrics", node.metrics_address().unwrap());
         tokio::spawn(node.run_until(std::future::pending()));
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Self { edge, metrics, asked, client, _folder: folder }
+        Self { edge, metrics, asked: Arc::default(), client, _folder: folder }
     }
 
     async fn get(&self, path: &str, fields: &[(&str, &str)]) -> Response<Bytes> {
