@@ -43,6 +43,7 @@ pub(crate) fn core_config(
         assets: Default::default(),
         cors_origins: settings.cors_origins,
         public_base_url: settings.edge.public_base_url,
+        trusted_proxies: settings.edge.trusted_proxies,
         uploads: settings.rules.map(TenantRules::for_edge),
         request_bytes_max: None,
         stored_bytes_max: settings.cache.object_bytes_max,

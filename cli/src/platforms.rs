@@ -44,6 +44,7 @@ const NEEDS: &[Row] = &[
     ("a checksum behind a request's body reaches the origin", |platform| {
         if platform.abilities.request_trailers { "yes" } else { "no: it is refused" }.to_owned()
     }),
+    ("**Interim responses** (104) reach clients", |platform| interim(platform.interim)),
     ("**Metrics**", |platform| text(platform.metrics)),
 ];
 
@@ -93,6 +94,10 @@ fn text(said: &str) -> String {
 
 fn yes(flag: bool) -> String {
     if flag { "yes" } else { "no: it only says whether" }.to_owned()
+}
+
+fn interim(passed_on: bool) -> String {
+    if passed_on { "on HTTP/1.1" } else { "no: the platform sends none" }.to_owned()
 }
 
 fn reach(reach: Reach) -> String {

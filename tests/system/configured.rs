@@ -13,6 +13,7 @@ pub(crate) fn all() -> Vec<Check> {
         check!(a_route_passes_everything_through),
         check!(a_route_asks_for_a_token),
         check!(a_route_whose_server_is_down),
+        check!(a_proxy_in_front_is_believed_if_it_is_trusted),
         check!(other_web_origins),
         check!(an_address_of_its_own),
         check!(a_guest_on_this_machine),
@@ -71,6 +72,33 @@ async fn a_route_passes_everything_through() {
     nobody.get("/healthz").await.expect_status(200);
     nobody.get("/files").await.expect_problem(401, "token-missing");
     assert!(nobody.get("/").await.field("content-type").starts_with("text/html"));
+}
+
+async fn a_proxy_in_front_is_believed_if_it_is_trusted() {
+    let upstream = Upstream::start().await;
+    let route =
+        format!("[[routes]]\npath = \"/a\"\nproxy = \"{}\"\nauth = \"none\"\n", upstream.url);
+    let said = [
+        ("x-forwarded-for", "9.9.9.9, 8.8.8.8, 127.0.0.2"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-host", "files.example"),
+    ];
+    for (trusted, expected) in [
+        ("[\"127.0.0.0/8\"]", ["8.8.8.8", "https", "files.example"]),
+        ("[]", ["127.0.0.1", "http", ""]),
+    ] {
+        let configured = start(&format!("[edge]\ntrusted_proxies = {trusted}\n{route}"));
+        let nobody = configured.api().anonymous();
+        let answer = nobody.get_with("/a", &said).await;
+        answer.expect_status(201);
+        let seen = answer.json();
+        let own = nobody.authority();
+        for (name, expected) in ["for", "proto", "host"].iter().zip(expected) {
+            let expected = if expected.is_empty() { own.as_str() } else { expected };
+            let found = seen["fields"][format!("x-forwarded-{name}")].as_str();
+            assert_eq!(found, Some(expected), "{trusted}: {seen}");
+        }
+    }
 }
 
 async fn a_route_asks_for_a_token() {

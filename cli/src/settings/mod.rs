@@ -62,6 +62,8 @@ pub(crate) struct Edge {
     /// What it says its own address is: `scheme://host[:port]`. Absent, addresses in answers are
     /// relative.
     pub(crate) public_base_url: Option<String>,
+    /// The networks of proxies that are believed.
+    pub(crate) trusted_proxies: Vec<String>,
     /// How long the origin may take to begin an answer.
     pub(crate) upstream_timeout_ms: u64,
     /// Requests after which an instance of the component is replaced.
@@ -100,6 +102,7 @@ impl Default for Settings {
         Self {
             edge: Edge {
                 public_base_url: None,
+                trusted_proxies: Vec::new(),
                 upstream_timeout_ms: 30_000,
                 instance_requests_max: 1_000_000,
             },

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use matchit::InsertError;
 use outport_edge_core::config::{Auth, NO_LIMIT, Route};
+use outport_edge_core::forwarded::TrustedProxies;
 use reqwest::Url;
 use toml::de::{DeTable, DeValue};
 
@@ -98,14 +99,29 @@ fn root(text: &str, mut root: Section<'_>) -> Settings {
 fn edge(mut section: Section<'_>, defaults: Edge) -> Edge {
     let example = "it takes an address such as \"https://files.example.com\"";
     let url = section.text("public_base_url").and_then(|url| web_origin(&section, &url, example));
+    let trusted_proxies = trusted_proxies(&mut section);
     let timeout = section.whole("upstream_timeout_ms", 100..=TIMEOUT_MS_MAX, "milliseconds");
     let requests = section.whole("instance_requests_max", 1..=REQUESTS_MAX, "requests");
     section.finish();
     Edge {
         public_base_url: url,
+        trusted_proxies,
         upstream_timeout_ms: timeout.map_or(defaults.upstream_timeout_ms, |timeout| timeout.value),
         instance_requests_max: requests.map_or(defaults.instance_requests_max, |max| max.value),
     }
+}
+
+fn trusted_proxies(section: &mut Section<'_>) -> Vec<String> {
+    let listed = section.texts("trusted_proxies").unwrap_or_default();
+    let mut networks = Vec::with_capacity(listed.len());
+    for Located { value, at } in listed {
+        if TrustedProxies::parse(&[&value]).is_err() {
+            let right = "it takes networks such as \"10.0.0.0/8\", and addresses such as \"::1\"";
+            section.note(at, format!("\"{value}\" is neither network nor address"), right);
+        }
+        networks.push(value);
+    }
+    networks
 }
 
 fn cache(mut section: Section<'_>, defaults: Cache) -> Cache {
@@ -353,6 +369,7 @@ mod tests {
             r#"
             [edge]
             public_base_url = "https://files.example.com/"
+            trusted_proxies = ["10.0.0.0/8", "::1"]
             upstream_timeout_ms = 500
             [cache]
             memory_bytes = 1_073_741_824
@@ -380,6 +397,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(read.edge.public_base_url.as_deref(), Some("https://files.example.com"));
+        assert_eq!(read.edge.trusted_proxies, ["10.0.0.0/8", "::1"]);
         assert_eq!(read.edge.upstream_timeout_ms, 500);
         let default = Settings::default().edge.instance_requests_max;
         assert_eq!(read.edge.instance_requests_max, default);
@@ -436,6 +454,14 @@ mod tests {
             ["3:20 object_bytes_max in [cache] is 1048577, more than all of its memory | at most \
               memory_bytes, which is 1048576"]
         );
+    }
+
+    #[test]
+    fn trusted_proxies() {
+        let found = mistakes("[edge]\ntrusted_proxies = [\"::1\", \"10.0.0.0/33\", \"proxy\"]\n");
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].starts_with("2:27 \"10.0.0.0/33\" is neither network nor address | it"));
+        assert!(found[1].starts_with("2:42 \"proxy\" is neither"), "{found:?}");
     }
 
     #[test]

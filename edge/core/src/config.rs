@@ -38,6 +38,10 @@ pub struct Config {
     /// Put before every `Location`, if the edge is to say absolute ones: scheme and authority.
     #[serde(default)]
     pub public_base_url: Option<String>,
+    /// The networks whose proxies are believed when they say for whom they ask, as
+    /// [`TrustedProxies`](crate::forwarded::TrustedProxies) reads them.
+    #[serde(default)]
+    pub trusted_proxies: Vec<String>,
     /// What may be uploaded, by tenant.
     pub uploads: Rules<EdgeRules>,
     /// The largest body of a request that the platform lets pass, in bytes, where it has a bound.

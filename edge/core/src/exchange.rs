@@ -17,6 +17,7 @@ use crate::config::{Config, ISSUERS_MAX};
 use crate::cors;
 use crate::file::FileAsk;
 use crate::forward;
+use crate::forwarded::{Client, TrustedProxies};
 use crate::guard::{Guarded, guard};
 use crate::head::{FieldLines, Fields};
 use crate::limit::Limit;
@@ -38,6 +39,7 @@ pub struct Edge {
     abilities: Abilities,
     routes: Routes,
     limits: Vec<Limit>,
+    trusted_proxies: TrustedProxies,
     tokens: VerifiedTokens,
 }
 
@@ -115,7 +117,10 @@ impl Edge {
                 return Err(format!("there is no limit named {limit}"));
             }
         }
-        Ok(Self { config, abilities, routes, limits, tokens: VerifiedTokens::default() })
+        let trusted_proxies = TrustedProxies::parse(&config.trusted_proxies)
+            .map_err(|wrong| format!("the trusted proxy {wrong} is neither network nor address"))?;
+        let tokens = VerifiedTokens::default();
+        Ok(Self { config, abilities, routes, limits, trusted_proxies, tokens })
     }
 
     /// Begins an exchange with its head.
@@ -200,6 +205,8 @@ impl Edge {
         let guarded = guard(request.head)?;
         visit.is_tus = uploads::is_tus(&guarded);
         let guarded = uploads::as_meant(guarded)?;
+        let client = self.trusted_proxies.client(request.peer, request.secure, guarded.lines);
+        visit.secure = client.secure;
         let target = self.routes.find(&guarded, &self.config);
         visit.allowed_origin = cors::allowed_origin(&guarded, &target, &self.config.cors_origins);
         if !target.takes(guarded.method) {
@@ -232,8 +239,8 @@ impl Edge {
         rules::admit(&guarded, &target, rules)?;
         self.bound_body(&guarded)?;
         uploads::check_trailer(&guarded, &target, self.abilities.request_trailers)?;
-        let take = self.limit(&guarded, &target, identity.as_ref(), request.peer, visit);
-        self.answer(&guarded, target, identity, take, request, visit.clone(), moment)
+        let take = self.limit(&guarded, &target, identity.as_ref(), client.address, visit);
+        self.answer(&guarded, target, identity, take, client, visit.clone(), moment)
     }
 
     fn method_refused(&self, target: &Target, visit: &Visit) -> Result<Step, Problem> {
@@ -333,13 +340,13 @@ impl Edge {
         request: &Guarded<'_>,
         target: &Target,
         identity: Option<&Identity>,
-        peer: IpAddr,
+        client: IpAddr,
         visit: &mut Visit,
     ) -> Option<Need> {
         let name = target.limit(request, &self.config)?;
         let place = self.limits.iter().position(|limit| limit.name == name)?;
         visit.limit = u16::try_from(place).ok();
-        Some(self.limits.get(place)?.need(identity, peer))
+        Some(self.limits.get(place)?.need(identity, client))
     }
 
     #[allow(clippy::too_many_arguments)] // They are what the stages before have found out.
@@ -349,7 +356,7 @@ impl Edge {
         target: Target,
         identity: Option<Identity>,
         take: Option<Need>,
-        request: &Request<'_>,
+        client: Client<'_>,
         visit: Visit,
         moment: Moment,
     ) -> Result<Step, Problem> {
@@ -396,8 +403,7 @@ impl Edge {
                     .is_some_and(|route| route.proxy.is_some()) =>
             {
                 let timeout_ms = config.upstream_timeout_ms;
-                let fetch =
-                    forward::to_route(guarded, place, request.peer, request.secure, timeout_ms);
+                let fetch = forward::to_route(guarded, place, client, timeout_ms);
                 let forwarded = Forwarded::Route { safe: guarded.is_read() };
                 return Ok(self.forward(fetch, forwarded, take, visit));
             }

@@ -1,12 +1,12 @@
 //! What goes to an upstream, and what comes back.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 
 use outport_wire::edge_signature::{self, Signed};
 use outport_wire::identity::{IDENTITY_HEADER, Identity};
 use outport_wire::secret::Key;
 
+use crate::forwarded::Client;
 use crate::guard::Guarded;
 use crate::head::{FieldLines, Fields, is_hop_by_hop, is_named_by_connection};
 use crate::step::{Fetch, Moment, Upstream};
@@ -40,6 +40,11 @@ const TO_ORIGIN: &[&str] = &[
 /// Fields whose name begins like this are between Outport's own parts. From outside they are
 /// dropped.
 const OURS: &str = "outport-";
+
+/// What is said of a request's way here. What the client claims of it is not passed on as if it
+/// were known.
+const ON_THE_WAY: &[&str] =
+    &["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
 
 /// A request to the origin on behalf of a client.
 pub(crate) fn to_origin(
@@ -104,20 +109,18 @@ fn sign(signed: &Signed<'_>, key: &Key, moment: Moment, fields: &mut Fields) {
 pub(crate) fn to_route(
     request: &Guarded<'_>,
     place: u16,
-    peer: IpAddr,
-    secure: bool,
+    client: Client<'_>,
     timeout_ms: u64,
 ) -> Fetch {
     let mut fields = Fields::for_request(request.method, request.target);
     for (name, value) in end_to_end(request.lines) {
-        if !matches!(name, "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host") {
+        if !ON_THE_WAY.contains(&name) {
             fields.push(name, value);
         }
     }
-    // What the client claims of its own way here is not passed on as if it were known.
-    fields.push("x-forwarded-for", peer.to_string());
-    fields.push("x-forwarded-proto", if secure { "https" } else { "http" });
-    if let Some(host) = request.fields.get("host") {
+    fields.push("x-forwarded-for", client.address.to_string());
+    fields.push("x-forwarded-proto", if client.secure { "https" } else { "http" });
+    if let Some(host) = client.host.or(request.fields.get("host")) {
         fields.push("x-forwarded-host", host);
     }
     fields.push("via", "1.1 outport");
@@ -227,9 +230,11 @@ mod tests {
     #[test]
     fn a_route_gets_all_but_the_connections_fields() {
         let head = b"PROPFIND /a HTTP/1.1\r\nhost: x\r\nauthorization: t\r\nconnection: x-hop\r\n\
-            x-hop: 1\r\nte: trailers\r\ndepth: 1\r\nx-forwarded-for: 8.8.8.8\r\n";
-        let peer = "192.0.2.1".parse().unwrap();
-        let fetch = to_route(&guard(head).unwrap(), 3, peer, false, 1);
+            x-hop: 1\r\nte: trailers\r\ndepth: 1\r\nx-forwarded-for: 8.8.8.8\r\n\
+            forwarded: for=8.8.8.8\r\n";
+        let address = "192.0.2.1".parse().unwrap();
+        let client = Client { address, secure: false, host: None };
+        let fetch = to_route(&guard(head).unwrap(), 3, client, 1);
         assert_eq!(fetch.upstream, Upstream::Route(3));
         assert_eq!(
             names(&fetch.head),
@@ -245,6 +250,13 @@ mod tests {
         );
         let sent = RequestHead::parse(&fetch.head).unwrap();
         assert_eq!(sent.fields.get("x-forwarded-for"), Some("192.0.2.1"));
+        assert_eq!(sent.fields.get("x-forwarded-host"), Some("x"));
+
+        let known = Client { secure: true, host: Some("files.example"), ..client };
+        let fetch = to_route(&guard(head).unwrap(), 3, known, 1);
+        let sent = RequestHead::parse(&fetch.head).unwrap();
+        assert_eq!(sent.fields.get("x-forwarded-proto"), Some("https"));
+        assert_eq!(sent.fields.get("x-forwarded-host"), Some("files.example"));
     }
 
     #[test]

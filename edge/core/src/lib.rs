@@ -26,6 +26,7 @@ pub mod driver;
 mod exchange;
 mod file;
 mod forward;
+pub mod forwarded;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -38,8 +38,8 @@ pub(crate) struct Limit {
 impl Limit {
     /// The need to take one unit, for the identity where there is one, else for its network:
     /// an IPv4 address, or an IPv6 /64.
-    pub(crate) fn need(&self, identity: Option<&Identity>, peer: IpAddr) -> Need {
-        let taker = match (identity, peer) {
+    pub(crate) fn need(&self, identity: Option<&Identity>, client: IpAddr) -> Need {
+        let taker = match (identity, client) {
             (Some(identity), _) => format!("i {} {}", identity.tenant, identity.subject),
             (None, IpAddr::V4(address)) => format!("n {address}"),
             (None, IpAddr::V6(address)) => format!("n {:x}", u128::from(address) >> 64),

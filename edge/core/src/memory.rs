@@ -301,6 +301,7 @@ pub(crate) mod tests {
             ]),
             cors_origins: vec!["*".into()],
             public_base_url: None,
+            trusted_proxies: Vec::new(),
             uploads: Rules::same(TenantRules::sized(1 << 40).for_edge()),
             stored_bytes_max: 1 << 20,
             request_bytes_max: None,

@@ -27,6 +27,8 @@ pub struct Platform {
     pub signatures: &'static str,
     /// How bodies pass.
     pub bodies: &'static str,
+    /// Whether interim responses of the origin (1xx) can be passed on to clients.
+    pub interim: bool,
     /// Where the counters of requests go.
     pub metrics: &'static str,
     /// What the platform bounds.
@@ -130,6 +132,7 @@ pub const WASMTIME: Platform = Platform {
     },
     signatures: "ring, natively",
     bodies: "streamed by the node, never through WebAssembly",
+    interim: true,
     metrics: "Prometheus, on a port of its own",
     bounds: Bounds {
         request_body_bytes: None,
@@ -164,6 +167,7 @@ pub const CLOUDFLARE: Platform = Platform {
     },
     signatures: "WebCrypto, natively",
     bodies: "the platform's own streams, handed on",
+    interim: false,
     metrics: "Analytics Engine, one point a request",
     bounds: Bounds {
         request_body_bytes: Some(100_000_000),
@@ -202,6 +206,7 @@ pub const FASTLY: Platform = Platform {
     },
     signatures: "inside WebAssembly",
     bodies: "the platform's own bodies, handed on",
+    interim: false,
     metrics: "log endpoint `outport`, one line a request",
     bounds: Bounds {
         request_body_bytes: None,
@@ -241,6 +246,7 @@ pub const SPIN: Platform = Platform {
     signatures: "inside WebAssembly",
     bodies: "handed on by the host; what comes from the cache or goes into it passes through \
              WebAssembly in pieces of 64 KiB",
+    interim: false,
     metrics: "log, one line a request",
     bounds: Bounds {
         request_body_bytes: None,

@@ -615,3 +615,55 @@ fn what_a_tenant_may_not_upload_ends_at_the_edge() {
     let read = world.send("HEAD /files", &acme);
     assert_eq!(read.field("upload-limit"), None);
 }
+
+/// A world whose one reader a second is told by the network, behind a proxy.
+fn behind_a_proxy(abilities: Abilities, trusted: &[&str]) -> World {
+    let world = World::with(abilities, |config| {
+        config.trusted_proxies = trusted.iter().map(ToString::to_string).collect();
+        let one = crate::step::Allowance { interval_us: 1_000_000, burst: 1 };
+        config.limits.insert(crate::config::READ_LIMIT.to_owned(), one);
+    });
+    world.put(ID, Visibility::Public, b"hello");
+    world
+}
+
+#[test]
+fn behind_a_proxy_that_is_trusted_each_client_has_its_own_limit() {
+    let mut world = behind_a_proxy(Abilities::default(), &["192.0.2.0/24"]);
+    let mut ask = |fields: &str| world.get(&path(), fields).status;
+    assert_eq!(ask("x-forwarded-for: 8.8.8.8\r\n"), 200);
+    assert_eq!(ask("forwarded: for=8.8.8.8\r\n"), 429);
+    assert_eq!(ask("x-forwarded-for: 9.9.9.9, 8.8.8.8\r\n"), 429);
+    assert_eq!(ask("x-forwarded-for: 9.9.9.9\r\n"), 200);
+    assert_eq!(ask(""), 200);
+}
+
+#[test]
+fn what_a_stranger_says_of_others_changes_nothing() {
+    let mut world = behind_a_proxy(Abilities::default(), &["192.0.3.0/24"]);
+    assert_eq!(world.get(&path(), "x-forwarded-for: 8.8.8.8\r\n").status, 200);
+    let again = world.get(&path(), "x-forwarded-for: 9.9.9.9\r\nx-forwarded-proto: https\r\n");
+    assert_eq!((again.status, again.field("strict-transport-security")), (429, None));
+}
+
+#[test]
+fn a_client_of_a_trusted_proxy_is_told_to_stay_encrypted() {
+    for signatures in [false, true] {
+        let mut world = behind_a_proxy(Abilities { signatures }, &["192.0.2.1"]);
+        let token = world.token("demo", "alice", "read");
+        for (proto, expected) in [("https", Some("max-age=31536000")), ("http", None)] {
+            world.driver.advance(1_000);
+            let sent = world.get(&path(), &format!("{token}x-forwarded-proto: {proto}\r\n"));
+            let said = sent.field("strict-transport-security");
+            assert_eq!((sent.status, said), (200, expected), "{proto}");
+        }
+    }
+}
+
+#[test]
+fn a_trusted_proxy_that_can_t_be_read_is_refused() {
+    let mut config = config();
+    config.trusted_proxies.push("10.0.0.0/33".to_owned());
+    let refused = Edge::new(config, Abilities::default()).err().unwrap();
+    assert_eq!(refused, "the trusted proxy 10.0.0.0/33 is neither network nor address");
+}

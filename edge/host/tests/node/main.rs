@@ -117,6 +117,7 @@ fn core(origin: String) -> CoreConfig {
         assets: BTreeMap::new(),
         cors_origins: Vec::new(),
         public_base_url: None,
+        trusted_proxies: Vec::new(),
         uploads: Rules::same(TenantRules::sized(1 << 40).for_edge()),
         stored_bytes_max: 1 << 16,
         request_bytes_max: None,
