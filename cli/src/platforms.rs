@@ -44,7 +44,7 @@ const NEEDS: &[Row] = &[
     ("a checksum behind a request's body reaches the origin", |platform| {
         if platform.abilities.request_trailers { "yes" } else { "no: it is refused" }.to_owned()
     }),
-    ("**Interim responses** (104) reach clients", |platform| interim(platform.interim)),
+    ("**Interim responses** (104) reach clients", |platform| interim(platform.abilities.interim)),
     ("**Metrics**", |platform| text(platform.metrics)),
 ];
 

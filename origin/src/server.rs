@@ -10,11 +10,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
+use axum::middleware::map_request;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use object_store::ObjectStore;
+use outport_interim::Interim;
+use outport_wire::resumable::INTERIM_HEADER;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 
@@ -177,7 +181,7 @@ impl Origin {
         let admin = tokio::spawn(serve_admin(metrics_listener, operated));
         let connections = GracefulShutdown::new();
         tokio::select! {
-            () = accept(&listener, router(app), &limits, &connections) => {}
+            () = accept(&listener, router(app).layer(map_request(interim_if_asked)), &limits, &connections) => {}
             () = shutdown => {}
         }
         drop(listener);

@@ -18,6 +18,9 @@ pub const LIMIT_HEADER: &str = "upload-limit";
 pub const PARTIAL_TYPE: &str = "application/partial-upload";
 /// The status of interim responses (section 5).
 pub const STATUS_RESUMPTION_SUPPORTED: u16 = 104;
+/// By this field an edge asks the origin for interim responses: the client, and all that is on the
+/// way to it, can take them. Its value is the Boolean true.
+pub const INTERIM_HEADER: &str = "outport-interim";
 
 /// The largest integer of a structured field (RFC 9651, section 3.3.1).
 const INTEGER_MAX: u64 = 999_999_999_999_999;

@@ -26,8 +26,8 @@ bindings::export!(Component with_types_in bindings);
 
 impl Guest for Component {
     fn configure(config: Vec<u8>, abilities: wit::Abilities) -> Result<(), String> {
-        let wit::Abilities { signatures, request_trailers } = abilities;
-        let abilities = core::Abilities { signatures, request_trailers };
+        let wit::Abilities { signatures, request_trailers, interim } = abilities;
+        let abilities = core::Abilities { signatures, request_trailers, interim };
         let edge = Edge::new(Config::from_json(&config)?, abilities)?;
         EDGE.set(Some(edge));
         Ok(())

@@ -20,6 +20,7 @@ use crate::forward;
 use crate::forwarded::{Client, TrustedProxies};
 use crate::guard::{Guarded, guard};
 use crate::head::{FieldLines, Fields};
+use crate::interim;
 use crate::limit::Limit;
 use crate::route::{Access, Routes, Target};
 use crate::rules::{self, UploadLimit};
@@ -414,9 +415,12 @@ impl Edge {
             | Target::Links(_)
             | Target::Route(_) => {
                 let timeout_ms = config.upstream_timeout_ms;
+                let wants_interim =
+                    self.abilities.interim && interim::can_take(&client, guarded.lines);
                 let fetch = forward::to_origin(
                     guarded,
                     identity.as_ref(),
+                    wants_interim,
                     &config.edge_key,
                     moment,
                     timeout_ms,

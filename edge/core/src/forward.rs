@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use outport_wire::edge_signature::{self, Signed};
 use outport_wire::identity::{IDENTITY_HEADER, Identity};
+use outport_wire::resumable::{INTERIM_HEADER, boolean_text};
 use outport_wire::secret::Key;
 
 use crate::forwarded::Client;
@@ -50,11 +51,15 @@ const ON_THE_WAY: &[&str] =
 pub(crate) fn to_origin(
     request: &Guarded<'_>,
     identity: Option<&Identity>,
+    wants_interim: bool,
     key: &Key,
     moment: Moment,
     timeout_ms: u64,
 ) -> Fetch {
     let mut fields = Fields::for_request(request.method, request.target);
+    if wants_interim {
+        fields.push(INTERIM_HEADER, boolean_text(true));
+    }
     for (name, value) in request.fields.iter() {
         if TO_ORIGIN.contains(&name) {
             fields.push(name, value);
@@ -201,7 +206,7 @@ mod tests {
     fn nobody_can_name_themselves_to_the_origin() {
         let head = b"POST /uploads HTTP/1.1\r\nhost: x\r\noutport-identity: a;b;admin\r\n\
             authorization: Bearer t\r\nsignature: edge=:x:\r\nupload-length: 5\r\n";
-        let fetch = to_origin(&guard(head).unwrap(), None, &config().edge_key, MOMENT, 1);
+        let fetch = to_origin(&guard(head).unwrap(), None, false, &config().edge_key, MOMENT, 1);
         assert_eq!(names(&fetch.head), ["upload-length", "signature-input", "signature"]);
         assert!(fetch.with_body);
     }
@@ -211,7 +216,7 @@ mod tests {
         let head = b"PATCH /uploads/x?a=b HTTP/1.1\r\nhost: x\r\n";
         let alice = Identity::new("demo", "alice", Default::default()).unwrap();
         let key = config().edge_key;
-        let fetch = to_origin(&guard(head).unwrap(), Some(&alice), &key, MOMENT, 1);
+        let fetch = to_origin(&guard(head).unwrap(), Some(&alice), false, &key, MOMENT, 1);
         let sent = RequestHead::parse(&fetch.head).unwrap();
         let signed = Signed {
             method: "PATCH",
@@ -233,7 +238,7 @@ mod tests {
             x-hop: 1\r\nte: trailers\r\ndepth: 1\r\nx-forwarded-for: 8.8.8.8\r\n\
             forwarded: for=8.8.8.8\r\n";
         let address = "192.0.2.1".parse().unwrap();
-        let client = Client { address, secure: false, host: None };
+        let client = Client { address, secure: false, host: None, proxied: false };
         let fetch = to_route(&guard(head).unwrap(), 3, client, 1);
         assert_eq!(fetch.upstream, Upstream::Route(3));
         assert_eq!(

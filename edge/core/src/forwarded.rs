@@ -39,8 +39,9 @@ impl TrustedProxies {
     ) -> Client<'a> {
         // On a socket for both families, an IPv4 peer comes as one of IPv6.
         let peer = peer.to_canonical();
-        let seen = Client { address: peer, secure, host: None };
-        if !self.include(peer) {
+        let proxied = self.include(peer);
+        let seen = Client { address: peer, secure, host: None, proxied };
+        if !proxied {
             return seen;
         }
         let told = match texts(fields, "forwarded") {
@@ -91,6 +92,8 @@ pub(crate) struct Client<'a> {
     pub(crate) secure: bool,
     /// The host that the client asked for, if a proxy says it.
     pub(crate) host: Option<&'a str>,
+    /// Whether it asks through a proxy that is trusted.
+    pub(crate) proxied: bool,
 }
 
 /// What a proxy says of a request that it got.
@@ -226,7 +229,8 @@ mod tests {
         let trusted = TrustedProxies::parse(&TRUSTED).unwrap();
         let lines = fields.replace('|', "\r\n") + "\r\n";
         let lines = FieldLines::new(lines.as_bytes());
-        let Client { address, secure, host } = trusted.client(peer.parse().unwrap(), false, lines);
+        let Client { address, secure, host, .. } =
+            trusted.client(peer.parse().unwrap(), false, lines);
         format!("{address} {secure} {}", host.unwrap_or("-"))
     }
 
@@ -248,7 +252,7 @@ mod tests {
         let lines = FieldLines::new(b"x-forwarded-for: 8.8.8.8\r\n");
         let peer = "10.0.0.1".parse().unwrap();
         let client = TrustedProxies::default().client(peer, true, lines);
-        assert_eq!(client, Client { address: peer, secure: true, host: None });
+        assert_eq!(client, Client { address: peer, secure: true, host: None, proxied: false });
     }
 
     #[test]

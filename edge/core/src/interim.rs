@@ -3,17 +3,27 @@
 //! They come while the exchange waits for the origin's final answer, and none changes what the
 //! exchange does. So they are no step of it: a driver whose platform can send them asks here.
 
+use outport_wire::resumable::{
+    INTEROP_HEADER, LIMIT_HEADER, OFFSET_HEADER, STATUS_RESUMPTION_SUPPORTED,
+};
+
 use crate::config::Config;
 use crate::forward;
+use crate::forwarded::Client;
 use crate::head::{FieldLines, Fields};
 
-/// `104 Upload Resumption Supported` (draft-ietf-httpbis-resumable-upload, section 5). Others are
-/// the affair of one connection, and the edge's own answers to them.
-const UPLOAD_RESUMPTION_SUPPORTED: u16 = 104;
+/// What of a 104 passes on.
+const FIELDS: &[&str] = &["location", INTEROP_HEADER, LIMIT_HEADER, OFFSET_HEADER];
 
-/// What of it passes on.
-const FIELDS: &[&str] =
-    &["location", "upload-draft-interop-version", "upload-limit", "upload-offset"];
+/// What shows that a request came by a proxy, whoever says it: there is nothing to gain by a lie.
+const BY_PROXY: &[&str] = &["forwarded", "via", "x-forwarded-for"];
+
+/// Whether a client can take interim responses, as far as its request shows. By a proxy they might
+/// not arrive, and worse: nginx up to 1.28 takes the first for the final answer, and the upload
+/// hangs until a timeout.
+pub(crate) fn can_take(client: &Client<'_>, request: FieldLines<'_>) -> bool {
+    !client.proxied && !request.iter().any(|(name, _)| BY_PROXY.contains(&name))
+}
 
 /// How a deployment changes what passes on. The default changes nothing.
 #[derive(Clone, Debug, Default)]
@@ -32,9 +42,10 @@ impl Interims {
     }
 
     /// The field lines of what the client gets for an interim response of the origin, under the
-    /// same status. `None`: nothing.
+    /// same status. `None`: nothing. Only `104 Upload Resumption Supported` passes on: others are
+    /// the affair of one connection.
     pub fn passed_on(&self, status: u16, answer: FieldLines<'_>) -> Option<Vec<u8>> {
-        if status != UPLOAD_RESUMPTION_SUPPORTED {
+        if status != STATUS_RESUMPTION_SUPPORTED {
             return None;
         }
         let mut fields = Fields::new();
@@ -48,7 +59,7 @@ impl Interims {
         }
         if let Some(most) = self.request_bytes_max {
             // Of a dictionary's members of one name the last counts (RFC 9651, section 4.2.2).
-            fields.push("upload-limit", format!("max-append-size={most}"));
+            fields.push(LIMIT_HEADER, format!("max-append-size={most}"));
         }
         Some(fields.into_bytes())
     }
@@ -85,6 +96,20 @@ mod tests {
     fn what_belongs_to_the_connection_stays_there() {
         let sent = b"upload-offset: 3\r\nconnection: upload-limit\r\nupload-limit: max-size=5\r\n";
         assert_eq!(passed_on(&config(), 104, sent).as_deref(), Some("upload-offset: 3\r\n"));
+    }
+
+    #[test]
+    fn who_comes_by_a_proxy_can_take_none() {
+        let address = "192.0.2.1".parse().unwrap();
+        let client = Client { address, secure: false, host: None, proxied: false };
+        let can = |client: &Client<'_>, fields: &str| {
+            can_take(client, FieldLines::new(fields.as_bytes()))
+        };
+        assert!(can(&client, "host: x\r\n"));
+        assert!(!can(&Client { proxied: true, ..client }, "host: x\r\n"));
+        for field in ["via: 1.1 a", "forwarded: for=_a", "x-forwarded-for: 192.0.2.9"] {
+            assert!(!can(&client, &format!("host: x\r\n{field}\r\n")), "{field}");
+        }
     }
 
     #[test]

@@ -27,8 +27,6 @@ pub struct Platform {
     pub signatures: &'static str,
     /// How bodies pass.
     pub bodies: &'static str,
-    /// Whether interim responses of the origin (1xx) can be passed on to clients.
-    pub interim: bool,
     /// Where the counters of requests go.
     pub metrics: &'static str,
     /// What the platform bounds.
@@ -115,7 +113,7 @@ pub const WASMTIME: Platform = Platform {
     name: "wasmtime",
     key: "wasmtime",
     tool: "outport",
-    abilities: Abilities { signatures: true, request_trailers: true },
+    abilities: Abilities { signatures: true, request_trailers: true, interim: true },
     cache: Cache {
         on: "memory, S3-FIFO",
         shared: Reach::Node,
@@ -132,7 +130,6 @@ pub const WASMTIME: Platform = Platform {
     },
     signatures: "ring, natively",
     bodies: "streamed by the node, never through WebAssembly",
-    interim: true,
     metrics: "Prometheus, on a port of its own",
     bounds: Bounds {
         request_body_bytes: None,
@@ -149,7 +146,7 @@ pub const CLOUDFLARE: Platform = Platform {
     name: "Cloudflare Workers",
     key: "cloudflare",
     tool: "wrangler",
-    abilities: Abilities { signatures: true, request_trailers: false },
+    abilities: Abilities { signatures: true, request_trailers: false, interim: false },
     cache: Cache {
         on: "Cache API",
         shared: Reach::DataCentre,
@@ -167,7 +164,6 @@ pub const CLOUDFLARE: Platform = Platform {
     },
     signatures: "WebCrypto, natively",
     bodies: "the platform's own streams, handed on",
-    interim: false,
     metrics: "Analytics Engine, one point a request",
     bounds: Bounds {
         request_body_bytes: Some(100_000_000),
@@ -188,7 +184,7 @@ pub const FASTLY: Platform = Platform {
     name: "Fastly Compute",
     key: "fastly",
     tool: "fastly",
-    abilities: Abilities { signatures: false, request_trailers: false },
+    abilities: Abilities { signatures: false, request_trailers: false, interim: false },
     cache: Cache {
         on: "core cache, transactions",
         shared: Reach::DataCentre,
@@ -206,7 +202,6 @@ pub const FASTLY: Platform = Platform {
     },
     signatures: "inside WebAssembly",
     bodies: "the platform's own bodies, handed on",
-    interim: false,
     metrics: "log endpoint `outport`, one line a request",
     bounds: Bounds {
         request_body_bytes: None,
@@ -228,7 +223,7 @@ pub const SPIN: Platform = Platform {
     name: "Spin",
     key: "spin",
     tool: "spin",
-    abilities: Abilities { signatures: false, request_trailers: false },
+    abilities: Abilities { signatures: false, request_trailers: false, interim: false },
     cache: Cache {
         on: "key-value store",
         shared: Reach::Store,
@@ -246,7 +241,6 @@ pub const SPIN: Platform = Platform {
     signatures: "inside WebAssembly",
     bodies: "handed on by the host; what comes from the cache or goes into it passes through \
              WebAssembly in pieces of 64 KiB",
-    interim: false,
     metrics: "log, one line a request",
     bounds: Bounds {
         request_body_bytes: None,

@@ -287,4 +287,7 @@ pub struct Abilities {
     /// What is behind a request's body (RFC 9110, section 6.5) goes to the origin along with it, as
     /// far as the head of the fetch names it in `trailer`.
     pub request_trailers: bool,
+    /// It passes interim responses of the origin on to clients. The origin is asked for them only
+    /// where they are.
+    pub interim: bool,
 }

@@ -221,8 +221,9 @@ impl Instances {
         store.limiter(|guest| &mut guest.limits);
         store.set_epoch_deadline(CALL_TICKS_MAX);
         let edge = self.ready.instantiate(&mut store).map_err(ComponentError::new)?;
-        let Abilities { signatures, request_trailers } = WASMTIME.abilities;
-        let abilities = bindings::outport::edge::types::Abilities { signatures, request_trailers };
+        let Abilities { signatures, request_trailers, interim } = WASMTIME.abilities;
+        let abilities =
+            bindings::outport::edge::types::Abilities { signatures, request_trailers, interim };
         edge.call_configure(&mut store, &self.config, abilities)
             .map_err(ComponentError::new)?
             .map_err(ComponentError)?;

@@ -317,7 +317,7 @@ async fn interim_responses_say_where_and_how_far() {
     let origin = Running::start().await;
     let alice = origin.alice();
     let content = bytes(20_000);
-    let head = "upload-complete: ?1\r\ncontent-length: 20000";
+    let head = "upload-complete: ?1\r\ncontent-length: 20000\r\noutport-interim: ?1";
     let mut stream = begin(&alice, head, "POST", "/files", b"").await;
     let first = read_until(&mut stream, "\r\n\r\n").await;
     assert!(first.starts_with("HTTP/1.1 104 Upload Resumption Supported\r\n"), "{first}");
@@ -335,6 +335,15 @@ async fn interim_responses_say_where_and_how_far() {
     append(&alice, &upload, offset, "?1", &content[offset..]).await.expect(201);
     let file = upload.replace("/uploads/", "/files/");
     assert!(alice.get(&file, &[]).await.expect(200).body == content);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_did_not_ask_for_interim_responses_gets_none() {
+    let origin = Running::start().await;
+    let head = "upload-complete: ?1\r\ncontent-length: 10";
+    let mut stream = begin(&origin.alice(), head, "POST", "/files", b"0123456789").await;
+    let answer = read_until(&mut stream, "\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,6 +17,9 @@ use crate::token::tests::{Mint, NOW};
 const ID: &str = "01000G0000000C000000000004";
 const OTHER_ID: &str = "01000G0000000C000000000005";
 
+const SIGNATURES: Abilities =
+    Abilities { signatures: true, request_trailers: false, interim: false };
+
 struct World {
     edge: Edge,
     driver: MemoryDriver,
@@ -54,7 +57,8 @@ impl Origin {
     fn answer(&self, fetch: &Fetch) -> Result<UpstreamAnswer, FetchError> {
         let head = crate::head::RequestHead::parse(&fetch.head).unwrap();
         let range = head.fields.get("range").map(|range| format!(" {range}")).unwrap_or_default();
-        self.seen.borrow_mut().push(format!("{} {}{range}", head.method, head.target));
+        let interim = head.fields.get("outport-interim").map(|_| " 1xx").unwrap_or_default();
+        self.seen.borrow_mut().push(format!("{} {}{range}{interim}", head.method, head.target));
         if let Some(failure) = self.down.get() {
             return Err(failure);
         }
@@ -217,8 +221,7 @@ fn the_whole_reply_is_stable() {
 
 #[test]
 fn a_private_file_is_its_owners() {
-    for abilities in [Abilities::default(), Abilities { signatures: true, ..Abilities::default() }]
-    {
+    for abilities in [Abilities::default(), SIGNATURES] {
         let mut world = World::new(abilities);
         world.put(ID, Visibility::Private, b"hello");
         let unknown = world.get(&format!("/files/{OTHER_ID}"), "");
@@ -264,7 +267,7 @@ fn a_signed_link_opens_one_file_for_a_while() {
 
 #[test]
 fn tokens_that_are_no_good() {
-    let mut world = World::new(Abilities { signatures: true, ..Abilities::default() });
+    let mut world = World::new(SIGNATURES);
     let theirs = format!("authorization: Bearer {}\r\n", Mint::new().token("demo", "a", "read"));
     for (fields, status, problem) in [
         ("", 401, "token-missing"),
@@ -648,8 +651,8 @@ fn what_a_stranger_says_of_others_changes_nothing() {
 
 #[test]
 fn a_client_of_a_trusted_proxy_is_told_to_stay_encrypted() {
-    for signatures in [false, true] {
-        let mut world = behind_a_proxy(Abilities { signatures }, &["192.0.2.1"]);
+    for abilities in [Abilities::default(), SIGNATURES] {
+        let mut world = behind_a_proxy(abilities, &["192.0.2.1"]);
         let token = world.token("demo", "alice", "read");
         for (proto, expected) in [("https", Some("max-age=31536000")), ("http", None)] {
             world.driver.advance(1_000);
@@ -666,4 +669,18 @@ fn a_trusted_proxy_that_can_t_be_read_is_refused() {
     config.trusted_proxies.push("10.0.0.0/33".to_owned());
     let refused = Edge::new(config, Abilities::default()).err().unwrap();
     assert_eq!(refused, "the trusted proxy 10.0.0.0/33 is neither network nor address");
+}
+
+#[test]
+fn the_origin_is_asked_for_interim_responses_where_they_arrive() {
+    for (interim, proxy, expected) in [
+        (true, "", "POST /uploads 1xx"),
+        (true, "x-forwarded-for: 8.8.8.8\r\n", "POST /uploads"),
+        (false, "", "POST /uploads"),
+    ] {
+        let mut world = World::new(Abilities { interim, ..Abilities::default() });
+        let token = world.token("demo", "alice", "write");
+        world.send("POST /uploads", &format!("{token}{proxy}tus-resumable: 1.0.0\r\n"));
+        assert_eq!(world.seen(), [expected]);
+    }
 }
