@@ -44,12 +44,11 @@ impl TrustedProxies {
         if !proxied {
             return seen;
         }
-        let told = match texts(fields, "forwarded") {
-            Some(lines) if lines.is_empty() => {
-                unstandardized(fields).and_then(|hops| self.follow(seen, hops))
-            }
-            Some(lines) => self.follow(seen, standardized(&lines)),
-            None => None,
+        let lines = nearest_first(fields, "forwarded");
+        let told = if lines.is_empty() {
+            self.follow(seen, unstandardized(fields))
+        } else {
+            self.follow(seen, standardized(&lines))
         };
         told.unwrap_or(seen)
     }
@@ -111,8 +110,9 @@ enum Node {
 }
 
 /// The hops of `Forwarded`, nearest first.
-fn standardized<'a>(lines: &[&'a str]) -> impl Iterator<Item = Option<Hop<'a>>> {
-    lines.iter().rev().flat_map(|line| from_the_end(line, ',')).map(element)
+fn standardized<'a>(lines: &[Option<&'a str>]) -> impl Iterator<Item = Option<Hop<'a>>> {
+    // What is no text is no element either.
+    lines.iter().flat_map(|line| from_the_end(line.unwrap_or_default(), ',')).map(element)
 }
 
 /// An element of `Forwarded` (RFC 7239, section 4).
@@ -136,31 +136,47 @@ fn element(element: &str) -> Option<Hop<'_>> {
 
 /// The hops of the `X-Forwarded-` fields, nearest first. A proxy that adds to one list and sets
 /// another leaves lists of different lengths: the last value that is left stands for the rest.
-fn unstandardized(fields: FieldLines<'_>) -> Option<impl Iterator<Item = Option<Hop<'_>>>> {
-    let values = |name| -> Option<Vec<&str>> {
-        let lines = texts(fields, name)?;
-        Some(lines.into_iter().rev().flat_map(|line| line.rsplit(',')).map(str::trim).collect())
-    };
-    let nodes = values("x-forwarded-for")?;
-    let (protos, hosts) = (values("x-forwarded-proto")?, values("x-forwarded-host")?);
+fn unstandardized(fields: FieldLines<'_>) -> impl Iterator<Item = Option<Hop<'_>>> {
+    let values = |name| values(&nearest_first(fields, name));
+    let nodes = values("x-forwarded-for");
+    let (protos, hosts) = (values("x-forwarded-proto"), values("x-forwarded-host"));
     let count = nodes.len().max(usize::from(!protos.is_empty() || !hosts.is_empty()));
-    Some((0..count).map(move |place| {
-        Some(Hop {
-            node: nodes.get(place).map_or(Some(Node::Hidden), |node| read_node(node))?,
-            secure: at(&protos, place).map_or(Some(None), |proto| read_proto(proto).map(Some))?,
-            host: at(&hosts, place).map_or(Some(None), |host| read_host(host).map(Some))?,
-        })
-    }))
+    (0..count).map(move |place| {
+        let node = nodes.get(place).map_or(Some(Node::Hidden), |node| read_node((*node)?))?;
+        let secure = match at(&protos, place) {
+            Some(proto) => Some(read_proto(proto?)?),
+            None => None,
+        };
+        let host = match at(&hosts, place) {
+            Some(host) => Some(read_host(host?)?),
+            None => None,
+        };
+        Some(Hop { node, secure, host })
+    })
 }
 
-fn at<'a>(values: &[&'a str], place: usize) -> Option<&'a str> {
+/// The members of lists without quotes. What is no text is one member, and none that can be read.
+fn values<'a>(lines: &[Option<&'a str>]) -> Vec<Option<&'a str>> {
+    let mut values = Vec::new();
+    for line in lines {
+        match line {
+            Some(line) => values.extend(line.rsplit(',').map(|value| Some(value.trim()))),
+            None => values.push(None),
+        }
+    }
+    values
+}
+
+fn at<'a>(values: &[Option<&'a str>], place: usize) -> Option<Option<&'a str>> {
     values.get(place).or(values.last()).copied()
 }
 
-/// The values of all fields of this name, in order. `None` where one is no text.
-fn texts<'a>(fields: FieldLines<'a>, name: &str) -> Option<Vec<&'a str>> {
+/// The values of all fields of this name, the last one first. `None` stands for what is no text.
+fn nearest_first<'a>(fields: FieldLines<'a>, name: &str) -> Vec<Option<&'a str>> {
     let named = fields.iter().filter(|(found, _)| *found == name);
-    named.map(|(_, value)| std::str::from_utf8(value).ok()).collect()
+    let mut values: Vec<_> = named.map(|(_, value)| std::str::from_utf8(value).ok()).collect();
+    values.reverse();
+    values
 }
 
 /// The members of a list from its end. What is quoted is not split; quotes are counted from the
@@ -331,6 +347,21 @@ mod tests {
             "forwarded: nonsense|x-forwarded-for: 8.8.8.8",
         ] {
             assert_eq!(client("10.0.0.1", fields), "10.0.0.1 false -", "{fields}");
+        }
+    }
+
+    #[test]
+    fn what_a_client_claims_in_bytes_that_are_no_text_changes_nothing() {
+        let trusted = TrustedProxies::parse(&TRUSTED).unwrap();
+        let peer = "10.0.0.1".parse().unwrap();
+        for name in ["forwarded", "x-forwarded-for"] {
+            let said = if name == "forwarded" { "for=8.8.8.8" } else { "8.8.8.8" };
+            let behind = [name.as_bytes(), b": \xff\r\n", name.as_bytes(), b": "].concat();
+            let lines = [behind.as_slice(), said.as_bytes(), b"\r\n"].concat();
+            let client = trusted.client(peer, false, FieldLines::new(&lines));
+            assert_eq!(client.address.to_string(), "8.8.8.8");
+            let alone = trusted.client(peer, false, FieldLines::new(&behind));
+            assert_eq!(alone.address, peer, "it can't be read");
         }
     }
 

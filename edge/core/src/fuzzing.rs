@@ -11,6 +11,7 @@ use outport_wire::secret::{Key, Secret};
 use crate::config::{Config, Issuer, READ_LIMIT, WRITE_LIMIT};
 use crate::deployment::{self, Deployment};
 use crate::exchange::{Edge, Exchange};
+use crate::forwarded::TrustedProxies;
 use crate::guard::guard;
 use crate::head::{FieldLines, Fields};
 use crate::step::{
@@ -46,6 +47,14 @@ pub const TARGETS: &[Target] = &[
             b"OPTIONS /uploads HTTP/1.1\r\nhost: x\r\norigin: https://a.example\r\n\
               access-control-request-method: PATCH\r\n",
             b"GET /healthz HTTP/1.1\r\nhost: x\r\n",
+        ],
+    },
+    Target {
+        name: "forwarded",
+        parse: forwarded,
+        examples: &[
+            b"forwarded: for=\"[2001:db8::1]:47\";proto=https;host=a.example, for=10.0.0.2\r\n",
+            b"x-forwarded-for: 9.9.9.9, 8.8.8.8:1\r\nx-forwarded-proto: https, http\r\n",
         ],
     },
     Target {
@@ -147,6 +156,19 @@ pub fn request(bytes: &[u8]) {
         let lines = reply.fields.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         assert_eq!(lines.count(), FieldLines::new(&reply.fields).iter().count());
     }
+}
+
+/// Whatever a client claims, it is who the trusted proxy saw.
+pub fn forwarded(bytes: &[u8]) {
+    let Ok(trusted) = TrustedProxies::parse(&["127.0.0.1"]) else { return };
+    let (peer, seen) = (IpAddr::V4(Ipv4Addr::LOCALHOST), Ipv4Addr::new(192, 0, 2, 1));
+    let _ = trusted.client(peer, false, FieldLines::new(bytes));
+    let stranger = trusted.client(seen.into(), false, FieldLines::new(bytes));
+    assert_eq!((stranger.address, stranger.secure, stranger.host), (seen.into(), false, None));
+    let added: &[u8] = b"\r\nforwarded: for=192.0.2.1\r\n";
+    let lines = [bytes, added].concat();
+    let client = trusted.client(peer, false, FieldLines::new(&lines));
+    assert_eq!((client.address, client.secure, client.host), (seen.into(), false, None));
 }
 
 /// Bytes that are an exchange come back, and one that nobody made is gone on with all the same.
@@ -272,6 +294,7 @@ fn edge() -> Option<Edge> {
         assets: BTreeMap::new(),
         cors_origins: vec!["*".to_owned()],
         public_base_url: None,
+        trusted_proxies: vec!["127.0.0.0/8".to_owned()],
         uploads: Rules::same(TenantRules::sized(1 << 30).for_edge()),
         request_bytes_max: None,
         stored_bytes_max: 1 << 20,
