@@ -180,8 +180,9 @@ impl Origin {
         let operated = admin::router(app.clone(), upkeep, &door);
         let admin = tokio::spawn(serve_admin(metrics_listener, operated));
         let connections = GracefulShutdown::new();
+        let router = router(app).layer(map_request(interim_if_asked));
         tokio::select! {
-            () = accept(&listener, router(app).layer(map_request(interim_if_asked)), &limits, &connections) => {}
+            () = accept(&listener, router, &limits, &connections) => {}
             () = shutdown => {}
         }
         drop(listener);
@@ -336,6 +337,15 @@ fn serve(
             tracing::debug!(%error, "a connection ended early");
         }
     }
+}
+
+/// An edge asks for interim responses where all on the way to the client can take them. From
+/// everybody else the means are taken away.
+async fn interim_if_asked(mut request: Request) -> Request {
+    if !request.headers().contains_key(INTERIM_HEADER) {
+        request.extensions_mut().remove::<Interim>();
+    }
+    request
 }
 
 async fn serve_admin(listener: TcpListener, router: Router) {

@@ -13,6 +13,7 @@ mod large;
 mod limits;
 mod outage;
 mod program;
+mod proxies;
 mod serve;
 
 use std::process::ExitCode;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         limits::all(),
         outage::all(),
         program::all(),
+        proxies::all(),
         serve::all(),
     ];
     outport_tests::suite::run_checks(checks.into_iter().flatten().collect())

@@ -1,10 +1,11 @@
 //! Debian and Ubuntu packages.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::{Run, in_path};
+use crate::process::{Run, in_path, timed};
 
 /// How long to wait for another apt to finish, in seconds.
 const LOCK_WAIT_S: &str = "DPkg::Lock::Timeout=300";
@@ -23,6 +24,22 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
         .args(packages)
         .done()
         .context(by_hand)
+}
+
+/// Installs those of these programs that are missing, by the packages that have them.
+pub(crate) fn programs(what: &str, programs: &[(&str, &str)]) -> Result<()> {
+    let is_missing = |program: &str| in_path(program).is_none() && !in_sbin(program);
+    let missing = programs.iter().filter(|(program, _)| is_missing(program));
+    let packages: Vec<_> = missing.map(|(_, package)| *package).collect();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    timed(&format!("{what}: apt-get install {}", packages.join(" ")), || install(&packages))
+}
+
+// Where Debian puts servers; not in everybody's PATH.
+fn in_sbin(program: &str) -> bool {
+    Path::new("/usr/sbin").join(program).is_file()
 }
 
 /// Whether packages can be installed and files put below /usr without sudo.

@@ -2,11 +2,11 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use crate::process::{in_path, timed};
+use crate::process::timed;
 use crate::stamp::{Key, Stamp};
 use crate::workspace::Workspace;
 use crate::{apt, node, wasm};
@@ -45,24 +45,9 @@ pub(crate) fn make_ready_for(workspace: &Workspace, args: &[OsString]) -> Result
 
 /// Installs the peers and load generators, and builds the component of the one peer.
 pub(crate) fn make_ready(workspace: &Workspace) -> Result<()> {
-    tools()?;
+    apt::programs("benchmark peers", TOOLS)?;
     wasmtime(workspace)?;
     peer_component(workspace)
-}
-
-fn tools() -> Result<()> {
-    let is_missing = |program: &str| in_path(program).is_none() && !in_sbin(program);
-    let missing = TOOLS.iter().filter(|(program, _)| is_missing(program));
-    let packages: Vec<_> = missing.map(|(_, package)| *package).collect();
-    if packages.is_empty() {
-        return Ok(());
-    }
-    timed("benchmark peers: apt-get install", || apt::install(&packages))
-}
-
-// Where Debian puts nginx; not in everybody's PATH.
-fn in_sbin(program: &str) -> bool {
-    Path::new("/usr/sbin").join(program).is_file()
 }
 
 fn wasmtime(workspace: &Workspace) -> Result<()> {

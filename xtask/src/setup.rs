@@ -16,8 +16,11 @@ const CHROMIUMS: &[&str] =
 /// The version of cargo-deny that deny.toml is written for, where none is installed.
 const CARGO_DENY_VERSION: &str = "0.20.2";
 
+/// The proxy that tests put in front of an edge, and its package.
+const PROXY: &[(&str, &str)] = &[("nginx", "nginx-light")];
+
 /// The names that [`Part`] answers to.
-const PARTS: &str = "wasm, page, browser, deny, clients, bench, cloudflare, fastly and spin";
+const PARTS: &str = "wasm, page, browser, proxy, deny, clients, bench, cloudflare, fastly and spin";
 
 /// Something that can be made ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +31,8 @@ pub(crate) enum Part {
     Page,
     /// A Chromium for the page's test.
     Browser,
+    /// nginx, for the tests behind a proxy.
+    Proxy,
     /// cargo-deny, for licences and advisories.
     Deny,
     /// The clients of others that the tests upload with.
@@ -44,6 +49,7 @@ impl Part {
         Self::Wasm,
         Self::Page,
         Self::Browser,
+        Self::Proxy,
         Self::Deny,
         Self::Clients,
         Self::Platform(Platform::Cloudflare),
@@ -60,6 +66,7 @@ impl FromStr for Part {
             "wasm" => Ok(Self::Wasm),
             "page" => Ok(Self::Page),
             "browser" => Ok(Self::Browser),
+            "proxy" => Ok(Self::Proxy),
             "deny" => Ok(Self::Deny),
             "clients" => Ok(Self::Clients),
             "bench" => Ok(Self::Bench),
@@ -78,6 +85,7 @@ pub(crate) fn run(workspace: &Workspace, parts: &[Part]) -> Result<()> {
             Part::Wasm => wasm::make_ready(workspace, wasm::COMPONENT_TARGETS)?,
             Part::Page => node::packages(&workspace.web(), "page")?,
             Part::Browser => browser()?,
+            Part::Proxy => apt::programs("proxy", PROXY)?,
             Part::Deny => cargo_deny(workspace)?,
             Part::Clients => clients::make_ready(workspace)?,
             Part::Bench => bench::make_ready(workspace)?,

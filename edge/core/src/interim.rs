@@ -19,8 +19,8 @@ const FIELDS: &[&str] = &["location", INTEROP_HEADER, LIMIT_HEADER, OFFSET_HEADE
 const BY_PROXY: &[&str] = &["forwarded", "via", "x-forwarded-for"];
 
 /// Whether a client can take interim responses, as far as its request shows. By a proxy they might
-/// not arrive, and worse: nginx up to 1.28 takes the first for the final answer, and the upload
-/// hangs until a timeout.
+/// not arrive, and worse: nginx 1.22 takes the first for the final answer, and the upload hangs
+/// until a timeout. `docs/proxies.md` shows it.
 pub(crate) fn can_take(client: &Client<'_>, request: FieldLines<'_>) -> bool {
     !client.proxied && !request.iter().any(|(name, _)| BY_PROXY.contains(&name))
 }

@@ -3,7 +3,7 @@
 //! - `scenario:MODULE::TEST`: over HTTP, in `tests/scenarios`
 //! - `system:MODULE::TEST`: with processes of its own, in `tests/system`
 //! - `origin:MODULE::TEST`: an origin over HTTP, in `origin/tests/origin`
-//! - `host:TEST`: the self-hosted node, in `edge/host/tests/node.rs`
+//! - `host:TEST` and `host:MODULE::TEST`: the self-hosted node, in `edge/host/tests/node`
 //! - `interim:TEST`: interim responses below a server, in `interim/tests/interim/main.rs`
 //! - `unit:CRATE::MODULE…::TEST`: beside the code, in `CRATE/src`; a crate is named by its folder,
 //!   with `_` where that has `/`
@@ -20,7 +20,8 @@ pub(super) fn exists(root: &Path, name: &str) -> bool {
         ("scenario", [module]) => vec![root.join(format!("tests/scenarios/{module}.rs"))],
         ("system", [module]) => vec![root.join(format!("tests/system/{module}.rs"))],
         ("origin", [module]) => vec![root.join(format!("origin/tests/origin/{module}.rs"))],
-        ("host", []) => vec![root.join("edge/host/tests/node.rs")],
+        ("host", []) => vec![root.join("edge/host/tests/node/main.rs")],
+        ("host", [module]) => vec![root.join(format!("edge/host/tests/node/{module}.rs"))],
         ("interim", []) => vec![root.join("interim/tests/interim/main.rs")],
         ("unit", [package, modules @ ..]) => beside_the_code(root, package, modules),
         _ => return false,
@@ -59,6 +60,7 @@ mod tests {
             "unit:origin::http::field::numbers_are_digits",
             "unit:edge_core::exchange::a_public_file_is_fetched_once",
             "host:many_at_once_ask_once",
+            "host:interim::http_1_0_gets_none",
         ] {
             assert!(exists(&root, there), "{there}");
         }

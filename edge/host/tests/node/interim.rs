@@ -68,7 +68,8 @@ async fn it_arrives_while_the_body_is_still_being_sent() {
     let serving = tokio::spawn(async move {
         let (mut stream, _) = origin.accept().await.unwrap();
         for _ in 0..2 {
-            until(&mut stream, "hello").await;
+            let asked = until(&mut stream, "hello").await;
+            assert!(asked.contains("outport-interim: ?1\r\n"), "{asked}");
             stream.write_all(b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n").await.unwrap();
             stream.write_all(NEWS.as_bytes()).await.unwrap();
             until(&mut stream, "world").await;
