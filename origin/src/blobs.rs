@@ -25,6 +25,8 @@ use crate::record::{Part, PartName, Stretch};
 
 /// How many chunks of one file are read ahead of what its reader has taken.
 const READ_AHEAD_CHUNKS: usize = 2;
+/// The largest of these chunks, in bytes. Each client that reads slowly holds a few of them.
+const READ_CHUNK_BYTES_MAX: u64 = 64 << 10;
 
 /// Opens a folder on this machine, which is created if need be. What is written to it is synced,
 /// and so are the folders that name it, before a write returns.
@@ -38,7 +40,7 @@ pub(crate) fn local(folder: &FsPath) -> io::Result<Arc<dyn ObjectStore>> {
 #[derive(Clone, Debug)]
 pub(crate) struct Blobs {
     store: Arc<dyn ObjectStore>,
-    /// How much is read or written at once. Two of these are in memory for each request.
+    /// How much is written at once. Two of these are in memory for each request.
     chunk_bytes: u64,
 }
 
@@ -140,7 +142,7 @@ impl Blobs {
         &self,
         stretches: Vec<Stretch>,
     ) -> BoxStream<'static, object_store::Result<Bytes>> {
-        let chunk_bytes = self.chunk_bytes;
+        let chunk_bytes = self.chunk_bytes.min(READ_CHUNK_BYTES_MAX);
         let store = self.store.clone();
         let chunks = stretches.into_iter().flat_map(move |stretch| {
             let path = path(stretch.part);

@@ -28,6 +28,10 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Idle connections kept for each upstream.
 const IDLE_MAX: usize = 256;
 
+/// The most that is read of an answer ahead of its client. A client that reads slowly holds so much
+/// and as much again; hyper's own bound is six times this.
+const READ_BYTES_MAX: usize = 64 << 10;
+
 /// The upstreams of a node.
 pub(crate) struct Upstreams {
     client: Client<HttpConnector, RequestBody>,
@@ -46,6 +50,7 @@ impl Upstreams {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(IDLE_MAX)
+            .http1_max_buf_size(READ_BYTES_MAX)
             .build(connector);
         Self { client, origin, routes, interims: Arc::new(interims) }
     }
