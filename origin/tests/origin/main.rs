@@ -12,6 +12,7 @@ mod files;
 mod hooks;
 mod life;
 mod promises;
+mod rules;
 mod support;
 mod turns;
 mod tus;
