@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use outport_wire::problem::ProblemType;
 use serde::Deserialize;
 
 use crate::settings::{LoadError, Mistakes};
@@ -62,12 +63,21 @@ pub(crate) enum Failure {
 /// What we read of a problem document (RFC 9457).
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Problem {
+    /// Which kind it is, as a URI.
+    #[serde(default, rename = "type")]
+    pub(crate) kind: String,
     /// The same for every occurrence.
     #[serde(default)]
     pub(crate) title: String,
     /// About this occurrence.
     #[serde(default)]
     pub(crate) detail: String,
+}
+
+impl Problem {
+    fn is(&self, kind: ProblemType) -> bool {
+        self.kind == kind.uri()
+    }
 }
 
 impl Failure {
@@ -100,6 +110,7 @@ impl Failure {
         match self {
             Self::Io { .. } | Self::Process(_) | Self::Start(_) => 1,
             Self::Usage(_) => 2,
+            Self::Refused { problem, .. } if problem.is(ProblemType::QuotaExceeded) => 7,
             Self::Refused { status: 401 | 403, .. } => 3,
             Self::Refused { status: 404 | 410, .. } | Self::NoEvent(_) => 4,
             Self::Configuration(_) => 5,
@@ -123,6 +134,17 @@ impl Failure {
             Self::Refused { status: 401, .. } => {
                 "Give a token with --token or OUTPORT_TOKEN; `outport token` makes one, and so \
                  does --data with the server's data folder."
+            }
+            Self::Refused { problem, .. } if problem.is(ProblemType::QuotaExceeded) => {
+                "`outport rm` makes room. The quota is quota_bytes and quota_files in the server's \
+                 outport.toml."
+            }
+            Self::Refused { problem, .. } if problem.is(ProblemType::TooManyUploads) => {
+                "Uploads that are not complete count until they expire; open_max in the server's \
+                 outport.toml is how many there may be."
+            }
+            Self::Refused { problem, .. } if problem.is(ProblemType::MediaTypeRefused) => {
+                "What is taken is media_types and media_types_refused in the server's outport.toml."
             }
             Self::Refused { status: 403, .. } => {
                 "The token needs another scope: `outport token --scope` sets them."

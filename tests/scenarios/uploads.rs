@@ -237,6 +237,8 @@ async fn a_length_over_the_limit(world: World) {
     let limit = owner.send(Method::OPTIONS, "/uploads", &[], "").await.number("tus-max-size");
     let answer = tus::ask(&owner, &(limit + 1).to_string(), "").await;
     answer.expect_problem(413, "too-large");
+    let said = format!("max-size={limit}");
+    assert!(answer.field("upload-limit").split(", ").any(|one| one == said), "{answer:?}");
     let head = format!(
         "POST /files HTTP/1.1\r\nhost: {0}\r\nauthorization: Bearer {1}\r\ncontent-length: {2}\r\n\r\n",
         owner.authority(),

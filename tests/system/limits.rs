@@ -9,7 +9,7 @@ use outport_tests::suite::Check;
 use reqwest::Method;
 
 const BURST: usize = 10;
-const CONFIG: &str = "
+const CONFIG: &str = r#"
 [limits.read]
 per_second = 1
 burst = 10
@@ -18,7 +18,12 @@ per_second = 1
 burst = 10
 [uploads]
 size_max_bytes = 1000
-";
+[tenants.pictures]
+size_max_bytes = 2000
+media_types = ["image/*"]
+quota_files = 2
+open_max = 1
+"#;
 
 pub(crate) fn all() -> Vec<Check> {
     vec![
@@ -26,6 +31,7 @@ pub(crate) fn all() -> Vec<Check> {
         check!(one_identity_does_not_spend_what_is_anothers),
         check!(without_an_identity_the_network_is_limited),
         check!(an_upload_larger_than_is_configured),
+        check!(a_tenant_has_rules_of_its_own),
     ]
 }
 
@@ -94,6 +100,26 @@ async fn an_upload_larger_than_is_configured() {
     answer.expect_problem(413, "too-large");
     outport_tests::tus::ask(&api, "1001", "").await.expect_problem(413, "too-large");
     api.send(Method::POST, "/files", &[], vec![0; 1000]).await.expect_status(201);
+}
+
+async fn a_tenant_has_rules_of_its_own() {
+    let limited = start();
+    let token = limited.data.token("pictures", "alice", "read write", "1h");
+    let api = Api::new(limited.edge.ready("edge")).with_token(&token);
+    let typed = [("content-type", "image/png")];
+    let store = async |length| api.send(Method::POST, "/files", &typed, vec![7; length]).await;
+    let large = store(2001).await;
+    large.expect_problem(413, "too-large");
+    assert_eq!(large.field("upload-limit"), "max-size=2000");
+    let page = api.send(Method::POST, "/files", &[("content-type", "text/html")], "<p>").await;
+    page.expect_problem(415, "media-type-refused");
+    let disguised = api.send(Method::POST, "/files", &typed, "<!DOCTYPE html><html>").await;
+    disguised.expect_problem(415, "media-type-refused");
+    let image = outport_tests::tus::metadata(&[("filetype", "image/png")]);
+    outport_tests::tus::ask(&api, "5", &image).await.expect_status(201);
+    outport_tests::tus::ask(&api, "5", &image).await.expect_problem(429, "too-many-uploads");
+    store(2000).await.expect_status(201);
+    store(1).await.expect_problem(403, "quota-exceeded");
 }
 
 /// Asks faster than is allowed, until that is refused.

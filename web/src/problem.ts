@@ -69,6 +69,7 @@ const WORDS: Record<string, (problem: Problem) => string> = {
   'origin-unreachable': () => 'The storage behind this server cannot be reached right now. Try again in a moment.',
   'origin-timeout': () => 'The storage behind this server took too long to answer. Try again in a moment.',
   overloaded: () => 'The server has too much to do right now. Try again in a moment.',
+  'too-many-uploads': () => 'Too many of your uploads are unfinished. Complete or remove one first.',
   'storage-full': () => 'There is no space left on the server. Nothing that was stored is lost.',
 };
 

@@ -14,6 +14,7 @@ after(() => vite.close());
 
 const format = await vite.ssrLoadModule('/src/format.ts');
 const { Problem } = await vite.ssrLoadModule('/src/problem.ts');
+const { appendBytesMax } = await vite.ssrLoadModule('/src/uploads/limit.ts');
 const { RateMeter, secondsLeft } = await vite.ssrLoadModule('/src/uploads/rate.ts');
 
 test('sizes have three figures', () => {
@@ -31,6 +32,20 @@ test('sizes have three figures', () => {
     [2 ** 53, '9.01 PB'],
   ];
   for (const [count, text] of cases) assert.equal(format.bytes(count), text);
+});
+
+test('the server says how much one request may carry', () => {
+  const cases = [
+    ['max-append-size=100000000', 100_000_000],
+    ['max-size=5, max-append-size=7', 7],
+    ['max-append-size=7, max-age=3', 7],
+    ['max-size=5', null],
+    ['max-append-size=0', null],
+    ['x-max-append-size=7', null],
+    ['', null],
+    [null, null],
+  ];
+  for (const [said, bytes] of cases) assert.equal(appendBytesMax(said), bytes, String(said));
 });
 
 test('100 % is said only of what is whole', () => {

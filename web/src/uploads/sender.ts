@@ -5,6 +5,7 @@ import Tus from '@uppy/tus';
 import type { DetailedError, HttpRequest, HttpResponse } from 'tus-js-client';
 import type { Visibility } from '../api';
 import { Problem } from '../problem';
+import { appendBytesMax } from './limit';
 import type { Picked } from './pick';
 
 export type FileMeta = Meta & { visibility: Visibility; relativePath: string | null };
@@ -14,13 +15,14 @@ export type SentFile = UppyFile<FileMeta, Body>;
 const ENDPOINT = '/uploads';
 /** Files sent at the same time. More would only share the same line. */
 const PARALLEL_MAX = 4;
-/** One PATCH's body: below the smallest request limit of the platforms an edge runs on (100 MB). */
+/** One PATCH's body, unless the server takes less: a lost connection costs no more than this. */
 const CHUNK_BYTES = 64 * 1024 * 1024;
 const RETRY_DELAYS_MS = [500, 1000, 3000, 5000, 10_000, 20_000];
 
 /** Sends each file as soon as it is added. `authorize` puts the token on each request. */
 export function createSender(authorize: (request: HttpRequest) => Promise<void>): Sender {
   const sender: Sender = new Uppy({ autoProceed: true, logger: { debug() {}, warn() {}, error() {} } });
+  void heedLimit(sender);
   return sender.use(Tus<FileMeta, Body>, {
     endpoint: ENDPOINT,
     limit: PARALLEL_MAX,
@@ -33,6 +35,13 @@ export function createSender(authorize: (request: HttpRequest) => Promise<void>)
     onAfterResponse: keepUploadUnlessGone,
     onShouldRetry: (error, _attempt, _options, byDefault) => shouldRetry(error) ?? byDefault(error),
   });
+}
+
+/** Sends no more at once than the platform in front of the server lets pass. */
+async function heedLimit(sender: Sender): Promise<void> {
+  const response = await fetch(ENDPOINT, { method: 'OPTIONS' }).catch(() => null);
+  const most = appendBytesMax(response?.headers.get('upload-limit') ?? null);
+  if (most !== null && most < CHUNK_BYTES) sender.getPlugin('Tus')?.setOptions({ chunkSize: most });
 }
 
 /** A picked file as Uppy takes it. */
