@@ -29,7 +29,8 @@ pub(crate) fn serve(program: &Path, folder: &Path) -> Result<(String, String, [S
     let args = args(folder, &["origin", "--origin-port", "0"]);
     let mut origin = Server::start(folder, "origin", program, args)?;
     let origin_url = member(&origin.ready()?, "origin")?;
-    let args = self::args(folder, &["edge", "--edge-port", "0", "--origin", &origin_url]);
+    let edge = ["edge", "--edge-port", "0", "--beside-origin", "--origin", &origin_url];
+    let args = self::args(folder, &edge);
     let mut edge = Server::start(folder, "edge", program, args)?;
     let edge_url = member(&edge.ready()?, "edge")?;
     Ok((edge_url, token(program, folder)?, [edge, origin]))

@@ -16,16 +16,29 @@ use crate::token::{self, DEMO, ISSUER};
 /// The life of the demo tenant's token; start or render again for a new one.
 pub(crate) const DEMO_TOKEN_TTL: Duration = Duration::from_secs(30 * 86_400);
 
+/// The largest file that an edge accepts by itself, if nothing is said.
+pub(crate) const SMALL_UPLOAD_BYTES_MAX: u64 = 64 * 1024;
+
 const SECOND_US: u64 = 1_000_000;
 
-/// The core's configuration, without the page. `demo` is what the command says; the settings have
-/// the last word.
+/// What a command says that the settings may not; they have the last word.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Said {
+    /// Pages on this machine get a token of the demo tenant.
+    pub(crate) demo: bool,
+    /// The origin is on the same machine: an edge that accepted files by itself would win nothing
+    /// by it, and write them twice.
+    pub(crate) beside_origin: bool,
+}
+
+/// The core's configuration, without the page.
 pub(crate) fn core_config(
     settings: Settings,
     keys: &Keys,
-    demo: bool,
+    said: Said,
 ) -> Result<CoreConfig, Failure> {
-    let guest = if settings.demo.unwrap_or(demo) { Some(guest(keys)?) } else { None };
+    let small = small_upload_bytes_max(&settings, said);
+    let guest = if settings.demo.unwrap_or(said.demo) { Some(guest(keys)?) } else { None };
     let issuer = keys.issuer_public()?;
     let limits = settings.limits.into_iter();
     Ok(CoreConfig {
@@ -45,10 +58,22 @@ pub(crate) fn core_config(
         public_base_url: settings.edge.public_base_url,
         trusted_proxies: settings.edge.trusted_proxies,
         uploads: settings.rules.map(TenantRules::for_edge),
+        small_upload_bytes_max: small,
+        region: 0,
         request_bytes_max: None,
         stored_bytes_max: settings.cache.object_bytes_max,
         upstream_timeout_ms: settings.edge.upstream_timeout_ms,
     })
+}
+
+/// The largest file that the edge accepts by itself. None, where somebody is to be asked before
+/// anything is created: the origin asks.
+fn small_upload_bytes_max(settings: &Settings, said: Said) -> u64 {
+    if settings.hooks.asked.is_some() {
+        return 0;
+    }
+    let unsaid = if said.beside_origin { 0 } else { SMALL_UPLOAD_BYTES_MAX };
+    settings.edge.small_upload_bytes_max.unwrap_or(unsaid)
 }
 
 fn allowance(limit: Limit) -> Allowance {
@@ -70,16 +95,16 @@ fn guest(keys: &Keys) -> Result<Guest, Failure> {
 mod tests {
     use super::*;
 
-    fn core(settings: Settings, demo: bool) -> CoreConfig {
+    fn core(settings: Settings, said: Said) -> CoreConfig {
         let data = tempfile::tempdir().unwrap();
-        core_config(settings, &Keys::open(data.path()).unwrap(), demo).unwrap()
+        core_config(settings, &Keys::open(data.path()).unwrap(), said).unwrap()
     }
 
     #[test]
     fn what_the_settings_say_reaches_the_core() {
         let text = "[uploads]\nsize_max_bytes = 5\n[tenants.acme]\nquota_files = 1\n[limits.api]\nper_second = 4\nburst = 9\n\
                     [[routes]]\npath = \"/x\"\nlimit = \"api\"\n";
-        let core = core(crate::settings::parse(text).unwrap(), false);
+        let core = core(crate::settings::parse(text).unwrap(), Said::default());
         assert_eq!(core.uploads.default.declared.size_max_bytes, 5);
         assert!(core.uploads.for_tenant("acme").more_at_origin);
         assert_eq!(core.limits["api"], Allowance { interval_us: 250_000, burst: 9 });
@@ -93,9 +118,24 @@ mod tests {
     fn the_configuration_has_the_last_word_on_guests() {
         let demo = |configured, commanded| {
             let settings = Settings { demo: configured, ..Settings::default() };
-            core(settings, commanded).guest.is_some()
+            let said = Said { demo: commanded, ..Said::default() };
+            core(settings, said).guest.is_some()
         };
         assert!(demo(None, true) && demo(Some(true), false));
         assert!(!demo(None, false) && !demo(Some(false), true));
+    }
+
+    #[test]
+    fn an_edge_beside_its_origin_accepts_nothing_by_itself_unless_it_is_told_to() {
+        let small = |text: &str, beside_origin| {
+            let said = Said { beside_origin, ..Said::default() };
+            core(crate::settings::parse(text).unwrap(), said).small_upload_bytes_max
+        };
+        assert_eq!((small("", false), small("", true)), (65_536, 0));
+        let text = "[edge]\nsmall_upload_bytes_max = 5\n";
+        assert_eq!((small(text, false), small(text, true)), (5, 5));
+        let asked =
+            format!("{text}[before_create]\nurl = \"http://127.0.0.1:1/\"\nsecret_file = \"s\"\n");
+        assert_eq!(small(&asked, false), 0, "it would be accepted before anybody was asked");
     }
 }

@@ -35,6 +35,7 @@ const NEEDS: &[Row] = &[
     }),
     ("**Values**: built on", |platform| text(platform.values.on)),
     ("a new value is seen", |platform| text(platform.values.consistency)),
+    ("**Small uploads** that end at the edge are kept in", |platform| text(platform.keeps)),
     ("**Limits**: built on", |platform| text(platform.limits.on)),
     ("counted together", |platform| reach(platform.limits.counts)),
     ("`RateLimit` says what is left", |platform| yes(platform.limits.tells_what_is_left)),

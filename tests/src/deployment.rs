@@ -105,10 +105,16 @@ impl Running {
         Self::start(data, &["origin", "--origin-port", &port.to_string()])
     }
 
-    /// `outport edge` on a free port, before an origin.
+    /// `outport edge` on a free port, before an origin on the same machine.
     pub fn edge(data: &Data, origin: &str, more: &[&str]) -> Self {
-        let args = ["edge", "--edge-port", "0", "--origin", origin];
+        let args = ["edge", "--edge-port", "0", "--origin", origin, "--beside-origin"];
         Self::start(data, &[&args[..], more].concat())
+    }
+
+    /// `outport edge` on a port, before an origin that might be far away.
+    pub fn edge_apart(data: &Data, port: u16, origin: &str) -> Self {
+        let port = port.to_string();
+        Self::start(data, &["edge", "--edge-port", &port, "--origin", origin])
     }
 
     /// A member of the ready line.

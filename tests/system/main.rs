@@ -9,6 +9,7 @@ mod crash;
 mod full_disk;
 mod herd;
 mod hooks;
+mod kept;
 mod large;
 mod limits;
 mod outage;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         full_disk::all(),
         herd::all(),
         hooks::all(),
+        kept::all(),
         large::all(),
         limits::all(),
         outage::all(),

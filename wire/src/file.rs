@@ -24,6 +24,15 @@ pub enum Visibility {
 }
 
 impl Visibility {
+    /// The name used in requests.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Private => "private",
+            Self::Link => "link",
+            Self::Public => "public",
+        }
+    }
+
     /// Reads the name used in requests.
     pub fn parse(name: &str) -> Option<Self> {
         match name {

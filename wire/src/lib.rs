@@ -12,6 +12,7 @@ pub mod file;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod handover;
 pub mod id;
 pub mod identity;
 pub mod link;

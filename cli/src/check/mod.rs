@@ -14,7 +14,7 @@ use outport_edge_core::step::Upstream;
 use reqwest::Url;
 use serde_json::json;
 
-use crate::core_config::core_config;
+use crate::core_config::{Said, core_config};
 use crate::failure::Failure;
 use crate::keys::Keys;
 use crate::node::embedded;
@@ -103,7 +103,8 @@ impl Subject {
         let bounds = &self.target.platform().bounds;
         let keys = Keys::fresh();
         let keys = keys.map_err(|source| Failure::Io { what: "can't make keys".into(), source })?;
-        let mut core = core_config(self.settings.clone(), &keys, true)?;
+        let said = Said { demo: true, ..Said::default() };
+        let mut core = core_config(self.settings.clone(), &keys, said)?;
         core.assets = outport_edge_host::assets(embedded::PAGE).0;
         let origin = self.origin.as_ref().map(Url::to_string).unwrap_or_default();
         let (config, secrets) = Deployment { core, origin }.to_parts();

@@ -7,7 +7,7 @@ use reqwest::Url;
 
 use super::ready::EdgeReady;
 use super::{NodeArgs, address, embedded, say, stop};
-use crate::core_config::core_config;
+use crate::core_config::{Said, core_config};
 use crate::failure::Failure;
 use crate::keys::Keys;
 use crate::settings::Settings;
@@ -26,6 +26,10 @@ pub(crate) struct Args {
     /// Give pages that are opened on this machine a token of the demo tenant
     #[arg(long)]
     demo: bool,
+    /// The origin is on this machine: leave small uploads to it, unless the configuration says
+    /// otherwise
+    #[arg(long, hide = true)]
+    beside_origin: bool,
     /// End when standard input closes
     #[arg(long, hide = true)]
     with_parent: bool,
@@ -59,13 +63,14 @@ fn config(
     keys: &Keys,
     component: &'static [u8],
 ) -> Result<Config, Failure> {
+    let said = Said { demo: args.demo, beside_origin: args.beside_origin };
     Ok(Config {
         listen: SocketAddr::new(args.node.bind, args.edge_port),
         metrics_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         origin: args.origin.as_str().trim_end_matches('/').to_owned(),
         cache_bytes_max: settings.cache.memory_bytes,
         instance_exchanges_max: settings.edge.instance_requests_max,
-        core: core_config(settings, keys, args.demo)?,
+        core: core_config(settings, keys, said)?,
         component,
         page: embedded::PAGE,
         data_dir: args.node.data.join("edge"),

@@ -87,6 +87,7 @@ fn edge_args(args: &Args, origin: &OriginReady) -> Vec<OsString> {
     all.extend(["--edge-port".into(), args.edge_port.to_string().into()]);
     all.extend(["--origin".into(), origin.origin.clone().into()]);
     all.extend(["--bind".into(), args.node.bind.to_string().into()]);
+    all.push("--beside-origin".into());
     if args.node.bind.is_loopback() {
         all.push("--demo".into());
     }

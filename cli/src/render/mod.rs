@@ -19,7 +19,7 @@ use outport_edge_core::platform::Platform;
 use outport_edge_core::step::Upstream;
 use reqwest::Url;
 
-use crate::core_config::{DEMO_TOKEN_TTL, core_config};
+use crate::core_config::{DEMO_TOKEN_TTL, Said, core_config};
 use crate::failure::Failure;
 use crate::keys::Keys;
 use crate::node::embedded;
@@ -57,7 +57,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let config = settings::locate(args.config.as_deref());
     let settings = settings::load(config.as_deref())?;
     let origin = base_url(&args.origin)?;
-    let mut core = core_config(settings, &Keys::open(&args.data)?, args.demo)?;
+    let said = Said { demo: args.demo, ..Said::default() };
+    let mut core = core_config(settings, &Keys::open(&args.data)?, said)?;
     let (assets, values) = outport_edge_host::assets(embedded::PAGE);
     core.assets = assets;
     core.request_bytes_max = args.target.platform().bounds.request_body_bytes;
@@ -202,7 +203,8 @@ mod tests {
     pub(super) fn source(target: Target, text: &str) -> Source {
         let data = tempfile::tempdir().unwrap();
         let settings = settings::parse(text).unwrap();
-        let core = core_config(settings, &Keys::open(data.path()).unwrap(), true).unwrap();
+        let said = Said { demo: true, ..Said::default() };
+        let core = core_config(settings, &Keys::open(data.path()).unwrap(), said).unwrap();
         let values: [(&str, &'static [u8]); 2] =
             [("page a.js t br", &[0xff, 0, 1]), ("page it's t", b"a")];
         Source {

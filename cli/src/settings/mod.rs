@@ -68,6 +68,9 @@ pub(crate) struct Edge {
     pub(crate) upstream_timeout_ms: u64,
     /// Requests after which an instance of the component is replaced.
     pub(crate) instance_requests_max: u64,
+    /// The largest file that the edge accepts by itself, where it can keep it; 0: none; `None`
+    /// leaves it to the command.
+    pub(crate) small_upload_bytes_max: Option<u64>,
 }
 
 /// How long uploads live.
@@ -105,6 +108,7 @@ impl Default for Settings {
                 trusted_proxies: Vec::new(),
                 upstream_timeout_ms: 30_000,
                 instance_requests_max: 1_000_000,
+                small_upload_bytes_max: None,
             },
             cache: Cache { memory_bytes: 256 * MIB, object_bytes_max: 16 * MIB },
             limits: built_in_limits(),

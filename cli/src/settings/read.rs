@@ -21,6 +21,9 @@ const BURST_MAX: u64 = 100_000_000;
 /// Longer than anybody waits.
 const TIMEOUT_MS_MAX: u64 = 3_600_000;
 
+/// A file that an edge accepts by itself passes through its memory.
+const SMALL_BYTES_MAX: u64 = MIB;
+
 /// An instance is replaced once in a while at least.
 const REQUESTS_MAX: u64 = 1_000_000_000;
 
@@ -102,12 +105,14 @@ fn edge(mut section: Section<'_>, defaults: Edge) -> Edge {
     let trusted_proxies = trusted_proxies(&mut section);
     let timeout = section.whole("upstream_timeout_ms", 100..=TIMEOUT_MS_MAX, "milliseconds");
     let requests = section.whole("instance_requests_max", 1..=REQUESTS_MAX, "requests");
+    let small = section.whole("small_upload_bytes_max", 0..=SMALL_BYTES_MAX, "bytes");
     section.finish();
     Edge {
         public_base_url: url,
         trusted_proxies,
         upstream_timeout_ms: timeout.map_or(defaults.upstream_timeout_ms, |timeout| timeout.value),
         instance_requests_max: requests.map_or(defaults.instance_requests_max, |max| max.value),
+        small_upload_bytes_max: small.map(|max| max.value).or(defaults.small_upload_bytes_max),
     }
 }
 
@@ -350,6 +355,7 @@ mod tests {
     use outport_wire::rules::{Rules, TenantRules};
 
     use super::*;
+    use crate::core_config::SMALL_UPLOAD_BYTES_MAX;
 
     /// The mistakes of `text`, one a line: place, what is wrong, what would be right.
     fn mistakes(text: &str) -> Vec<String> {
@@ -371,6 +377,7 @@ mod tests {
             public_base_url = "https://files.example.com/"
             trusted_proxies = ["10.0.0.0/8", "::1"]
             upstream_timeout_ms = 500
+            small_upload_bytes_max = 1000
             [cache]
             memory_bytes = 1_073_741_824
             object_bytes_max = 0x100000
@@ -399,6 +406,7 @@ mod tests {
         assert_eq!(read.edge.public_base_url.as_deref(), Some("https://files.example.com"));
         assert_eq!(read.edge.trusted_proxies, ["10.0.0.0/8", "::1"]);
         assert_eq!(read.edge.upstream_timeout_ms, 500);
+        assert_eq!(read.edge.small_upload_bytes_max, Some(1000));
         let default = Settings::default().edge.instance_requests_max;
         assert_eq!(read.edge.instance_requests_max, default);
         assert_eq!(read.cache, Cache { memory_bytes: GIB, object_bytes_max: MIB });
@@ -527,8 +535,15 @@ mod tests {
     }
 
     /// Keys that are absent by default.
-    const WITHOUT_DEFAULT: &[&str] =
-        &["public_base_url", "origins", "media_types", "quota_", "open_max", "secrets"];
+    const WITHOUT_DEFAULT: &[&str] = &[
+        "public_base_url",
+        "trusted_proxies",
+        "origins",
+        "media_types",
+        "quota_",
+        "open_max",
+        "secrets",
+    ];
 
     /// The example lists every key with its default, commented out.
     #[test]
@@ -551,6 +566,7 @@ mod tests {
         let hooks = std::mem::take(&mut read.hooks);
         assert_eq!(hooks.told.len(), 1);
         assert!(hooks.asked.is_some());
+        assert_eq!(read.edge.small_upload_bytes_max.take(), Some(SMALL_UPLOAD_BYTES_MAX));
         assert_eq!(read, Settings { demo: Some(false), ..Settings::default() });
     }
 }

@@ -69,6 +69,7 @@ impl Subject for Worker {
     const ALLOWANCE: Allowance = Allowance { interval_us: 10_000_000, burst: 3 };
     const REFILL_MS: u64 = 10_100;
     const COUNTS: bool = false;
+    const KEEPS: bool = false;
 
     async fn new(answers: Vec<ScriptedAnswer>) -> Self {
         let parts = PARTS.take().unwrap_or_else(|| panic!("a test runs in a request"));

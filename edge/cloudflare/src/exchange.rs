@@ -6,7 +6,8 @@ use futures::future::LocalBoxFuture;
 use outport_edge_core::deployment::limit_binding;
 use outport_edge_core::head::FieldLines;
 use outport_edge_core::step::{
-    Body, ByteRange, Fetch, FetchError, Need, Outcome, Reply, Store, StoreBody, Taken, UpstreamHead,
+    Body, ByteRange, Fetch, FetchError, Kept, Need, Outcome, Reply, Store, StoreBody, Taken,
+    UpstreamHead,
 };
 use worker::js_sys::{ArrayBuffer, Uint8Array};
 use worker::wasm_bindgen::{JsCast as _, JsValue};
@@ -79,6 +80,10 @@ impl Parts {
                 let signed = js::is_signed(&key, &message, &signature).await;
                 (Outcome::Verified(signed), Held::Nothing)
             }
+            // Never asked: the driver declares no ability to keep anything.
+            Need::Keep { .. } => (Outcome::Kept(Kept::Declined), Held::Nothing),
+            Need::ReadKept { .. } => (Outcome::ReadKept(None), Held::Nothing),
+            Need::HandOver { .. } => (Outcome::HandedOver(true), Held::Nothing),
             Need::Fetch(fetch) => match self.fetch(&fetch, body).await {
                 Ok((head, answer)) => (Outcome::Fetched(Ok(head)), Held::Answer(answer)),
                 Err(failure) => (Outcome::Fetched(Err(failure)), Held::Nothing),
@@ -157,7 +162,7 @@ impl Exchange {
         }
         let mut arriving = None;
         let body = match std::mem::replace(&mut reply.body, Body::Empty) {
-            Body::Empty => None,
+            Body::Empty | Body::Kept(_) => None,
             Body::Bytes(bytes) => Some(Uint8Array::from(&bytes[..]).into()),
             Body::Value => Some(self.value.take().ok_or("the value is gone")?.into()),
             Body::Upstream => self.answer.take().as_ref().and_then(js::body),

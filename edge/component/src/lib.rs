@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use outport_edge_core::config::Config;
+use outport_edge_core::kept::handed_over;
 use outport_edge_core::{Edge, Exchange, step as core};
 
 #[allow(missing_docs)] // wit/edge.wit documents what is generated from it.
@@ -26,8 +27,9 @@ bindings::export!(Component with_types_in bindings);
 
 impl Guest for Component {
     fn configure(config: Vec<u8>, abilities: wit::Abilities) -> Result<(), String> {
-        let wit::Abilities { signatures, request_trailers, interim } = abilities;
-        let abilities = core::Abilities { signatures, request_trailers, interim };
+        let wit::Abilities { signatures, request_trailers, interim, durable } = abilities;
+        let durable = durable.map(|value_bytes_max| core::Durable { value_bytes_max });
+        let abilities = core::Abilities { signatures, request_trailers, interim, durable };
         let edge = Edge::new(Config::from_json(&config)?, abilities)?;
         EDGE.set(Some(edge));
         Ok(())
@@ -39,7 +41,7 @@ impl Guest for Component {
             peer: peer(&request.peer),
             secure: request.secure,
         };
-        with_edge(|edge| edge.begin(&request, from_moment(moment)))
+        with_edge(|edge| to_step(edge.begin(&request, from_moment(moment))))
     }
 
     fn resume(exchange: Vec<u8>, outcomes: Vec<wit::Outcome>, moment: wit::Moment) -> wit::Step {
@@ -48,13 +50,26 @@ impl Guest for Component {
             panic!("the exchange is none of this version's");
         };
         let outcomes = outcomes.into_iter().map(from_outcome).collect();
-        with_edge(|edge| edge.resume(exchange, outcomes, from_moment(moment)))
+        with_edge(|edge| to_step(edge.resume(exchange, outcomes, from_moment(moment))))
+    }
+
+    fn hand_over(head: Vec<u8>, sha256: Vec<u8>, moment: wit::Moment) -> Option<wit::Fetch> {
+        let Ok(sha256) = <[u8; 32]>::try_from(sha256) else { panic!("a SHA-256 has 32 bytes") };
+        with_edge(|edge| edge.hand_over(&head, &sha256, from_moment(moment))).map(to_fetch)
+    }
+
+    fn handed_over(answer: Result<wit::UpstreamHead, wit::FetchError>) -> wit::Handed {
+        match handed_over(&from_answer(answer)) {
+            core::Handed::Done => wit::Handed::Done,
+            core::Handed::Later => wit::Handed::Later,
+            core::Handed::Refused => wit::Handed::Refused,
+        }
     }
 }
 
-fn with_edge(decide: impl FnOnce(&mut Edge) -> core::Step) -> wit::Step {
+fn with_edge<T>(decide: impl FnOnce(&mut Edge) -> T) -> T {
     EDGE.with_borrow_mut(|edge| match edge {
-        Some(edge) => to_step(decide(edge)),
+        Some(edge) => decide(edge),
         None => panic!("configure comes first"),
     })
 }
@@ -87,12 +102,27 @@ fn from_outcome(outcome: wit::Outcome) -> core::Outcome {
             core::Outcome::Taken(core::Taken { allowed, left })
         }
         wit::Outcome::Verify(verified) => core::Outcome::Verified(verified),
-        wit::Outcome::Fetch(answer) => core::Outcome::Fetched(match answer {
-            Ok(wit::UpstreamHead { status, fields }) => Ok(core::UpstreamHead { status, fields }),
-            Err(wit::FetchError::Unreachable) => Err(core::FetchError::Unreachable),
-            Err(wit::FetchError::Timeout) => Err(core::FetchError::Timeout),
-            Err(wit::FetchError::RequestBroken) => Err(core::FetchError::RequestBroken),
+        wit::Outcome::Fetch(answer) => core::Outcome::Fetched(from_answer(answer)),
+        wit::Outcome::Keep(kept) => core::Outcome::Kept(match kept {
+            wit::Kept::Durably => core::Kept::Durably,
+            wit::Kept::Broken => core::Kept::Broken,
+            wit::Kept::Declined => core::Kept::Declined,
         }),
+        wit::Outcome::ReadKept(found) => core::Outcome::ReadKept(
+            found.map(|wit::KeptHead { head, bytes }| core::KeptHead { head, bytes }),
+        ),
+        wit::Outcome::HandOver(all) => core::Outcome::HandedOver(all),
+    }
+}
+
+fn from_answer(
+    answer: Result<wit::UpstreamHead, wit::FetchError>,
+) -> Result<core::UpstreamHead, core::FetchError> {
+    match answer {
+        Ok(wit::UpstreamHead { status, fields }) => Ok(core::UpstreamHead { status, fields }),
+        Err(wit::FetchError::Unreachable) => Err(core::FetchError::Unreachable),
+        Err(wit::FetchError::Timeout) => Err(core::FetchError::Timeout),
+        Err(wit::FetchError::RequestBroken) => Err(core::FetchError::RequestBroken),
     }
 }
 
@@ -116,14 +146,22 @@ fn to_need(need: core::Need) -> wit::Need {
         core::Need::Verify { key, message, signature } => {
             wit::Need::Verify(wit::Verify { key: key.to_vec(), message, signature })
         }
-        core::Need::Fetch(core::Fetch { upstream, head, with_body, timeout_ms }) => {
-            let route = match upstream {
-                core::Upstream::Origin => None,
-                core::Upstream::Route(place) => Some(place),
-            };
-            wit::Need::Fetch(wit::Fetch { route, head, with_body, timeout_ms })
+        core::Need::Fetch(fetch) => wit::Need::Fetch(to_fetch(fetch)),
+        core::Need::Keep { key, head, bytes } => wit::Need::Keep(wit::Keep { key, head, bytes }),
+        core::Need::ReadKept { key } => wit::Need::ReadKept(key),
+        core::Need::HandOver { prefix, timeout_ms } => {
+            wit::Need::HandOver(wit::HandOver { prefix, timeout_ms })
         }
     }
+}
+
+fn to_fetch(fetch: core::Fetch) -> wit::Fetch {
+    let core::Fetch { upstream, head, with_body, timeout_ms } = fetch;
+    let route = match upstream {
+        core::Upstream::Origin => None,
+        core::Upstream::Route(place) => Some(place),
+    };
+    wit::Fetch { route, head, with_body, timeout_ms }
 }
 
 fn to_reply(reply: core::Reply) -> wit::Reply {
@@ -134,11 +172,10 @@ fn to_reply(reply: core::Reply) -> wit::Reply {
         body: match body {
             core::Body::Empty => wit::Body::Empty,
             core::Body::Bytes(bytes) => wit::Body::Bytes(bytes),
-            core::Body::Stored(range) => wit::Body::Stored(
-                range.map(|core::ByteRange { first, last }| wit::ByteRange { first, last }),
-            ),
+            core::Body::Stored(range) => wit::Body::Stored(range.map(to_range)),
             core::Body::Value => wit::Body::Value,
             core::Body::Upstream => wit::Body::Upstream,
+            core::Body::Kept(range) => wit::Body::Kept(range.map(to_range)),
         },
         forget,
         store: store.map(|core::Store { key, head, body, fresh_ms }| wit::Store {
@@ -157,4 +194,9 @@ fn to_reply(reply: core::Reply) -> wit::Reply {
             core::Ended::Origin => wit::Ended::Origin,
         },
     }
+}
+
+fn to_range(range: core::ByteRange) -> wit::ByteRange {
+    let core::ByteRange { first, last } = range;
+    wit::ByteRange { first, last }
 }

@@ -85,10 +85,10 @@ pub(crate) fn reply(status: u16, fields: Fields, body: Body) -> Reply {
 }
 
 /// A JSON document that the edge made by itself.
-pub(crate) fn json(mut fields: Fields, document: &serde_json::Value) -> Reply {
+pub(crate) fn json(status: u16, mut fields: Fields, document: &serde_json::Value) -> Reply {
     fields.push("content-type", "application/json");
     fields.push("cache-control", "no-store");
-    bytes(200, fields, document.to_string().into_bytes())
+    bytes(status, fields, document.to_string().into_bytes())
 }
 
 /// A reply whose length is said, so that it is said to HEAD as well (RFC 9110, section 8.6).

@@ -19,6 +19,10 @@ pub(crate) enum CacheStatus {
     Partial,
     /// The method is not one that a cache answers.
     Method { status: u16 },
+    /// Answered with what is kept here until the origin has it.
+    Kept,
+    /// Taken and kept here, without the origin.
+    Accepted,
     /// Answers of this resource are not stored.
     Bypass { status: u16 },
 }
@@ -39,6 +43,8 @@ impl CacheStatus {
             }
             Self::StaleOnError(_) => "outport; fwd=stale; detail=origin-unreachable".to_owned(),
             Self::Partial => "outport; fwd=partial; detail=contents-not-stored".to_owned(),
+            Self::Kept => "outport; hit; detail=kept".to_owned(),
+            Self::Accepted => "outport; detail=kept".to_owned(),
             Self::Method { status } => format!("outport; fwd=method; fwd-status={status}"),
             Self::Bypass { status } => format!("outport; fwd=bypass; fwd-status={status}"),
         }

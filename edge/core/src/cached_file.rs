@@ -13,10 +13,11 @@ use crate::config::Config;
 use crate::file::{self, FileAsk};
 use crate::forward::own_to_origin;
 use crate::head::FieldLines;
+use crate::kept::{self, KeptDelivery};
 use crate::limit::Limit;
 use crate::step::{
-    Body, Ended, Fetch, FetchError, Looked, Moment, Need, Outcome, Reply, Store, StoreBody,
-    UpstreamHead,
+    Body, Ended, Fetch, FetchError, KeptHead, Looked, Moment, Need, Outcome, Reply, Store,
+    StoreBody, UpstreamHead,
 };
 use crate::stored::{Stored, StoredFile, file_key, read_record};
 
@@ -33,6 +34,8 @@ pub(crate) struct FileExchange {
 enum Stage {
     /// The cache is being asked.
     Looking,
+    /// What is kept here, and may not be the origin's yet, is being looked through.
+    Recalling,
     /// The origin is being asked for the head alone: no more may be wanted.
     Checking,
     /// The origin is being asked for all of it.
@@ -49,6 +52,8 @@ pub(crate) struct Context<'a> {
     pub(crate) limits: &'a [Limit],
     pub(crate) visit: &'a Visit,
     pub(crate) moment: Moment,
+    /// Whether things are kept here.
+    pub(crate) keeps: bool,
 }
 
 /// What comes next.
@@ -61,6 +66,7 @@ pub(crate) enum Next {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Source {
     Stored,
+    Kept,
     Upstream,
     /// It is not here yet.
     Nowhere,
@@ -78,6 +84,7 @@ impl FileExchange {
         let stage = std::mem::replace(&mut self.stage, Stage::Looking);
         Some(match (stage, outcome) {
             (Stage::Looking, Outcome::Looked(looked)) => self.looked(looked, context),
+            (Stage::Recalling, Outcome::ReadKept(found)) => self.recalled(found, context),
             (Stage::Checking, Outcome::Fetched(answer)) => match self.file_of(&answer, context) {
                 Err(reply) => Next::Reply(*reply),
                 Ok(answer) => self.checked(answer, context),
@@ -102,7 +109,7 @@ impl FileExchange {
 
     fn looked(self, looked: Looked, context: &Context<'_>) -> Next {
         let Looked::Found { head, body, lead, collapsed } = looked else {
-            return self.fetch_all(context);
+            return self.find(context);
         };
         let now_ms = context.moment.unix_ms;
         let source = if body { Source::Stored } else { Source::Nowhere };
@@ -124,11 +131,29 @@ impl FileExchange {
             Some(refusal) if refusal.refusal_counts(now_ms) => {
                 Next::Reply(self.refused(&refusal, Ended::Cache, context))
             }
-            Some(_) | None => self.fetch_all(context),
+            Some(_) | None => self.find(context),
         }
     }
 
-    /// Nothing usable is stored. The head alone is fetched where more may not be wanted.
+    /// Nothing usable is in the cache. What an edge accepted may still be here.
+    fn find(mut self, context: &Context<'_>) -> Next {
+        let id = self.ask.id;
+        if !context.keeps || !id.is_from_edge() {
+            return self.fetch_all(context);
+        }
+        self.stage = Stage::Recalling;
+        Next::Need(Box::new(self), Need::ReadKept { key: kept::key(id) })
+    }
+
+    fn recalled(self, found: Option<KeptHead>, context: &Context<'_>) -> Next {
+        let Some(kept) = found.as_ref().and_then(KeptDelivery::of) else {
+            return self.fetch_all(context);
+        };
+        let file = kept.stored(context.moment.unix_ms);
+        self.deliver(&file, &[], Source::Kept, CacheStatus::Kept, context)
+    }
+
+    /// Nothing of it is here. The head alone is fetched where more may not be wanted.
     fn fetch_all(self, context: &Context<'_>) -> Next {
         if self.ask.head_only || self.ask.wants_range() {
             let fetch = self.fetch("HEAD", &[], context);
@@ -289,6 +314,7 @@ impl FileExchange {
         let body = match source {
             _ if self.ask.head_only || file.length == 0 => Body::Empty,
             Source::Stored => Body::Stored(range),
+            Source::Kept => Body::Kept(range),
             Source::Upstream => Body::Upstream,
             Source::Nowhere => {
                 let wanted = range.map(|ByteRange { first, last }| format!("bytes={first}-{last}"));

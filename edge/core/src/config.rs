@@ -44,6 +44,13 @@ pub struct Config {
     pub trusted_proxies: Vec<String>,
     /// What may be uploaded, by tenant.
     pub uploads: Rules<EdgeRules>,
+    /// The largest file that the edge accepts by itself and hands over afterwards, in bytes, where
+    /// the driver can keep it; 0: none.
+    #[serde(default)]
+    pub small_upload_bytes_max: u64,
+    /// The region that stores what is accepted here.
+    #[serde(default)]
+    pub region: u8,
     /// The largest body of a request that the platform lets pass, in bytes, where it has a bound.
     #[serde(default)]
     pub request_bytes_max: Option<u64>,

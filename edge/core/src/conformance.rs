@@ -4,6 +4,8 @@
 //! [`conformance_tests!`] in a test module; one that runs inside a platform is built with the
 //! suite in it and answers requests with [`answer`].
 
+mod keeping;
+
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 
@@ -12,6 +14,10 @@ use crate::step::{
     Store, StoreBody, Taken, Upstream, UpstreamHead,
 };
 
+use self::keeping::{
+    a_body_that_breaks_off_is_not_kept, what_cant_be_handed_over_stays, what_is_kept_is_read,
+    what_is_refused_stays_and_lets_the_others_pass, what_was_handed_over_is_not_kept_any_more,
+};
 pub use crate::memory::UpstreamAnswer;
 
 /// What the upstream does when it is asked next.
@@ -33,15 +39,22 @@ pub trait Subject: Sized {
     const ALLOWANCE: Allowance = Allowance { interval_us: 2_000_000, burst: 3 };
     /// Whether the limiter tells what is left.
     const COUNTS: bool = true;
+    /// Whether the driver keeps things.
+    const KEEPS: bool;
     /// How long after it was spent there is something of [`Subject::ALLOWANCE`] again.
     const REFILL_MS: u64 = 2_100;
     /// Tests that can't be held on this platform or its local runtime, and why.
     const LEFT_OUT: &'static [(&'static str, &'static str)] = &[];
 
-    /// A fresh driver whose upstream gives these answers in turn, and can't be reached after.
+    /// A fresh driver whose upstream gives these answers in turn, and can't be reached after. What
+    /// it keeps is handed over by [`handover`].
     async fn new(answers: Vec<ScriptedAnswer>) -> Self;
     /// Begins an exchange.
     fn open(&mut self) -> Self::Ticket;
+    /// Begins an exchange whose request has this body. Of no use to a driver that keeps nothing.
+    fn open_sending(&mut self, _body: Vec<u8>) -> Self::Ticket {
+        self.open()
+    }
     /// Begins to fulfil a need of it.
     async fn ask(&mut self, ticket: Self::Ticket, need: Need);
     /// The outcome of the need asked last; `None` while there is none and nothing is left to do.
@@ -83,6 +96,11 @@ macro_rules! conformance_tests {
             an_upstream_answers
             an_upstream_that_is_not_there
             an_upstream_that_says_nothing
+            what_is_kept_is_read
+            a_body_that_breaks_off_is_not_kept
+            what_cant_be_handed_over_stays
+            what_was_handed_over_is_not_kept_any_more
+            what_is_refused_stays_and_lets_the_others_pass
         );
     };
     (@natively $subject:ty; $($name:ident)*) => {
@@ -141,7 +159,9 @@ pub const PATH: &str = "/conformance/";
 fn names<S: Subject>() -> String {
     let mut text = String::new();
     for name in NAMES {
+        let of_keeping = !S::KEEPS && OF_KEEPING.contains(name);
         let reason = S::LEFT_OUT.iter().find(|(left_out, _)| left_out == name);
+        let reason = reason.or(of_keeping.then_some(&KEEPS_NOTHING));
         let reason = reason.map_or(String::new(), |(_, reason)| format!("\t{reason}"));
         let _ = writeln!(text, "{name}{reason}"); // Writing to a String never fails.
     }
@@ -191,6 +211,26 @@ fn to_hex(bytes: &[u8]) -> String {
 }
 
 const KEY: &str = "file 1";
+
+/// What a driver under test hands over what it keeps with, in the core's place.
+pub fn handover(_head: &[u8]) -> Fetch {
+    Fetch {
+        upstream: Upstream::Origin,
+        head: b"PUT /files/1 HTTP/1.1\r\n".to_vec(),
+        with_body: true,
+        timeout_ms: 300,
+    }
+}
+
+/// The tests of what is kept, which a driver that keeps nothing leaves out.
+const OF_KEEPING: &[&str] = &[
+    "what_is_kept_is_read",
+    "a_body_that_breaks_off_is_not_kept",
+    "what_cant_be_handed_over_stays",
+    "what_was_handed_over_is_not_kept_any_more",
+    "what_is_refused_stays_and_lets_the_others_pass",
+];
+const KEEPS_NOTHING: (&str, &str) = ("", "nothing is kept: the platform promises no durability");
 
 /// Of several lookups of a vacant key, one is told so and the others wait.
 async fn one_leads_and_the_others_wait<S: Subject>() {

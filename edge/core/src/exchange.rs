@@ -1,5 +1,7 @@
 //! The order of the stages: one exchange from its head to its reply.
 
+mod keeping;
+
 use std::net::IpAddr;
 
 use outport_wire::identity::Identity;
@@ -9,6 +11,7 @@ use outport_wire::resumable::PARTIAL_TYPE;
 use outport_wire::tus;
 use serde::{Deserialize, Serialize};
 
+use self::keeping::Accepting;
 use crate::answer::{Visit, json, reply};
 use crate::assets::{self, AssetAsk};
 use crate::cache_status::CacheStatus;
@@ -21,6 +24,7 @@ use crate::forwarded::{Client, TrustedProxies};
 use crate::guard::{Guarded, guard};
 use crate::head::{FieldLines, Fields};
 use crate::interim;
+use crate::kept::KeptFile;
 use crate::limit::Limit;
 use crate::route::{Access, Routes, Target};
 use crate::rules::{self, UploadLimit};
@@ -60,8 +64,13 @@ enum Stage {
     Asset(AssetAsk),
     /// A file is delivered.
     File(Box<FileExchange>),
-    /// A unit is taken from an allowance, before an upstream is asked.
-    Taking(Fetch, Forwarded),
+    /// A unit is taken from an allowance, or what is kept is handed over, before an upstream is
+    /// asked.
+    Preparing(Fetch, Forwarded),
+    /// A unit is taken from an allowance, before a file is accepted.
+    Accepting(Box<Accepting>),
+    /// A file is being kept.
+    Keeping(Box<Accepting>, KeptFile),
     /// An upstream is asked.
     Forwarding(Forwarded),
 }
@@ -157,16 +166,28 @@ impl Edge {
 
     fn go_on(&self, visit: Visit, stage: Stage, outcome: Option<Outcome>, moment: Moment) -> Step {
         match (stage, outcome) {
-            (Stage::Taking(fetch, forwarded), None) => {
-                let exchange = Exchange { visit, stage: Stage::Forwarding(forwarded) };
-                Step::Needs(exchange, vec![Need::Fetch(fetch)])
+            (
+                Stage::Preparing(_, Forwarded::Origin { safe: false, .. }),
+                Some(Outcome::HandedOver(false)),
+            ) => Step::Reply(self.not_yet_there(&visit)),
+            (Stage::Preparing(fetch, forwarded), None | Some(Outcome::HandedOver(_))) => {
+                ask_upstream(visit, fetch, forwarded)
+            }
+            (Stage::Accepting(accepting), None) => self.accept(visit, accepting, moment),
+            (Stage::Keeping(accepting, file), Some(Outcome::Kept(kept))) => {
+                self.kept(visit, &accepting, &file, kept, moment)
             }
             (Stage::Asset(asked), Some(Outcome::Value(length))) => {
                 Step::Reply(assets::answer(&asked, length, &visit, &self.limits, &self.config))
             }
             (Stage::File(file), Some(outcome)) => {
-                let context =
-                    Context { config: &self.config, limits: &self.limits, visit: &visit, moment };
+                let context = Context {
+                    config: &self.config,
+                    limits: &self.limits,
+                    visit: &visit,
+                    moment,
+                    keeps: self.abilities.durable.is_some(),
+                };
                 match file.resume(outcome, &context) {
                     None => self.confused(&visit),
                     Some(Next::Reply(reply)) => Step::Reply(reply),
@@ -365,11 +386,17 @@ impl Edge {
         let fields = || visit.fields(&self.limits);
         let (stage, need) = match target {
             Target::Health => {
-                return Ok(Step::Reply(json(fields(), &serde_json::json!({ "status": "ok" }))));
+                return Ok(Step::Reply(json(
+                    200,
+                    fields(),
+                    &serde_json::json!({ "status": "ok" }),
+                )));
             }
-            Target::KeySet => return Ok(Step::Reply(json(fields(), &session::key_set(config)))),
+            Target::KeySet => {
+                return Ok(Step::Reply(json(200, fields(), &session::key_set(config))));
+            }
             Target::Session => {
-                return Ok(Step::Reply(json(fields(), &session::start(guarded, config)?)));
+                return Ok(Step::Reply(json(200, fields(), &session::start(guarded, config)?)));
             }
             Target::Nothing => {
                 let detail = "No such path is served here.";
@@ -406,7 +433,13 @@ impl Edge {
                 let timeout_ms = config.upstream_timeout_ms;
                 let fetch = forward::to_route(guarded, place, client, timeout_ms);
                 let forwarded = Forwarded::Route { safe: guarded.is_read() };
-                return Ok(self.forward(fetch, forwarded, take, visit));
+                return Ok(forward(fetch, forwarded, take.into_iter().collect(), visit));
+            }
+            Target::Files if let Some(accepting) = self.accepting(guarded, identity.as_ref()) => {
+                if take.is_none() {
+                    return Ok(self.accept(visit, Box::new(accepting), moment));
+                }
+                (Stage::Accepting(Box::new(accepting)), None)
             }
             Target::Uploads
             | Target::Upload(_)
@@ -414,47 +447,33 @@ impl Edge {
             | Target::File(_)
             | Target::Links(_)
             | Target::Route(_) => {
-                let timeout_ms = config.upstream_timeout_ms;
+                let before = self.hand_over_first(&target, guarded, identity.as_ref());
                 let wants_interim =
                     self.abilities.interim && interim::can_take(&client, guarded.lines);
-                let fetch = forward::to_origin(
-                    guarded,
-                    identity.as_ref(),
-                    wants_interim,
-                    &config.edge_key,
-                    moment,
-                    timeout_ms,
-                );
+                let fetch = self.to_origin(guarded, identity.as_ref(), wants_interim, moment);
                 let forwarded = Forwarded::Origin {
                     safe: guarded.is_read(),
                     forget: changed(&target),
                     head_by_post: guarded.overridden && guarded.method == "HEAD",
                 };
-                return Ok(self.forward(fetch, forwarded, take, visit));
+                let before = take.into_iter().chain(before).collect();
+                return Ok(forward(fetch, forwarded, before, visit));
             }
         };
         let needs = take.into_iter().chain(need).collect();
         Ok(Step::Needs(Exchange { visit, stage }, needs))
     }
 
-    /// Takes from the allowance first, where there is one to take from.
-    fn forward(
+    fn to_origin(
         &self,
-        fetch: Fetch,
-        forwarded: Forwarded,
-        take: Option<Need>,
-        visit: Visit,
-    ) -> Step {
-        match take {
-            Some(take) => {
-                let stage = Stage::Taking(fetch, forwarded);
-                Step::Needs(Exchange { visit, stage }, vec![take])
-            }
-            None => {
-                let stage = Stage::Forwarding(forwarded);
-                Step::Needs(Exchange { visit, stage }, vec![Need::Fetch(fetch)])
-            }
-        }
+        guarded: &Guarded<'_>,
+        identity: Option<&Identity>,
+        wants_interim: bool,
+        moment: Moment,
+    ) -> Fetch {
+        let Config { edge_key, upstream_timeout_ms, .. } = &self.config;
+        let timeout_ms = *upstream_timeout_ms;
+        forward::to_origin(guarded, identity, wants_interim, edge_key, moment, timeout_ms)
     }
 
     /// Reads a signed link, if the request came by one. Returns whether it was one of ours whose
@@ -559,6 +578,19 @@ impl Edge {
         let detail = "The edge's driver answered another question than was asked.";
         Step::Reply(visit.problem(&self.limits, &Problem::new(ProblemType::Internal, detail)))
     }
+}
+
+/// Meets what must be met first, where there is something, and asks the upstream then.
+fn forward(fetch: Fetch, forwarded: Forwarded, before: Vec<Need>, visit: Visit) -> Step {
+    if before.is_empty() {
+        return ask_upstream(visit, fetch, forwarded);
+    }
+    Step::Needs(Exchange { visit, stage: Stage::Preparing(fetch, forwarded) }, before)
+}
+
+fn ask_upstream(visit: Visit, fetch: Fetch, forwarded: Forwarded) -> Step {
+    let exchange = Exchange { visit, stage: Stage::Forwarding(forwarded) };
+    Step::Needs(exchange, vec![Need::Fetch(fetch)])
 }
 
 /// Whether the caller may do what is asked, as far as the token alone decides.

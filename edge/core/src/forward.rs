@@ -47,6 +47,11 @@ const OURS: &str = "outport-";
 const ON_THE_WAY: &[&str] =
     &["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
 
+/// Whether a client's field of this name reaches the origin.
+pub(crate) fn reaches_origin(name: &str) -> bool {
+    TO_ORIGIN.contains(&name)
+}
+
 /// A request to the origin on behalf of a client.
 pub(crate) fn to_origin(
     request: &Guarded<'_>,
@@ -61,7 +66,7 @@ pub(crate) fn to_origin(
         fields.push(INTERIM_HEADER, boolean_text(true));
     }
     for (name, value) in request.fields.iter() {
-        if TO_ORIGIN.contains(&name) {
+        if reaches_origin(name) {
             fields.push(name, value);
         }
     }
@@ -99,6 +104,26 @@ pub(crate) fn own_to_origin(
     let signed = Signed { method, path, query: None, identity: None, content_digest: None };
     sign(&signed, key, moment, &mut fields);
     Fetch { upstream: Upstream::Origin, head: fields.into_bytes(), with_body: false, timeout_ms }
+}
+
+/// A request that the edge makes of the origin for a file's owner, who is not there any more.
+pub(crate) struct AsOwner<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) path: &'a str,
+    pub(crate) query: &'a str,
+    pub(crate) identity: &'a str,
+    pub(crate) content_digest: &'a str,
+}
+
+/// That request. A body goes with it.
+pub(crate) fn as_owner(request: &AsOwner<'_>, key: &Key, moment: Moment, timeout_ms: u64) -> Fetch {
+    let AsOwner { method, path, query, identity, content_digest } = *request;
+    let mut fields = Fields::for_request(method, &format!("{path}?{query}"));
+    fields.push("content-digest", content_digest);
+    let (identity, content_digest) = (Some(identity), Some(content_digest));
+    let signed = Signed { method, path, query: Some(query), identity, content_digest };
+    sign(&signed, key, moment, &mut fields);
+    Fetch { upstream: Upstream::Origin, head: fields.into_bytes(), with_body: true, timeout_ms }
 }
 
 fn sign(signed: &Signed<'_>, key: &Key, moment: Moment, fields: &mut Fields) {

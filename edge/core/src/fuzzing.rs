@@ -15,8 +15,8 @@ use crate::forwarded::TrustedProxies;
 use crate::guard::guard;
 use crate::head::{FieldLines, Fields};
 use crate::step::{
-    Abilities, Allowance, FetchError, Looked, Moment, Need, Outcome, Request, Step, Taken,
-    UpstreamHead,
+    Abilities, Allowance, Durable, FetchError, Kept, KeptHead, Looked, Moment, Need, Outcome,
+    Request, Step, Taken, UpstreamHead,
 };
 use crate::stored::{Stored, StoredFile, read_record};
 use crate::token::Unverified;
@@ -268,6 +268,15 @@ fn outcome(need: &Need, luck: u8) -> Outcome {
             let fields = b"content-length: 5\r\nlocation: /files/x\r\n".to_vec();
             Outcome::Fetched(Ok(UpstreamHead { status: 200, fields }))
         }
+        Need::Keep { .. } => Outcome::Kept(match luck {
+            0 => Kept::Broken,
+            1 => Kept::Durably,
+            _ => Kept::Declined,
+        }),
+        Need::ReadKept { .. } => Outcome::ReadKept(
+            (luck != 0).then(|| KeptHead { head: b"{\"v\":1}".to_vec(), bytes: 9 }),
+        ),
+        Need::HandOver { .. } => Outcome::HandedOver(luck != 0),
     }
 }
 
@@ -296,11 +305,14 @@ fn edge() -> Option<Edge> {
         public_base_url: None,
         trusted_proxies: vec!["127.0.0.0/8".to_owned()],
         uploads: Rules::same(TenantRules::sized(1 << 30).for_edge()),
+        small_upload_bytes_max: 1 << 10,
+        region: 0,
         request_bytes_max: None,
         stored_bytes_max: 1 << 20,
         upstream_timeout_ms: 1000,
     };
-    Edge::new(config, Abilities::default()).ok()
+    let durable = Some(Durable { value_bytes_max: 1 << 20 });
+    Edge::new(config, Abilities { durable, ..Abilities::default() }).ok()
 }
 
 #[cfg(test)]

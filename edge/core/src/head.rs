@@ -75,10 +75,14 @@ impl<'a> FieldIndex<'a> {
         self.0.iter().copied()
     }
 
+    /// The value of the first field of this name, whatever bytes it holds.
+    pub(crate) fn bytes(&self, name: &str) -> Option<&'a [u8]> {
+        self.0.iter().find(|(found, _)| *found == name).map(|(_, value)| *value)
+    }
+
     /// The value of the first field of this name; `None` also where it is no UTF-8.
     pub(crate) fn get(&self, name: &str) -> Option<&'a str> {
-        let (_, value) = self.iter().find(|(found, _)| *found == name)?;
-        std::str::from_utf8(value).ok()
+        std::str::from_utf8(self.bytes(name)?).ok()
     }
 }
 

@@ -33,6 +33,7 @@ pub mod fuzzing;
 mod guard;
 pub mod head;
 pub mod interim;
+pub mod kept;
 pub mod limit;
 #[cfg(any(test, feature = "conformance"))]
 pub mod memory;

@@ -3,11 +3,12 @@
 //! It meets every need at once, in the order in which it is asked, so races are written down as
 //! sequences. [`crate::conformance`] holds it to the same contracts as every other driver.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use crate::kept::{Packed, handed_over};
 use crate::step::{
-    Body, ByteRange, Fetch, FetchError, Looked, Moment, Need, Outcome, Reply, Store, StoreBody,
-    Taken, UpstreamHead,
+    Body, ByteRange, Fetch, FetchError, Handed, Kept, KeptHead, Looked, Moment, Need, Outcome,
+    Reply, Store, StoreBody, Taken, UpstreamHead,
 };
 
 /// Names an exchange towards the driver.
@@ -23,8 +24,12 @@ pub struct UpstreamAnswer {
     pub body: Vec<u8>,
 }
 
-/// The upstreams: a function from request to answer.
-pub type Upstreams = Box<dyn FnMut(&Fetch) -> Result<UpstreamAnswer, FetchError>>;
+/// The upstreams: a function from request and body to answer.
+pub type Upstreams = Box<dyn FnMut(&Fetch, &[u8]) -> Result<UpstreamAnswer, FetchError>>;
+
+/// The request that hands over what is kept, given head, digest and moment: the core's
+/// [`Edge::hand_over`](crate::Edge::hand_over).
+pub type Handing = Box<dyn FnMut(&[u8], &[u8; 32], Moment) -> Option<Fetch>>;
 
 /// The driver.
 pub struct MemoryDriver {
@@ -33,6 +38,9 @@ pub struct MemoryDriver {
     upstreams: Upstreams,
     cache: HashMap<String, Entry>,
     values: HashMap<String, Vec<u8>>,
+    kept: BTreeMap<String, Vec<u8>>,
+    kept_bytes_max: usize,
+    handing: Handing,
     arrivals: HashMap<String, u64>,
     exchanges: HashMap<Ticket, Pending>,
 }
@@ -57,7 +65,9 @@ struct StoredResponse {
 #[derive(Default)]
 struct Pending {
     outcome: Option<Outcome>,
+    request_body: Vec<u8>,
     looked: Option<(String, u64)>,
+    kept: Vec<u8>,
     stored_body: Option<Vec<u8>>,
     value: Vec<u8>,
     upstream_body: Vec<u8>,
@@ -72,6 +82,9 @@ impl MemoryDriver {
             upstreams,
             cache: HashMap::new(),
             values: HashMap::new(),
+            kept: BTreeMap::new(),
+            kept_bytes_max: usize::MAX,
+            handing: Box::new(|_, _, _| None),
             arrivals: HashMap::new(),
             exchanges: HashMap::new(),
         }
@@ -93,11 +106,31 @@ impl MemoryDriver {
         self.values.insert(key.to_owned(), value.to_vec());
     }
 
+    /// How what is kept is handed over.
+    pub fn hand_over_by(&mut self, handing: Handing) {
+        self.handing = handing;
+    }
+
+    /// Keeps no more than this.
+    pub fn keep_at_most(&mut self, bytes: usize) {
+        self.kept_bytes_max = bytes;
+    }
+
+    /// The keys of what is kept.
+    pub fn kept_keys(&self) -> Vec<String> {
+        self.kept.keys().cloned().collect()
+    }
+
     /// Begins to keep track of an exchange.
     pub fn open(&mut self) -> Ticket {
+        self.open_sending(Vec::new())
+    }
+
+    /// The same for a request with this body.
+    pub fn open_sending(&mut self, request_body: Vec<u8>) -> Ticket {
         self.calls += 1;
         let ticket = Ticket(self.calls);
-        self.exchanges.insert(ticket, Pending::default());
+        self.exchanges.insert(ticket, Pending { request_body, ..Pending::default() });
         ticket
     }
 
@@ -116,12 +149,21 @@ impl MemoryDriver {
                 Some(Outcome::Verified(verify(&key, &message, &signature)))
             }
             Need::Fetch(fetch) => {
-                let answer = (self.upstreams)(&fetch).map(|answer| {
+                let body = match fetch.with_body {
+                    true => std::mem::take(&mut self.pending(ticket).request_body),
+                    false => Vec::new(),
+                };
+                let answer = (self.upstreams)(&fetch, &body).map(|answer| {
                     self.pending(ticket).upstream_body = answer.body;
                     answer.head
                 });
                 Some(Outcome::Fetched(answer))
             }
+            Need::Keep { key, head, bytes } => {
+                Some(Outcome::Kept(self.keep(ticket, key, &head, bytes)))
+            }
+            Need::ReadKept { key } => Some(Outcome::ReadKept(self.read_kept(ticket, &key))),
+            Need::HandOver { prefix, .. } => Some(Outcome::HandedOver(self.hand_over(&prefix))),
         };
         self.pending(ticket).outcome = outcome;
     }
@@ -148,6 +190,7 @@ impl MemoryDriver {
             Body::Stored(range) => cut(pending.stored_body.take().unwrap_or_default(), range),
             Body::Value => std::mem::take(&mut pending.value),
             Body::Upstream => std::mem::take(&mut pending.upstream_body),
+            Body::Kept(range) => cut(std::mem::take(&mut pending.kept), range),
         };
         self.release(ticket, &pending);
         (body, whole)
@@ -168,6 +211,51 @@ impl MemoryDriver {
         let (kept, taken) = crate::limit::take(*arrival, self.now_ms * 1000, allowance);
         *arrival = kept;
         taken
+    }
+
+    fn keep(&mut self, ticket: Ticket, key: String, head: &[u8], bytes: u64) -> Kept {
+        let held: usize = self.kept.values().map(Vec::len).sum();
+        let body = &mut self.exchanges.entry(ticket).or_default().request_body;
+        if held + body.len() > self.kept_bytes_max {
+            return Kept::Declined;
+        }
+        let body = std::mem::take(body);
+        if body.len() as u64 != bytes {
+            return Kept::Broken;
+        }
+        self.kept.insert(key, Packed::pack(head, &body));
+        Kept::Durably
+    }
+
+    fn read_kept(&mut self, ticket: Ticket, key: &str) -> Option<KeptHead> {
+        let Packed { head, body, .. } = Packed::unpack(self.kept.get(key)?)?;
+        let found = KeptHead { head: head.to_vec(), bytes: body.len() as u64 };
+        self.exchanges.entry(ticket).or_default().kept = body.to_vec();
+        Some(found)
+    }
+
+    /// Hands over the group of this prefix. Whether nothing is left that begins with it. Nothing
+    /// is handed over before somebody asks: when it is, tests say.
+    pub fn hand_over(&mut self, prefix: &str) -> bool {
+        let group = prefix.split_inclusive('/').next().unwrap_or_default();
+        let keys: Vec<_> = self.kept.keys().filter(|key| key.starts_with(group)).cloned().collect();
+        for key in keys {
+            match self.hand_over_one(&key) {
+                Handed::Done => drop(self.kept.remove(&key)),
+                Handed::Refused => {}
+                Handed::Later => break,
+            }
+        }
+        !self.kept.keys().any(|key| key.starts_with(prefix))
+    }
+
+    fn hand_over_one(&mut self, key: &str) -> Handed {
+        let moment = self.moment();
+        let packed = self.kept.get(key).and_then(|value| Packed::unpack(value));
+        let Some(Packed { head, sha256, body }) = packed else { return Handed::Refused };
+        let Some(fetch) = (self.handing)(head, sha256, moment) else { return Handed::Refused };
+        let answer = (self.upstreams)(&fetch, body).map(|answer| answer.head);
+        handed_over(&answer)
     }
 
     fn lookup(&mut self, ticket: Ticket, key: String) -> Option<Outcome> {
@@ -304,6 +392,8 @@ pub(crate) mod tests {
             trusted_proxies: Vec::new(),
             uploads: Rules::same(TenantRules::sized(1 << 40).for_edge()),
             stored_bytes_max: 1 << 20,
+            small_upload_bytes_max: 0,
+            region: 0,
             request_bytes_max: None,
             upstream_timeout_ms: 1_000,
         }
@@ -316,18 +406,26 @@ pub(crate) mod tests {
     impl Subject for InMemory {
         type Ticket = Ticket;
 
+        const KEEPS: bool = true;
+
         async fn new(answers: Vec<conformance::ScriptedAnswer>) -> Self {
             let mut answers = answers.into_iter();
-            let upstreams: Upstreams = Box::new(move |_| match answers.next() {
+            let upstreams: Upstreams = Box::new(move |_, _| match answers.next() {
                 Some(conformance::ScriptedAnswer::Answer(answer)) => Ok(answer),
                 Some(conformance::ScriptedAnswer::Silence) => Err(FetchError::Timeout),
                 None => Err(FetchError::Unreachable),
             });
-            Self { driver: MemoryDriver::new(1_800_000_000_000, upstreams) }
+            let mut driver = MemoryDriver::new(1_800_000_000_000, upstreams);
+            driver.hand_over_by(Box::new(|head, _, _| Some(conformance::handover(head))));
+            Self { driver }
         }
 
         fn open(&mut self) -> Ticket {
             self.driver.open()
+        }
+
+        fn open_sending(&mut self, body: Vec<u8>) -> Ticket {
+            self.driver.open_sending(body)
         }
 
         async fn ask(&mut self, ticket: Ticket, need: Need) {

@@ -4,7 +4,7 @@
 //! Data only. Drivers declare their abilities from here, `outport check` and `outport render` go
 //! by the bounds, and `docs/platforms.md` is printed from it, so that the three never differ.
 
-use crate::step::Abilities;
+use crate::step::{Abilities, Durable};
 
 /// A platform that an edge runs on.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +21,8 @@ pub struct Platform {
     pub cache: Cache,
     /// The key-value store.
     pub values: Values,
+    /// What small uploads are kept in until the origin has them; where nothing is, why.
+    pub keeps: &'static str,
     /// The limiter.
     pub limits: Limits,
     /// Who checks signatures of tokens, and what it costs.
@@ -108,12 +110,20 @@ pub const ALL: [Platform; 4] = [WASMTIME, CLOUDFLARE, FASTLY, SPIN];
 
 const MIB: u64 = 1 << 20;
 
+/// What a node may hold in memory for each of many uploads.
+const KEPT_BYTES_MAX: u64 = MIB;
+
 /// Our own node: wasmtime around the component.
 pub const WASMTIME: Platform = Platform {
     name: "wasmtime",
     key: "wasmtime",
     tool: "outport",
-    abilities: Abilities { signatures: true, request_trailers: true, interim: true },
+    abilities: Abilities {
+        signatures: true,
+        request_trailers: true,
+        interim: true,
+        durable: Some(Durable { value_bytes_max: KEPT_BYTES_MAX }),
+    },
     cache: Cache {
         on: "memory, S3-FIFO",
         shared: Reach::Node,
@@ -122,6 +132,8 @@ pub const WASMTIME: Platform = Platform {
         inexact: "",
     },
     values: Values { on: "redb", consistency: "at once, on the node" },
+    keeps: "redb, each commit synced to the disk; at most 1 GiB and 100,000 files that the origin \
+            does not have yet",
     limits: Limits {
         on: "memory, GCRA",
         counts: Reach::Node,
@@ -146,7 +158,12 @@ pub const CLOUDFLARE: Platform = Platform {
     name: "Cloudflare Workers",
     key: "cloudflare",
     tool: "wrangler",
-    abilities: Abilities { signatures: true, request_trailers: false, interim: false },
+    abilities: Abilities {
+        signatures: true,
+        request_trailers: false,
+        interim: false,
+        durable: None,
+    },
     cache: Cache {
         on: "Cache API",
         shared: Reach::DataCentre,
@@ -156,6 +173,7 @@ pub const CLOUDFLARE: Platform = Platform {
                   back, until its record is stale",
     },
     values: Values { on: "Workers KV", consistency: "within about 60 s" },
+    keeps: "nothing, so far",
     limits: Limits {
         on: "rate-limit bindings",
         counts: Reach::DataCentre,
@@ -184,7 +202,12 @@ pub const FASTLY: Platform = Platform {
     name: "Fastly Compute",
     key: "fastly",
     tool: "fastly",
-    abilities: Abilities { signatures: false, request_trailers: false, interim: false },
+    abilities: Abilities {
+        signatures: false,
+        request_trailers: false,
+        interim: false,
+        durable: None,
+    },
     cache: Cache {
         on: "core cache, transactions",
         shared: Reach::DataCentre,
@@ -194,6 +217,8 @@ pub const FASTLY: Platform = Platform {
                   back, until its record is stale",
     },
     values: Values { on: "KV store", consistency: "mostly at once, up to 300 ms for new values" },
+    keeps: "nothing: the KV store may answer a read with what was there before a write, so that an \
+            upload might not be found by whoever made it",
     limits: Limits {
         on: "edge rate limiting",
         counts: Reach::DataCentre,
@@ -223,7 +248,12 @@ pub const SPIN: Platform = Platform {
     name: "Spin",
     key: "spin",
     tool: "spin",
-    abilities: Abilities { signatures: false, request_trailers: false, interim: false },
+    abilities: Abilities {
+        signatures: false,
+        request_trailers: false,
+        interim: false,
+        durable: None,
+    },
     cache: Cache {
         on: "key-value store",
         shared: Reach::Store,
@@ -232,6 +262,8 @@ pub const SPIN: Platform = Platform {
         inexact: "with a store that can't compare and swap (Redis), two may lead at once",
     },
     values: Values { on: "key-value store", consistency: "the store's" },
+    keeps: "nothing: the interface of the key-value store promises no durability, and which store \
+            it is the operator decides",
     limits: Limits {
         on: "key-value store, GCRA",
         counts: Reach::Store,

@@ -91,6 +91,41 @@ pub enum Need {
     /// Send a request upstream and wait for the response head. Answered by [`Outcome::Fetched`].
     /// Not retried by the driver unless nothing was sent.
     Fetch(Fetch),
+    /// Read exactly `bytes` of the request's body and keep them, durably. Answered by
+    /// [`Outcome::Kept`]. This and the next two are asked only of drivers that declare
+    /// [`Abilities::durable`].
+    ///
+    /// Once it is answered with [`Kept::Durably`], what was kept survives whatever becomes of the
+    /// driver, [`Need::ReadKept`] finds it at once, and the driver hands it over: it asks the core
+    /// for the request ([`Edge::hand_over`](crate::Edge::hand_over)), sends it with what was kept
+    /// as its body, and asks the core what the answer means
+    /// ([`handed_over`](crate::kept::handed_over)). It does so at once, and again with growing
+    /// pauses until the core says that it is done; only then is it forgotten. Whether the exchange
+    /// ended meanwhile does not matter. Of one group, one is handed over at a time, in the order
+    /// of their keys; one that was refused lets the others pass.
+    ///
+    /// Atomic: it is kept whole or not at all. A key is kept once only.
+    Keep {
+        /// Its group, a slash, and a name within the group. At most 64 bytes.
+        key: String,
+        /// For the core, given back as it is.
+        head: Vec<u8>,
+        /// How many bytes the body must have.
+        bytes: u64,
+    },
+    /// Look for what is kept under `key`. Answered by [`Outcome::ReadKept`].
+    ReadKept {
+        /// As in [`Need::Keep`].
+        key: String,
+    },
+    /// Hand over now what is kept of a group. Answered by [`Outcome::HandedOver`]: whether nothing
+    /// is left whose key begins with `prefix`. Where nothing is kept, that is said at once.
+    HandOver {
+        /// The group, a slash, and the beginning of a name, or all of it, or nothing.
+        prefix: String,
+        /// How long it may take.
+        timeout_ms: u64,
+    },
 }
 
 /// A request to an upstream.
@@ -137,6 +172,45 @@ pub enum Outcome {
     Verified(bool),
     /// Of [`Need::Fetch`].
     Fetched(Result<UpstreamHead, FetchError>),
+    /// Of [`Need::Keep`].
+    Kept(Kept),
+    /// Of [`Need::ReadKept`]: what is kept; the reply may use it.
+    ReadKept(Option<KeptHead>),
+    /// Of [`Need::HandOver`].
+    HandedOver(bool),
+}
+
+/// What came of keeping a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// It is durable.
+    Durably,
+    /// The client's body ended before its length. Nothing is kept.
+    Broken,
+    /// There is no room, or the store failed. Nothing is kept, and the body is all there still: it
+    /// can go along with a [`Need::Fetch`].
+    Declined,
+}
+
+/// What is kept under a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptHead {
+    /// As it was given to [`Need::Keep`].
+    pub head: Vec<u8>,
+    /// The body's length.
+    pub bytes: u64,
+}
+
+/// What a handover has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handed {
+    /// The origin has what was kept, or had it and it was removed since. Forget it.
+    Done,
+    /// The origin can't take anything now. Pause, and try again.
+    Later,
+    /// The origin does not take this one. Keep it, and try again with the longest pauses; the
+    /// others go on.
+    Refused,
 }
 
 /// What the cache holds.
@@ -229,6 +303,8 @@ pub enum Body {
     Value,
     /// The body that the upstream sends, untouched.
     Upstream,
+    /// What is kept and was read; of it, this range.
+    Kept(Option<ByteRange>),
 }
 
 /// What to put into the cache.
@@ -290,4 +366,13 @@ pub struct Abilities {
     /// It passes interim responses of the origin on to clients. The origin is asked for them only
     /// where they are.
     pub interim: bool,
+    /// It keeps what it is given through every crash, until the origin has it.
+    pub durable: Option<Durable>,
+}
+
+/// How a driver keeps things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Durable {
+    /// The largest body that is kept, in bytes.
+    pub value_bytes_max: u64,
 }

@@ -68,6 +68,17 @@ pub(crate) struct Freshness {
 }
 
 impl Freshness {
+    /// Of what is known at this moment, and not to be stored.
+    pub(crate) const fn none(now_ms: u64) -> Self {
+        Self {
+            since_ms: now_ms,
+            lifetime_ms: 0,
+            while_revalidate_ms: 0,
+            if_error_ms: 0,
+            failed_ms: None,
+        }
+    }
+
     /// Milliseconds until it is stale; below zero once it is.
     pub(crate) fn left_ms(&self, now_ms: u64) -> i64 {
         let until = self.since_ms.saturating_add(self.lifetime_ms);

@@ -62,6 +62,7 @@ impl Fastly {
 impl Subject for Fastly {
     type Ticket = u64;
 
+    const KEEPS: bool = false;
     const LEFT_OUT: &'static [(&'static str, &'static str)] = &[
         ("allowances_are_spent", "Viceroy's rate limiter never limits"),
         ("allowances_refill", "Viceroy's rate limiter never limits"),

@@ -2,7 +2,7 @@
 
 use fastly::Body;
 use fastly::kv_store::{KVStore, KVStoreError};
-use outport_edge_core::step::{self, Looked, Need, Outcome, Reply};
+use outport_edge_core::step::{self, Kept, Looked, Need, Outcome, Reply};
 
 use crate::cache::{self, Asked, Place};
 use crate::limit;
@@ -38,6 +38,10 @@ impl<'a> Exchange<'a> {
             Need::Take { key, allowance } => Outcome::Taken(limit::take(&key, allowance)),
             // Never asked, as the driver declares no signatures. What it can't check is wrong.
             Need::Verify { .. } => Outcome::Verified(false),
+            // Never asked: the driver declares no ability to keep anything.
+            Need::Keep { .. } => Outcome::Kept(Kept::Declined),
+            Need::ReadKept { .. } => Outcome::ReadKept(None),
+            Need::HandOver { .. } => Outcome::HandedOver(true),
             Need::Fetch(fetch) => {
                 let body = fetch.with_body.then(|| self.request_body.take()).flatten();
                 let answer = upstream::fetch(&self.parts.upstreams, &fetch, body);
@@ -80,7 +84,7 @@ impl<'a> Exchange<'a> {
             }
         }
         let body = match std::mem::replace(&mut reply.body, step::Body::Empty) {
-            step::Body::Empty => None,
+            step::Body::Empty | step::Body::Kept(_) => None,
             step::Body::Bytes(bytes) => Some(bytes.into()),
             step::Body::Stored(range) => {
                 let stored = self.place.as_ref().and_then(|place| place.read(range));

@@ -35,10 +35,36 @@ fn need(need: wit::Need) -> core::Need {
             let key = key.try_into().unwrap_or([0; 32]);
             core::Need::Verify { key, message, signature }
         }
-        wit::Need::Fetch(wit::Fetch { route, head, with_body, timeout_ms }) => {
-            let upstream = route.map_or(core::Upstream::Origin, core::Upstream::Route);
-            core::Need::Fetch(core::Fetch { upstream, head, with_body, timeout_ms })
+        wit::Need::Fetch(asked) => core::Need::Fetch(fetch(asked)),
+        wit::Need::Keep(wit::Keep { key, head, bytes }) => core::Need::Keep { key, head, bytes },
+        wit::Need::ReadKept(key) => core::Need::ReadKept { key },
+        wit::Need::HandOver(wit::HandOver { prefix, timeout_ms }) => {
+            core::Need::HandOver { prefix, timeout_ms }
         }
+    }
+}
+
+pub(crate) fn fetch(fetch: wit::Fetch) -> core::Fetch {
+    let wit::Fetch { route, head, with_body, timeout_ms } = fetch;
+    let upstream = route.map_or(core::Upstream::Origin, core::Upstream::Route);
+    core::Fetch { upstream, head, with_body, timeout_ms }
+}
+
+pub(crate) fn handed(handed: wit::Handed) -> core::Handed {
+    match handed {
+        wit::Handed::Done => core::Handed::Done,
+        wit::Handed::Later => core::Handed::Later,
+        wit::Handed::Refused => core::Handed::Refused,
+    }
+}
+
+pub(crate) fn abilities(abilities: core::Abilities) -> wit::Abilities {
+    let core::Abilities { signatures, request_trailers, interim, durable } = abilities;
+    wit::Abilities {
+        signatures,
+        request_trailers,
+        interim,
+        durable: durable.map(|durable| durable.value_bytes_max),
     }
 }
 
@@ -50,11 +76,10 @@ fn reply(reply: wit::Reply) -> core::Reply {
         body: match body {
             wit::Body::Empty => core::Body::Empty,
             wit::Body::Bytes(bytes) => core::Body::Bytes(bytes),
-            wit::Body::Stored(range) => core::Body::Stored(
-                range.map(|wit::ByteRange { first, last }| core::ByteRange { first, last }),
-            ),
+            wit::Body::Stored(part) => core::Body::Stored(part.map(range)),
             wit::Body::Value => core::Body::Value,
             wit::Body::Upstream => core::Body::Upstream,
+            wit::Body::Kept(part) => core::Body::Kept(part.map(range)),
         },
         forget,
         store: store.map(|wit::Store { key, head, body, fresh_ms }| core::Store {
@@ -75,6 +100,11 @@ fn reply(reply: wit::Reply) -> core::Reply {
     }
 }
 
+fn range(range: wit::ByteRange) -> core::ByteRange {
+    let wit::ByteRange { first, last } = range;
+    core::ByteRange { first, last }
+}
+
 pub(crate) fn outcome(outcome: core::Outcome) -> wit::Outcome {
     match outcome {
         core::Outcome::Looked(core::Looked::Vacant) => wit::Outcome::Lookup(None),
@@ -91,11 +121,26 @@ pub(crate) fn outcome(outcome: core::Outcome) -> wit::Outcome {
             wit::Outcome::Take(wit::Taken { allowed, left })
         }
         core::Outcome::Verified(verified) => wit::Outcome::Verify(verified),
-        core::Outcome::Fetched(answer) => wit::Outcome::Fetch(match answer {
-            Ok(core::UpstreamHead { status, fields }) => Ok(wit::UpstreamHead { status, fields }),
-            Err(core::FetchError::Unreachable) => Err(wit::FetchError::Unreachable),
-            Err(core::FetchError::Timeout) => Err(wit::FetchError::Timeout),
-            Err(core::FetchError::RequestBroken) => Err(wit::FetchError::RequestBroken),
+        core::Outcome::Fetched(fetched) => wit::Outcome::Fetch(answer(fetched)),
+        core::Outcome::Kept(kept) => wit::Outcome::Keep(match kept {
+            core::Kept::Durably => wit::Kept::Durably,
+            core::Kept::Broken => wit::Kept::Broken,
+            core::Kept::Declined => wit::Kept::Declined,
         }),
+        core::Outcome::ReadKept(found) => wit::Outcome::ReadKept(
+            found.map(|core::KeptHead { head, bytes }| wit::KeptHead { head, bytes }),
+        ),
+        core::Outcome::HandedOver(all) => wit::Outcome::HandOver(all),
+    }
+}
+
+pub(crate) fn answer(
+    answer: Result<core::UpstreamHead, core::FetchError>,
+) -> Result<wit::UpstreamHead, wit::FetchError> {
+    match answer {
+        Ok(core::UpstreamHead { status, fields }) => Ok(wit::UpstreamHead { status, fields }),
+        Err(core::FetchError::Unreachable) => Err(wit::FetchError::Unreachable),
+        Err(core::FetchError::Timeout) => Err(wit::FetchError::Timeout),
+        Err(core::FetchError::RequestBroken) => Err(wit::FetchError::RequestBroken),
     }
 }

@@ -10,17 +10,21 @@ use http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use outport_edge_core::driver::{STEPS_MAX, broken};
+use outport_edge_core::kept::Packed;
 use outport_edge_core::step::{
-    Body, Fetch, Looked, Moment, Need, Outcome, Reply, Store, StoreBody,
+    Body, ByteRange, Fetch, Kept as Keeping, KeptHead, Looked, Moment, Need, Outcome, Reply, Store,
+    StoreBody,
 };
 use outport_interim::Interim;
 
-use crate::body::EdgeBody;
+use crate::body::{EdgeBody, RequestBody};
 use crate::cache::{Cache, Entry, Holding, NewBody, StoredBody};
 use crate::convert::Step;
 use crate::head;
 use crate::instances::Instances;
 use crate::instances::bindings::outport::edge::types as wit;
+use crate::kept::{Kept, KeptError};
+use crate::kept_handover::Handover;
 use crate::limiter::Limiter;
 use crate::metrics::Metrics;
 use crate::upstream::Upstreams;
@@ -31,6 +35,9 @@ use crate::values::Values;
 /// section 9.6).
 const DISCARDED_BYTES_MAX: u64 = 16 << 20;
 const DISCARD_MAX: Duration = Duration::from_secs(5);
+
+/// How long a body may stand still that is to be kept.
+const BODY_IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// What a node meets needs with.
 pub(crate) struct Driver {
@@ -44,7 +51,9 @@ pub(crate) struct Needs {
     pub(crate) cache: Arc<Cache>,
     pub(crate) values: Values,
     pub(crate) limiter: Limiter,
-    pub(crate) upstreams: Upstreams,
+    pub(crate) upstreams: Arc<Upstreams>,
+    pub(crate) kept: Kept,
+    pub(crate) handover: Handover,
 }
 
 impl Driver {
@@ -58,7 +67,8 @@ impl Driver {
         // Who waits to be told to send (RFC 9110, section 10.1.1) has sent nothing to discard.
         let waits = request.headers().contains_key(header::EXPECT);
         let interim = request.extensions().get::<Interim>().cloned();
-        let mut exchange = Exchange::new(self.needs.clone(), Some(request.into_body()));
+        let body = RequestBody::Coming(request.into_body());
+        let mut exchange = Exchange::new(self.needs.clone(), Some(body));
         exchange.interim = interim.unwrap_or_else(Interim::none);
         let reply = self.decide(head, peer, &mut exchange).await.unwrap_or_else(|fault| {
             tracing::error!("a request could not be decided: {fault}");
@@ -107,18 +117,27 @@ impl Driver {
 /// What the driver holds for an exchange.
 pub(crate) struct Exchange {
     needs: Arc<Needs>,
-    request_body: Option<Incoming>,
+    request_body: Option<RequestBody>,
     /// Sends the client what comes before the final answer.
     interim: Interim,
     looked: Option<Holding>,
     value: Option<Bytes>,
+    kept: Option<Bytes>,
     upstream_body: Option<Incoming>,
 }
 
 impl Exchange {
-    pub(crate) fn new(needs: Arc<Needs>, request_body: Option<Incoming>) -> Self {
+    pub(crate) fn new(needs: Arc<Needs>, request_body: Option<RequestBody>) -> Self {
         let interim = Interim::none();
-        Self { needs, request_body, interim, looked: None, value: None, upstream_body: None }
+        Self {
+            needs,
+            request_body,
+            interim,
+            looked: None,
+            value: None,
+            kept: None,
+            upstream_body: None,
+        }
     }
 
     /// Meets a need.
@@ -141,7 +160,45 @@ impl Exchange {
                 Outcome::Verified(key.verify(&message, &signature).is_ok())
             }
             Need::Fetch(fetch) => self.fetch(fetch).await,
+            Need::Keep { key, head, bytes } => Outcome::Kept(self.keep(key, &head, bytes).await),
+            Need::ReadKept { key } => Outcome::ReadKept(self.read_kept(&key).await),
+            Need::HandOver { prefix, timeout_ms } => {
+                let patience = Duration::from_millis(timeout_ms);
+                Outcome::HandedOver(self.needs.handover.now(&prefix, patience).await)
+            }
         }
+    }
+
+    async fn keep(&mut self, key: String, head: &[u8], bytes: u64) -> Keeping {
+        let Some(room) = self.needs.kept.room(bytes) else { return Keeping::Declined };
+        let Some(body) = read_whole(self.request_body.take(), bytes).await else {
+            return Keeping::Broken;
+        };
+        let value = Packed::pack(head, &body);
+        let needs = self.needs.clone();
+        // In a task of its own: what is durable is handed over, whether or not the client is still
+        // there.
+        let keeping = tokio::spawn(async move {
+            needs.kept.keep(room, key.clone(), value).await?;
+            needs.handover.begin(&key);
+            Ok::<_, KeptError>(())
+        });
+        if let Ok(Ok(())) = keeping.await {
+            return Keeping::Durably;
+        }
+        self.request_body = Some(RequestBody::Here(Some(body)));
+        Keeping::Declined
+    }
+
+    async fn read_kept(&mut self, key: &str) -> Option<KeptHead> {
+        let read = self.needs.kept.read(key).await;
+        let value = read.unwrap_or_else(|error| {
+            tracing::error!("{error}");
+            None
+        })?;
+        let Packed { head, body, .. } = Packed::unpack(&value)?;
+        self.kept = Some(value.slice_ref(body));
+        Some(KeptHead { head: head.to_vec(), bytes: body.len() as u64 })
     }
 
     async fn look(&mut self, key: String) -> Looked {
@@ -183,6 +240,9 @@ impl Exchange {
             Body::Bytes(bytes) => EdgeBody::full(bytes.into()),
             Body::Stored(range) => stored.map_or(EdgeBody::empty(), |stored| stored.read(range)),
             Body::Value => self.value.take().map_or(EdgeBody::empty(), EdgeBody::full),
+            Body::Kept(range) => self.kept.take().map_or(EdgeBody::empty(), |kept| {
+                EdgeBody::full(range.map_or(kept.clone(), |range| part(&kept, range)))
+            }),
             Body::Upstream => {
                 self.upstream_body.take().map_or(EdgeBody::empty(), EdgeBody::Upstream)
             }
@@ -248,8 +308,30 @@ async fn fill(
     }
 }
 
+/// Reads a body that has just so many bytes. `None` where it broke off, has others, or stands
+/// still.
+async fn read_whole(body: Option<RequestBody>, bytes: u64) -> Option<Bytes> {
+    let mut body = body.unwrap_or(RequestBody::Here(None));
+    let mut read = Vec::with_capacity(usize::try_from(bytes).ok()?);
+    while let Some(frame) = tokio::time::timeout(BODY_IDLE_MAX, body.frame()).await.ok()? {
+        if let Ok(chunk) = frame.ok()?.into_data() {
+            if (read.len() + chunk.len()) as u64 > bytes {
+                return None;
+            }
+            read.extend_from_slice(&chunk);
+        }
+    }
+    (read.len() as u64 == bytes).then(|| read.into())
+}
+
+fn part(whole: &Bytes, range: ByteRange) -> Bytes {
+    let ends = usize::try_from(range.first).ok().zip(usize::try_from(range.last).ok());
+    let part = ends.and_then(|(first, last)| whole.get(first..=last));
+    part.map_or(Bytes::new(), |part| whole.slice_ref(part))
+}
+
 /// Reads on while the answer is on its way.
-async fn discard(mut body: Incoming) {
+async fn discard(mut body: RequestBody) {
     let mut left = DISCARDED_BYTES_MAX;
     while let Some(Ok(frame)) = body.frame().await {
         let read = frame.data_ref().map_or(0, |chunk| chunk.len() as u64);
@@ -260,7 +342,7 @@ async fn discard(mut body: Incoming) {
     }
 }
 
-fn moment() -> Moment {
+pub(crate) fn moment() -> Moment {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let unix_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
     Moment { unix_ms, random: rand::random() }
@@ -277,8 +359,11 @@ mod tests {
 
     use outport_edge_core::conformance::{self, ScriptedAnswer, Subject};
     use outport_edge_core::interim::Interims;
+    use outport_edge_core::kept::handed_over;
+    use outport_edge_core::step::{FetchError, Handed, UpstreamHead};
 
     use super::*;
+    use crate::kept_handover::HandoverCore;
 
     /// The native driver under the contracts of the needs.
     struct Native {
@@ -289,6 +374,19 @@ mod tests {
         _folder: tempfile::TempDir,
     }
 
+    struct Scripted;
+
+    impl HandoverCore for Scripted {
+        fn request(&self, head: &[u8], _: &[u8; 32]) -> Result<Fetch, String> {
+            Ok(conformance::handover(head))
+        }
+
+        fn means(&self, answer: Result<UpstreamHead, FetchError>) -> Result<Handed, String> {
+            Ok(handed_over(&answer))
+        }
+    }
+
+    #[allow(clippy::large_enum_variant)] // A test holds a handful of them.
     enum State {
         Idle(Exchange),
         Asked(Pin<Box<dyn Future<Output = (Exchange, Outcome)>>>),
@@ -297,6 +395,8 @@ mod tests {
     impl Subject for Native {
         type Ticket = u64;
 
+        const KEEPS: bool = true;
+
         async fn new(answers: Vec<ScriptedAnswer>) -> Self {
             let folder = tempfile::tempdir().unwrap();
             let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -304,19 +404,30 @@ mod tests {
                 .enable_all()
                 .build()
                 .unwrap();
-            let origin = upstream(answers);
+            let upstreams =
+                Arc::new(Upstreams::new(upstream(answers), Vec::new(), Interims::default()));
+            let kept = Kept::open(&folder.path().join("kept")).unwrap();
+            let _within = runtime.enter();
             let needs = Arc::new(Needs {
                 cache: Cache::new(1 << 20),
                 values: Values::open(&folder.path().join("values")).unwrap(),
                 limiter: Limiter::new(),
-                upstreams: Upstreams::new(origin, Vec::new(), Interims::default()),
+                handover: Handover::start(kept.clone(), upstreams.clone(), Box::new(Scripted)),
+                upstreams,
+                kept,
             });
+            drop(_within);
             Self { runtime, needs, exchanges: HashMap::new(), opened: 0, _folder: folder }
         }
 
         fn open(&mut self) -> u64 {
+            self.open_sending(Vec::new())
+        }
+
+        fn open_sending(&mut self, body: Vec<u8>) -> u64 {
             self.opened += 1;
-            let exchange = Exchange::new(self.needs.clone(), None);
+            let body = RequestBody::Here(Some(body.into()));
+            let exchange = Exchange::new(self.needs.clone(), Some(body));
             self.exchanges.insert(self.opened, State::Idle(exchange));
             self.opened
         }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 
 use outport_edge_core::platform::WASMTIME;
-use outport_edge_core::step::{self as core, Abilities};
+use outport_edge_core::step as core;
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{
     Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, StoreLimits,
@@ -19,6 +19,8 @@ use wasmtime::{
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use crate::convert;
+use crate::driver::moment;
+use crate::kept_handover::HandoverCore;
 use crate::metrics::Metrics;
 
 #[allow(missing_docs)] // wit/edge.wit documents what is generated from it.
@@ -160,15 +162,45 @@ impl Instances {
         })
     }
 
+    /// The request that hands over what is kept with this head.
+    pub(crate) fn hand_over(
+        &self,
+        head: &[u8],
+        sha256: &[u8; 32],
+        moment: core::Moment,
+    ) -> Result<Option<core::Fetch>, StepError> {
+        let moment = convert::moment(moment);
+        let fetch = self.call(|instance| {
+            instance.edge.call_hand_over(&mut instance.store, head, sha256, moment)
+        })?;
+        Ok(fetch.map(convert::fetch))
+    }
+
+    /// What the answer to that request means.
+    pub(crate) fn handed_over(
+        &self,
+        answer: Result<core::UpstreamHead, core::FetchError>,
+    ) -> Result<core::Handed, StepError> {
+        let answer = convert::answer(answer);
+        let answer = answer.as_ref().map_err(|failure| *failure);
+        let handed =
+            self.call(|instance| instance.edge.call_handed_over(&mut instance.store, answer))?;
+        Ok(convert::handed(handed))
+    }
+
     fn step(
         &self,
         call: impl Fn(&mut Instance) -> wasmtime::Result<bindings::outport::edge::types::Step>,
     ) -> Result<convert::Step, StepError> {
+        self.call(call).map(convert::step)
+    }
+
+    fn call<T>(&self, call: impl Fn(&mut Instance) -> wasmtime::Result<T>) -> Result<T, StepError> {
         let mut slot = self.slot();
         let mut failure = String::new();
         for _ in 0..2 {
-            match self.try_step(&mut slot, &call) {
-                Ok(step) => return Ok(convert::step(step)),
+            match self.try_call(&mut slot, &call) {
+                Ok(done) => return Ok(done),
                 Err(error) => {
                     // What is left of the instance is not to be trusted.
                     *slot = None;
@@ -181,11 +213,11 @@ impl Instances {
         Err(StepError(failure))
     }
 
-    fn try_step(
+    fn try_call<T>(
         &self,
         slot: &mut Option<Instance>,
-        call: impl Fn(&mut Instance) -> wasmtime::Result<bindings::outport::edge::types::Step>,
-    ) -> Result<bindings::outport::edge::types::Step, String> {
+        call: impl Fn(&mut Instance) -> wasmtime::Result<T>,
+    ) -> Result<T, String> {
         let worn = slot.as_ref().is_none_or(|instance| instance.begun >= self.exchanges_max);
         if worn {
             *slot = Some(self.fresh().map_err(|error| error.to_string())?);
@@ -221,14 +253,26 @@ impl Instances {
         store.limiter(|guest| &mut guest.limits);
         store.set_epoch_deadline(CALL_TICKS_MAX);
         let edge = self.ready.instantiate(&mut store).map_err(ComponentError::new)?;
-        let Abilities { signatures, request_trailers, interim } = WASMTIME.abilities;
-        let abilities =
-            bindings::outport::edge::types::Abilities { signatures, request_trailers, interim };
+        let abilities = convert::abilities(WASMTIME.abilities);
         edge.call_configure(&mut store, &self.config, abilities)
             .map_err(ComponentError::new)?
             .map_err(ComponentError)?;
         self.metrics.instance_made();
         Ok(Instance { store, edge, begun: 0 })
+    }
+}
+
+impl HandoverCore for Arc<Instances> {
+    fn request(&self, head: &[u8], sha256: &[u8; 32]) -> Result<core::Fetch, String> {
+        let fetch = self.hand_over(head, sha256, moment()).map_err(|error| error.to_string())?;
+        fetch.ok_or_else(|| "another version kept it".to_owned())
+    }
+
+    fn means(
+        &self,
+        answer: Result<core::UpstreamHead, core::FetchError>,
+    ) -> Result<core::Handed, String> {
+        self.handed_over(answer).map_err(|error| error.to_string())
     }
 }
 

@@ -15,6 +15,8 @@ mod convert;
 mod driver;
 mod head;
 mod instances;
+mod kept;
+mod kept_handover;
 mod limiter;
 mod metrics;
 mod node;
@@ -24,5 +26,6 @@ mod values;
 
 pub use boundary::Boundary;
 pub use instances::{ComponentError, precompile};
+pub use kept::KeptError;
 pub use node::{Config, EdgeNode, StartError};
 pub use page::{PageFile, assets};

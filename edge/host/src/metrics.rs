@@ -13,6 +13,17 @@ pub(crate) struct Metrics {
     instances_failed: AtomicU64,
 }
 
+/// What is read from elsewhere when it is asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Gauges {
+    /// Bytes and number of stored responses.
+    pub(crate) cached: (u64, u64),
+    /// Number and bytes of what is kept for the origin.
+    pub(crate) kept: (u64, u64),
+    /// What was handed over.
+    pub(crate) handed_over: u64,
+}
+
 const ENDS: [Ended; 3] = [Ended::Edge, Ended::Cache, Ended::Origin];
 
 impl Metrics {
@@ -35,8 +46,10 @@ impl Metrics {
         self.instances_failed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The exposition. `cached_bytes` and `cached` are read from the cache.
-    pub(crate) fn text(&self, cached_bytes: u64, cached: u64) -> String {
+    /// The exposition.
+    pub(crate) fn text(&self, gauges: &Gauges) -> String {
+        let Gauges { cached: (cached_bytes, cached), kept: (kept, kept_bytes), handed_over } =
+            *gauges;
         let mut text = String::new();
         let mut family = |name: &str, kind: &str, help: &str, samples: &[(&str, u64)]| {
             // Writing to a String never fails.
@@ -71,6 +84,19 @@ impl Metrics {
         );
         family("outport_edge_cache_bytes", "gauge", "Bytes in the cache.", &[("", cached_bytes)]);
         family("outport_edge_cache_responses", "gauge", "Stored responses.", &[("", cached)]);
+        family(
+            "outport_edge_kept_files",
+            "gauge",
+            "Files that were accepted here and that the origin does not have yet.",
+            &[("", kept)],
+        );
+        family("outport_edge_kept_bytes", "gauge", "Bytes of these.", &[("", kept_bytes)]);
+        family(
+            "outport_edge_handed_over_total",
+            "counter",
+            "Files that were accepted here and that the origin has taken since.",
+            &[("", handed_over)],
+        );
         text
     }
 }
@@ -85,7 +111,7 @@ mod tests {
         metrics.request_ended(Ended::Cache);
         metrics.request_ended(Ended::Cache);
         metrics.request_ended(Ended::Origin);
-        let text = metrics.text(10, 1);
+        let text = metrics.text(&Gauges { cached: (10, 1), ..Gauges::default() });
         assert!(text.contains("outport_edge_requests_total{outcome=\"cache\"} 2\n"), "{text}");
         assert!(text.contains("outport_edge_requests_total{outcome=\"edge\"} 0\n"));
         assert!(text.contains("outport_edge_cache_bytes 10\n"));

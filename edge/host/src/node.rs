@@ -23,8 +23,10 @@ use tokio::sync::Semaphore;
 use crate::cache::Cache;
 use crate::driver::{Driver, Needs};
 use crate::instances::{ComponentError, Instances};
+use crate::kept::{Kept, KeptError};
+use crate::kept_handover::Handover;
 use crate::limiter::Limiter;
-use crate::metrics::Metrics;
+use crate::metrics::{Gauges, Metrics};
 use crate::page::{self, PageFile};
 use crate::upstream::Upstreams;
 use crate::values::{ValueError, Values};
@@ -80,6 +82,14 @@ pub enum StartError {
         /// What is wrong.
         source: ValueError,
     },
+    /// What is kept for the origin can't be opened; another node may be using the folder.
+    #[error("{folder}: {source}")]
+    Kept {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong.
+        source: KeptError,
+    },
     /// The folder can't be made.
     #[error("{folder}: {source}")]
     Folder {
@@ -126,11 +136,16 @@ impl EdgeNode {
         )?;
         let interims = Interims::new(&config.core);
         let routes = config.core.routes.iter().map(|route| route.proxy.clone()).collect();
+        let upstreams = Arc::new(Upstreams::new(config.origin.clone(), routes, interims));
+        let kept = open_kept(&config)?;
+        let core = Box::new(instances.clone());
         let needs = Arc::new(Needs {
             cache: Cache::new(config.cache_bytes_max),
             values,
             limiter: Limiter::new(),
-            upstreams: Upstreams::new(config.origin.clone(), routes, interims),
+            handover: Handover::start(kept.clone(), upstreams.clone(), core),
+            upstreams,
+            kept,
         });
         Ok(Self {
             listener: listen(config.listen).await?,
@@ -172,6 +187,11 @@ fn open_values(config: &Config) -> Result<Values, StartError> {
         .map_err(|source| StartError::Folder { folder: folder.clone(), source })?;
     Values::open(&folder.join("values.redb"))
         .map_err(|source| StartError::Values { folder, source })
+}
+
+fn open_kept(config: &Config) -> Result<Kept, StartError> {
+    Kept::open(&config.data_dir.join("kept.redb"))
+        .map_err(|source| StartError::Kept { folder: config.data_dir.clone(), source })
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
@@ -256,8 +276,12 @@ fn metrics(request: &Request<Incoming>, driver: &Driver) -> Response<Full<Bytes>
         *nothing.status_mut() = StatusCode::NOT_FOUND;
         return nothing;
     }
-    let (bytes, responses) = driver.needs.cache.size();
-    let text = driver.metrics.text(bytes, responses);
+    let Needs { cache, kept, handover, .. } = &*driver.needs;
+    let text = driver.metrics.text(&Gauges {
+        cached: cache.size(),
+        kept: kept.size(),
+        handed_over: handover.handed_over(),
+    });
     let mut response = Response::new(Full::from(text));
     let kind = http::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(http::header::CONTENT_TYPE, kind);

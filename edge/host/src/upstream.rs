@@ -19,6 +19,7 @@ use outport_edge_core::step::{Fetch, FetchError, Upstream, UpstreamHead};
 use outport_interim::Interim;
 use tokio::sync::Notify;
 
+use crate::body::RequestBody;
 use crate::head;
 
 /// How long a connection may take to be made.
@@ -34,7 +35,7 @@ const READ_BYTES_MAX: usize = 64 << 10;
 
 /// The upstreams of a node.
 pub(crate) struct Upstreams {
-    client: Client<HttpConnector, RequestBody>,
+    client: Client<HttpConnector, Watched>,
     origin: String,
     routes: Vec<Option<String>>,
     interims: Arc<Interims>,
@@ -60,7 +61,7 @@ impl Upstreams {
     pub(crate) async fn fetch(
         &self,
         fetch: &Fetch,
-        body: Option<Incoming>,
+        body: Option<RequestBody>,
         interim: &Interim,
     ) -> Result<(UpstreamHead, Incoming), FetchError> {
         let base = match fetch.upstream {
@@ -80,7 +81,7 @@ impl Upstreams {
             parts.headers.insert(http::header::TRANSFER_ENCODING, chunked);
         }
         let progress = Arc::new(Progress::default());
-        let body = RequestBody::new(body, progress.clone());
+        let body = Watched::new(body, progress.clone());
         let mut request = Request::from_parts(parts, body);
         if fetch.upstream == Upstream::Origin {
             self.pass_on(&mut request, interim);
@@ -104,7 +105,7 @@ impl Upstreams {
 
     /// hyper lets go of this with the final head, and the client's handle is over with the final
     /// answer, whichever comes first.
-    fn pass_on(&self, request: &mut Request<RequestBody>, interim: &Interim) {
+    fn pass_on(&self, request: &mut Request<Watched>, interim: &Interim) {
         let (interims, interim) = (self.interims.clone(), interim.clone());
         hyper::ext::on_informational(request, move |answer| {
             let mut lines = Vec::with_capacity(256);
@@ -142,13 +143,13 @@ struct Progress {
 }
 
 /// A request's body, watched.
-struct RequestBody {
-    body: Option<Incoming>,
+struct Watched {
+    body: Option<RequestBody>,
     progress: Arc<Progress>,
 }
 
-impl RequestBody {
-    fn new(body: Option<Incoming>, progress: Arc<Progress>) -> Self {
+impl Watched {
+    fn new(body: Option<RequestBody>, progress: Arc<Progress>) -> Self {
         let body = body.filter(|body| !body.is_end_stream());
         if body.is_none() {
             progress.sent.notify_one();
@@ -157,7 +158,7 @@ impl RequestBody {
     }
 }
 
-impl Body for RequestBody {
+impl Body for Watched {
     type Data = Bytes;
     type Error = hyper::Error;
 

@@ -45,6 +45,7 @@ struct Subject {
 impl conformance::Subject for Subject {
     type Ticket = u64;
 
+    const KEEPS: bool = false;
     const LEFT_OUT: &'static [(&'static str, &'static str)] =
         &[("signatures", "Spin checks no signatures natively: the core does it")];
 

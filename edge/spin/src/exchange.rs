@@ -3,7 +3,8 @@
 use std::rc::Rc;
 
 use outport_edge_core::step::{
-    Body as BodyPlan, Fetch, FetchError, Looked, Need, Outcome, Reply, Store as ToStore, StoreBody,
+    Body as BodyPlan, Fetch, FetchError, Kept, Looked, Need, Outcome, Reply, Store as ToStore,
+    StoreBody,
 };
 
 use crate::body::{Body, Incoming};
@@ -44,6 +45,10 @@ impl Exchange {
             }
             // It is never asked: this driver does not declare the ability.
             Need::Verify { .. } => Outcome::Verified(false),
+            // Never asked: the driver declares no ability to keep anything.
+            Need::Keep { .. } => Outcome::Kept(Kept::Declined),
+            Need::ReadKept { .. } => Outcome::ReadKept(None),
+            Need::HandOver { .. } => Outcome::HandedOver(true),
             Need::Fetch(fetch) => self.fetch(&needs, fetch).await,
         }
     }
@@ -82,7 +87,7 @@ impl Exchange {
         }
         let arriving = reply.store.and_then(|store| self.store(store, &reply.body));
         let body = match reply.body {
-            BodyPlan::Empty => Body::Empty,
+            BodyPlan::Empty | BodyPlan::Kept(_) => Body::Empty,
             BodyPlan::Bytes(bytes) => Body::Bytes(bytes),
             BodyPlan::Stored(range) => match arriving {
                 Some(arriving) => Body::Arriving(arriving),

@@ -8,6 +8,7 @@ pub(crate) mod failure;
 pub(crate) mod field;
 mod files;
 pub(crate) mod form;
+mod handover;
 mod linger;
 pub(crate) mod uploads;
 
@@ -95,7 +96,10 @@ pub(crate) fn router(app: App) -> Router {
     let file = get(deliver::deliver).head(deliver::deliver);
     let files = Router::new()
         .route("/files", get(files::list).post(files::create))
-        .route("/files/{id}", file.clone().patch(files::change).delete(files::remove))
+        .route(
+            "/files/{id}",
+            file.clone().patch(files::change).delete(files::remove).put(handover::take),
+        )
         .route("/files/{id}/{name}", file.post(files::share));
     let uploads = Router::new()
         .route("/uploads", post(uploads::create).options(uploads::tus::options))

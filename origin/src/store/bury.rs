@@ -3,7 +3,9 @@
 //! A whole file has parts before it has a record. Who finds such parts can't know whether the
 //! record is still to come: its writer may be asleep. So a tombstone is put where the record would
 //! be, which a record that comes late can't replace, and only then do the parts go. The ids that
-//! edges make are buried when they are removed, because an edge may deliver its file again.
+//! edges make are buried when they are removed, because an edge may deliver its file again. Where
+//! nothing was removed, whoever has seen the tombstone may still put a record in its place, with
+//! parts that are newer than it: a file that an edge acknowledged arrives however late.
 
 use outport_wire::UnixSeconds;
 use outport_wire::id::FileId;
@@ -32,7 +34,9 @@ pub(crate) enum Slot {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Buried {
     pub(crate) until_s: UnixSeconds,
-    version: Version,
+    /// A file was here and was removed; it never comes back.
+    pub(super) removed: bool,
+    pub(super) version: Version,
 }
 
 /// As it is stored. No record has such a form.
@@ -40,6 +44,8 @@ pub(crate) struct Buried {
 #[serde(deny_unknown_fields)]
 struct Tombstone {
     buried_until_s: UnixSeconds,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    removed: bool,
 }
 
 impl Store {
@@ -52,15 +58,15 @@ impl Store {
     /// Makes sure that no record with this id is ever made. `false` where there is one.
     pub(crate) async fn bury(&self, id: FileId) -> Result<bool, StoreError> {
         for _ in 0..CHANGE_ATTEMPTS_MAX {
-            let expected = match self.slot(id).await? {
+            let (expected, removed) = match self.slot(id).await? {
                 Slot::Held(_) => return Ok(false),
                 Slot::Buried(buried) if buried.until_s > self.now_s() + RELIED_ON_S => {
                     return Ok(true);
                 }
-                Slot::Buried(buried) => Some(buried.version),
-                Slot::Empty => None,
+                Slot::Buried(buried) => (Some(buried.version), buried.removed),
+                Slot::Empty => (None, false),
             };
-            match self.put_tombstone(id, expected).await {
+            match self.put_tombstone(id, expected, removed).await {
                 Ok(()) => return Ok(true),
                 Err(MetaError::Conflict | MetaError::Uncertain(_)) => {}
                 Err(error) => return Err(error.into()),
@@ -81,7 +87,7 @@ impl Store {
     pub(super) async fn vacate(&self, held: &Held) -> Result<(), MetaError> {
         let place = self.admission.leave(held.id, &held.record).await?;
         if held.id.is_from_edge() {
-            self.put_tombstone(held.id, Some(held.version)).await?;
+            self.put_tombstone(held.id, Some(held.version), true).await?;
         } else {
             self.meta.delete(record_key(held.id), held.version).await?;
         }
@@ -90,10 +96,16 @@ impl Store {
     }
 
     /// The reason to take it away again comes first: nothing else remembers it.
-    async fn put_tombstone(&self, id: FileId, expected: Option<Version>) -> Result<(), MetaError> {
+    async fn put_tombstone(
+        &self,
+        id: FileId,
+        expected: Option<Version>,
+        removed: bool,
+    ) -> Result<(), MetaError> {
         let buried_until_s = self.now_s() + BURIED_S;
         self.note_due(id, None, buried_until_s).await?;
-        let tombstone = serde_json::to_vec(&Tombstone { buried_until_s }).unwrap_or_default();
+        let tombstone =
+            serde_json::to_vec(&Tombstone { buried_until_s, removed }).unwrap_or_default();
         self.meta.put(record_key(id), tombstone.into(), expected).await.map(drop)
     }
 }
@@ -104,8 +116,8 @@ pub(crate) fn read(id: FileId, entry: &Entry) -> Result<Slot, String> {
     match Record::from_bytes(&entry.value) {
         Ok(record) => Ok(Slot::Held(Held { id, record, version })),
         Err(error) => match serde_json::from_slice(&entry.value) {
-            Ok(Tombstone { buried_until_s }) => {
-                Ok(Slot::Buried(Buried { until_s: buried_until_s, version }))
+            Ok(Tombstone { buried_until_s, removed }) => {
+                Ok(Slot::Buried(Buried { until_s: buried_until_s, removed, version }))
             }
             Err(_) => Err(error.to_string()),
         },

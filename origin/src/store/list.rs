@@ -7,7 +7,7 @@ use outport_wire::id::FileId;
 use outport_wire::identity::Identity;
 
 use super::{Held, Store, StoreError};
-use crate::meta::Key;
+use crate::meta::{Key, MetaError};
 use crate::record::Record;
 
 /// How many records are fetched at once for a list.
@@ -61,8 +61,11 @@ impl Store {
     }
 
     pub(super) async fn list_entry(&self, owner: &Identity, id: FileId) -> Result<(), StoreError> {
-        self.meta.put(entry_key(owner, id), Bytes::new(), None).await?;
-        Ok(())
+        match self.meta.put(entry_key(owner, id), Bytes::new(), None).await {
+            // It is there already, of an attempt that did not get further.
+            Ok(_) | Err(MetaError::Conflict) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Takes an entry off its owner's list. One that stays does no harm.

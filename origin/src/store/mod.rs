@@ -15,6 +15,7 @@
 mod append;
 mod bury;
 mod concat;
+mod given;
 mod list;
 mod look;
 mod merge;
@@ -39,6 +40,7 @@ use outport_wire::rules::Rules;
 pub(crate) use self::append::{AppendError, Completes};
 pub(crate) use self::bury::{Slot, read as read_slot};
 pub(crate) use self::concat::{ConcatError, Pieces, Progress};
+pub(crate) use self::given::Given;
 pub(crate) use self::list::{list_owner, listed_id};
 use self::merge::MERGE_AT_PARTS;
 pub(crate) use self::open::{Due, day_of, due_entry};
@@ -413,8 +415,18 @@ impl Store {
     }
 
     async fn create(&self, id: FileId, record: Record) -> Result<Held, StoreError> {
+        self.create_at(None, id, record).await
+    }
+
+    /// Creates a record where there is none, and its place is in this state.
+    async fn create_at(
+        &self,
+        place: Option<Version>,
+        id: FileId,
+        record: Record,
+    ) -> Result<Held, StoreError> {
         let announced = self.announce_completion(id, &record).await?;
-        let version = self.meta.put(record_key(id), record.to_bytes().into(), None).await?;
+        let version = self.meta.put(record_key(id), record.to_bytes().into(), place).await?;
         self.hooks.made(announced);
         Ok(Held { id, record, version })
     }

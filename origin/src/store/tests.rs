@@ -105,6 +105,26 @@ fn bytes(length: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
+async fn what_an_edge_acknowledged_arrives_though_its_id_was_buried() {
+    let scene = Scene::new();
+    let id = FileId::new_at_edge(Home::of(0, "demo", "alice"), 1_790_000_000_000, 7);
+    let give = async |body: &'static [u8]| {
+        scene.store.store_given(id, &alice(), description(), &mut intake(body)).await.unwrap()
+    };
+    // An attempt ended half way, and whoever found its parts has buried the id.
+    assert!(scene.store.bury(id).await.unwrap());
+    assert!(matches!(give(b"hello").await, Given::Stored));
+    assert!(matches!(give(b"hello").await, Given::Here(_)));
+    assert!(!scene.store.bury(id).await.unwrap());
+    // But not once it was removed, however long its tombstone stands.
+    scene.store.remove(id, |_| Ok::<_, ()>(())).await.unwrap();
+    assert!(matches!(give(b"hello").await, Given::Removed));
+    assert!(scene.store.bury(id).await.unwrap());
+    assert!(matches!(give(b"hello").await, Given::Removed));
+    assert!(scene.store.load(id).await.unwrap().is_none());
+}
+
+#[tokio::test]
 async fn a_full_disk_loses_nothing_that_was_acknowledged() {
     let scene = Scene::new();
     let content = bytes(30_000);

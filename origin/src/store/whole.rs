@@ -1,5 +1,6 @@
 //! A whole file from one body: all of it or nothing.
 
+use bytes::Bytes;
 use outport_wire::id::FileId;
 use outport_wire::identity::Identity;
 use tokio::time::Instant;
@@ -81,14 +82,9 @@ impl Store {
         intake: &mut Intake,
         place: &mut Place,
     ) -> Result<Held, AppendError> {
-        let chunk = intake.chunk(self.parts.content_bytes_max, Instant::now()).await;
-        match chunk.end {
-            Some(End::Complete) => intake.digests().check()?,
-            Some(end) => return Err(AppendError::ended(end, 0)),
-            None => return Err(StoreError::Fault("a small body has no end".into()).into()),
-        }
+        let content = self.take_small(intake).await?;
         self.list_entry(owner, id).await?;
-        record.content = chunk.payload.into();
+        record.content = content;
         record.complete();
         let created = self.create_whole(id, record, place).await;
         if !matches!(created, Ok(_) | Err(AppendError::Store(StoreError::Uncertain(_)))) {
@@ -105,6 +101,17 @@ impl Store {
     ) -> Result<Held, AppendError> {
         self.admission.confirm(place, &mut record).await?;
         Ok(self.create(id, record).await?)
+    }
+
+    /// Takes a body in that is small enough for a record.
+    pub(super) async fn take_small(&self, intake: &mut Intake) -> Result<Bytes, AppendError> {
+        let chunk = intake.chunk(self.parts.content_bytes_max, Instant::now()).await;
+        match chunk.end {
+            Some(End::Complete) => intake.digests().check()?,
+            Some(end) => return Err(AppendError::ended(end, 0)),
+            None => return Err(StoreError::Fault("a small body has no end".into()).into()),
+        }
+        Ok(chunk.payload.into())
     }
 
     /// Writes a body that counts as a whole or not at all, as parts behind the `begin` bytes that

@@ -9,6 +9,7 @@ mod crash;
 mod delivery;
 mod draft;
 mod files;
+mod handover;
 mod hooks;
 mod life;
 mod promises;

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use outport_wire::describe::Query;
 use outport_wire::file::{FILE_HEADER, FileRecord, Visibility};
 use outport_wire::link::Link;
 use outport_wire::rules::TenantRules;
@@ -14,11 +15,13 @@ use crate::memory::tests::config;
 use crate::memory::{MemoryDriver, UpstreamAnswer};
 use crate::token::tests::{Mint, NOW};
 
+mod kept;
+
 const ID: &str = "01000G0000000C000000000004";
 const OTHER_ID: &str = "01000G0000000C000000000005";
 
 const SIGNATURES: Abilities =
-    Abilities { signatures: true, request_trailers: false, interim: false };
+    Abilities { signatures: true, request_trailers: false, interim: false, durable: None };
 
 struct World {
     edge: Edge,
@@ -32,6 +35,9 @@ struct Origin {
     down: Cell<Option<FetchError>>,
     files: RefCell<HashMap<String, (FileRecord, Vec<u8>)>>,
     seen: RefCell<Vec<String>>,
+    /// It does what it is asked, and its answer is lost on the way.
+    answers_are_lost: Cell<bool>,
+    removed: RefCell<Vec<String>>,
 }
 
 struct Sent {
@@ -54,7 +60,12 @@ impl Sent {
 }
 
 impl Origin {
-    fn answer(&self, fetch: &Fetch) -> Result<UpstreamAnswer, FetchError> {
+    fn answer(&self, fetch: &Fetch, body: &[u8]) -> Result<UpstreamAnswer, FetchError> {
+        let answer = self.decide(fetch, body);
+        if self.answers_are_lost.get() { Err(FetchError::Timeout) } else { answer }
+    }
+
+    fn decide(&self, fetch: &Fetch, body: &[u8]) -> Result<UpstreamAnswer, FetchError> {
         let head = crate::head::RequestHead::parse(&fetch.head).unwrap();
         let range = head.fields.get("range").map(|range| format!(" {range}")).unwrap_or_default();
         let interim = head.fields.get("outport-interim").map(|_| " 1xx").unwrap_or_default();
@@ -67,6 +78,9 @@ impl Origin {
             Ok(UpstreamAnswer { head: UpstreamHead { status, fields }, body: body.to_vec() })
         };
         let id = head.target.strip_prefix("/files/").unwrap_or_default();
+        if head.method == "PUT" {
+            return answer(self.take(&head, body), "", b"");
+        }
         let files = self.files.borrow();
         if !matches!(head.method, "GET" | "HEAD") {
             let tus =
@@ -92,6 +106,30 @@ impl Origin {
     }
 }
 
+impl Origin {
+    /// A file is handed over: the status.
+    fn take(&self, head: &crate::head::RequestHead<'_>, body: &[u8]) -> u16 {
+        let (path, query) = head.target.split_once('?').unwrap();
+        let id = path.strip_prefix("/files/").unwrap().to_owned();
+        let told = outport_wire::handover::Handover::read(&Query::parse(query)).unwrap();
+        let owner = Identity::decode(head.fields.get("outport-identity").unwrap()).unwrap();
+        if self.removed.borrow().contains(&id) {
+            return 204;
+        }
+        let record = FileRecord {
+            tenant: owner.tenant,
+            owner: owner.subject,
+            visibility: told.visibility,
+            name: told.name,
+            expires_s: None,
+        };
+        match self.files.borrow_mut().insert(id, (record, body.to_vec())) {
+            None => 201,
+            Some(_) => 204,
+        }
+    }
+}
+
 impl World {
     fn new(abilities: Abilities) -> Self {
         Self::with(abilities, |_| ())
@@ -105,7 +143,12 @@ impl World {
         change(&mut config);
         let origin = Rc::new(Origin::default());
         let upstream = origin.clone();
-        let driver = MemoryDriver::new(NOW * 1000, Box::new(move |fetch| upstream.answer(fetch)));
+        let upstreams = Box::new(move |fetch: &Fetch, body: &[u8]| upstream.answer(fetch, body));
+        let mut driver = MemoryDriver::new(NOW * 1000, upstreams);
+        let handing = Edge::new(config.clone(), abilities).unwrap();
+        driver.hand_over_by(Box::new(move |head, sha256, moment| {
+            handing.hand_over(head, sha256, moment)
+        }));
         Self { edge: Edge::new(config, abilities).unwrap(), driver, mint, origin }
     }
 
@@ -125,10 +168,14 @@ impl World {
     }
 
     fn send(&mut self, line: &str, fields: &str) -> Sent {
+        self.send_body(line, fields, b"")
+    }
+
+    fn send_body(&mut self, line: &str, fields: &str, body: &[u8]) -> Sent {
         let head = format!("{line} HTTP/1.1\r\nhost: edge\r\n{fields}");
         let request =
             Request { head: head.as_bytes(), peer: "192.0.2.1".parse().unwrap(), secure: false };
-        let ticket = self.driver.open();
+        let ticket = self.driver.open_sending(body.to_vec());
         let mut step = self.edge.begin(&request, self.driver.moment());
         loop {
             let (exchange, needs) = match step {

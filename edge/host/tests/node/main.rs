@@ -120,6 +120,8 @@ fn core(origin: String) -> CoreConfig {
         trusted_proxies: Vec::new(),
         uploads: Rules::same(TenantRules::sized(1 << 40).for_edge()),
         stored_bytes_max: 1 << 16,
+        small_upload_bytes_max: 0,
+        region: 0,
         request_bytes_max: None,
         upstream_timeout_ms: 5_000,
     }
