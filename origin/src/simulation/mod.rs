@@ -27,7 +27,6 @@ mod tests;
 mod trace;
 mod world;
 
-#[cfg(feature = "simulation")]
 pub use self::run::main;
 
 /// What is taken away from the stores, to see that its absence is found.

@@ -30,7 +30,6 @@ pub(super) struct Asked {
 }
 
 /// Does what the command line says. Fails if an invariant was found broken.
-#[cfg(feature = "simulation")]
 pub fn main() -> ExitCode {
     let asked = match parse(std::env::args().skip(1)) {
         Ok(asked) => asked,

@@ -231,8 +231,10 @@ impl Store {
         let mut parts = Vec::new();
         let written = self.write_whole(held.id, held.record.offset(), &mut parts, intake).await;
         let fits = held.record.parts.len() + parts.len() <= PARTS_MAX;
-        let written =
-            written.and_then(|()| if fits { Ok(()) } else { Err(AppendError::TooManyParts) });
+        let written = match written {
+            Ok(()) if !fits => Err(AppendError::TooManyParts),
+            written => written,
+        };
         if let Err(error) = written {
             self.blobs.remove(&own_names(held.id, &parts)).await;
             return Err(error);

@@ -24,6 +24,7 @@ const RELIED_ON_S: u64 = BURIED_S / 2;
 
 /// What is at a record's key.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // It is made for one look and taken apart at once.
 pub(crate) enum Slot {
     Held(Held),
     Buried(Buried),

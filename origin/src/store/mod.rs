@@ -284,10 +284,11 @@ impl Store {
                 Err(MetaError::Conflict | MetaError::Uncertain(_)) => {}
                 // No room for an epoch is no reason to keep the offset from a client: it is what
                 // was durable when it was asked for.
-                Err(error) => {
+                Err(error @ MetaError::Full(_)) => {
                     tracing::warn!(%id, %error, "older requests were not shut out");
                     return Ok(Some(shown));
                 }
+                Err(error) => return Err(error.into()),
             }
         }
         Err(StoreError::Contended)
