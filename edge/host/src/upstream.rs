@@ -30,8 +30,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 const IDLE_MAX: usize = 256;
 
 /// The most that is read of an answer ahead of its client. A client that reads slowly holds so much
-/// and as much again; hyper's own bound is six times this.
-const READ_BYTES_MAX: usize = 64 << 10;
+/// and as much again twice; hyper's own bound is twelve times this.
+const READ_BYTES_MAX: usize = 32 << 10;
 
 /// The upstreams of a node.
 pub(crate) struct Upstreams {

@@ -27,7 +27,7 @@ async fn options_look_at_no_version() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_request_has_one_location() {
     let origin = Running::start().await;
-    let head = "upload-complete: ?0\r\ncontent-length: 5";
+    let head = "outport-interim: ?1\r\nupload-complete: ?0\r\ncontent-length: 5";
     let mut stream = begin(&origin.alice(), head, "POST", "/uploads", b"01234").await;
     let mut text = read_until(&mut stream, "HTTP/1.1 201").await;
     if !text.ends_with("\r\n\r\n") {
