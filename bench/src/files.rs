@@ -22,6 +22,9 @@ const CALLERS: usize = 64;
 /// How many of the files are read again.
 const SAMPLES: usize = 200;
 
+/// Creates so many files in an empty folder.
+type Measure = fn(&Runtime, &Path, usize) -> Result<Measured>;
+
 /// Runs the benchmark.
 pub(crate) fn run(args: impl Iterator<Item = String>) -> Result<()> {
     let Options { folder, files } = Options::read(args)?;
@@ -31,8 +34,7 @@ pub(crate) fn run(args: impl Iterator<Item = String>) -> Result<()> {
          | | synced | creates/s | p50 ms | p99 ms | bytes on the disk a file | of them metadata | \
          all listed, s |\n|---|---|---|---|---|---|---|---|"
     );
-    let contenders: [fn(&Runtime, &Path, usize) -> Result<Measured>; 3] =
-        [disk::measure, http::outport, http::tus_server];
+    let contenders: [Measure; 3] = [disk::measure, http::outport, http::tus_server];
     for measure in contenders {
         let scratch = tempfile::tempdir_in(&folder)?;
         println!("{}", measure(&runtime, scratch.path(), files)?.row(files));

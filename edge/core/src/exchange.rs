@@ -558,7 +558,7 @@ impl Edge {
                 };
                 let mut fields = visit.fields(&self.limits);
                 let base = self.config.public_base_url.as_deref();
-                forward::from_origin(lines, base, &mut fields);
+                forward::from_origin(status, lines, base, &mut fields);
                 (*safe, fields)
             }
             Forwarded::Route { safe } => {

@@ -163,13 +163,20 @@ pub(crate) fn to_route(
 }
 
 /// The fields of an origin's answer that the client gets.
-pub(crate) fn from_origin(answer: FieldLines<'_>, base: Option<&str>, fields: &mut Fields) {
+pub(crate) fn from_origin(
+    status: u16,
+    answer: FieldLines<'_>,
+    base: Option<&str>,
+    fields: &mut Fields,
+) {
     let mut cacheable = false;
     for (name, value) in end_to_end(answer) {
         cacheable |= name == "cache-control";
         match name {
             // Ours to say; the origin's would come twice.
             "x-content-type-options" | "date" | "server" => {}
+            // An answer of this status has none (RFC 9110, section 8.6), whoever says so.
+            "content-length" if status == 204 => {}
             "upload-limit" => remaining_life(value, fields),
             "location" => fields.push(name, location(value, base)),
             _ => fields.push(name, value),
@@ -294,7 +301,7 @@ mod tests {
         let lines = |limits: &str| {
             let answer = format!("upload-limit: {limits}\r\ncache-control: no-store\r\n");
             let mut fields = Fields::new();
-            from_origin(FieldLines::new(answer.as_bytes()), None, &mut fields);
+            from_origin(200, FieldLines::new(answer.as_bytes()), None, &mut fields);
             String::from_utf8(fields.into_bytes()).unwrap()
         };
         let life = "upload-limit: max-age=9\r\ncache-control: no-store\r\n";
@@ -303,11 +310,23 @@ mod tests {
     }
 
     #[test]
+    fn what_has_no_content_has_no_length() {
+        let answer = b"content-length: 0\r\ncache-control: no-store\r\n";
+        for (status, length) in [(200, "content-length: 0\r\n"), (204, "")] {
+            let mut fields = Fields::new();
+            from_origin(status, FieldLines::new(answer), None, &mut fields);
+            let expected = format!("{length}cache-control: no-store\r\n");
+            assert_eq!(String::from_utf8(fields.into_bytes()).unwrap(), expected, "{status}");
+        }
+    }
+
+    #[test]
     fn records_stay_inside() {
         let answer =
             b"outport-file: secret\r\nlocation: /files/x\r\ntransfer-encoding: chunked\r\n";
         let mut fields = Fields::new();
-        from_origin(FieldLines::new(answer), Some("https://files.example"), &mut fields);
+        let base = Some("https://files.example");
+        from_origin(200, FieldLines::new(answer), base, &mut fields);
         assert_eq!(
             String::from_utf8(fields.into_bytes()).unwrap(),
             "location: https://files.example/files/x\r\ncache-control: no-store\r\n"

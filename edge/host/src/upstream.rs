@@ -80,6 +80,7 @@ impl Upstreams {
             let chunked = http::HeaderValue::from_static("chunked");
             parts.headers.insert(http::header::TRANSFER_ENCODING, chunked);
         }
+        let is_head = parts.method == http::Method::HEAD;
         let progress = Arc::new(Progress::default());
         let body = Watched::new(body, progress.clone());
         let mut request = Request::from_parts(parts, body);
@@ -92,7 +93,7 @@ impl Upstreams {
         };
         tokio::select! {
             answer = self.client.request(request) => match answer {
-                Ok(answer) => Ok(split(answer)),
+                Ok(answer) => Ok(split(answer, is_head)),
                 Err(_) if progress.broken.load(Ordering::Acquire) => Err(FetchError::RequestBroken),
                 Err(error) => {
                     tracing::warn!(upstream = base, "an upstream can't be reached: {error:?}");
@@ -121,11 +122,14 @@ impl Upstreams {
     }
 }
 
-fn split(answer: Response<Incoming>) -> (UpstreamHead, Incoming) {
+/// A body that can't be there tells nothing of a length (RFC 9110, section 8.6).
+fn split(answer: Response<Incoming>, is_head: bool) -> (UpstreamHead, Incoming) {
     let (parts, body) = answer.into_parts();
     let mut fields = Vec::with_capacity(512);
     head::fields_to_core(&parts.headers, &mut fields);
-    if !parts.headers.contains_key(http::header::CONTENT_LENGTH)
+    let has_body = !is_head && !matches!(parts.status.as_u16(), 204 | 304);
+    if has_body
+        && !parts.headers.contains_key(http::header::CONTENT_LENGTH)
         && let Some(length) = body.size_hint().exact()
     {
         fields.extend_from_slice(format!("content-length: {length}\r\n").as_bytes());
