@@ -93,7 +93,7 @@ async fn edge_and_origin_killed_in_the_middle_of_small_uploads() {
             while acknowledged.load(Ordering::SeqCst) < begun + share {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            if random::bytes(1)[0] % 2 == 0 {
+            if random::bytes(1)[0].is_multiple_of(2) {
                 edge.kill();
                 edge = start_edge();
             } else {
