@@ -69,7 +69,7 @@ impl Blobs {
     }
 
     /// Writes the next part of a body, under a name that nobody else has used. A part at whose end
-    /// the body turns out to be too long is not kept.
+    /// the body turns out to be too long, or is displaced, is not kept.
     pub(crate) async fn write(
         &self,
         name: PartName,
@@ -80,7 +80,9 @@ impl Blobs {
         let first = intake.chunk(self.chunk_bytes.min(limits.bytes_max), due).await;
         let mut open = OpenPart { path: path(name), bytes: first.bytes, due, limits };
         let end = match first.end {
-            Some(End::TooLong) => return Ok(Written { part: None, end: first.end }),
+            Some(End::TooLong | End::Displaced) => {
+                return Ok(Written { part: None, end: first.end });
+            }
             end if open.bytes == 0 => return Ok(Written { part: None, end }),
             end if end.is_some() || open.is_due() => {
                 self.store.put(&open.path, first.payload).await?;
@@ -89,7 +91,8 @@ impl Blobs {
             _ => self.write_on(&mut open, first, intake).await?,
         };
         let part = Part { bytes: open.bytes, nonce: name.nonce, source: 0 };
-        Ok(Written { part: (end != Some(End::TooLong)).then_some(part), end })
+        let is_kept = !matches!(end, Some(End::TooLong | End::Displaced));
+        Ok(Written { part: is_kept.then_some(part), end })
     }
 
     /// Writes what follows the first chunk, each chunk while the next one arrives.
@@ -101,7 +104,7 @@ impl Blobs {
     ) -> object_store::Result<Option<End>> {
         let mut upload = self.store.put_multipart(&open.path).await?;
         let outcome = self.write_chunks(&mut *upload, open, first, intake).await;
-        if matches!(outcome, Ok(Some(End::TooLong)) | Err(_)) {
+        if matches!(outcome, Ok(Some(End::TooLong | End::Displaced)) | Err(_)) {
             if let Err(error) = upload.abort().await {
                 tracing::warn!(path = %open.path, %error, "an unfinished part was not removed");
             }

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::digest::{Digests, Running};
+use crate::turns::Remains;
 
 /// A body as it arrives. An error is the end: the connection was cut, or the sender broke the
 /// framing.
@@ -27,8 +28,11 @@ pub(crate) enum End {
     Complete,
     /// It broke off: the connection was cut, it stood still for too long, or we are shutting down.
     Cut,
-    /// A newer request for the same upload came.
+    /// A newer request for the same upload came, which asks how far this one got.
     Superseded,
+    /// A newer request for the same upload came, which brings the same. What is not stored yet is
+    /// thrown away.
+    Displaced,
     /// It went on beyond the limit. What is beyond was thrown away.
     TooLong,
 }
@@ -69,7 +73,7 @@ pub(crate) type Progress = Box<dyn Fn(u64) + Send>;
 #[derive(Clone, Debug)]
 pub(crate) struct Cuts {
     pub(crate) shutdown: watch::Receiver<bool>,
-    pub(crate) superseded: Option<watch::Receiver<bool>>,
+    pub(crate) superseded: Option<watch::Receiver<Option<Remains>>>,
 }
 
 impl Cuts {
@@ -77,14 +81,26 @@ impl Cuts {
     async fn cut(&mut self) -> End {
         let superseded = async {
             match &mut self.superseded {
-                Some(superseded) => is_true(superseded).await,
+                Some(superseded) => by_newer(superseded).await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
-            () = superseded => End::Superseded,
+            remains = superseded => match remains {
+                Remains::Kept => End::Superseded,
+                Remains::Dropped => End::Displaced,
+            },
             () = is_true(&mut self.shutdown) => End::Cut,
         }
+    }
+}
+
+/// Waits until a newer request comes; for ever, if none can any more.
+async fn by_newer(receiver: &mut watch::Receiver<Option<Remains>>) -> Remains {
+    let told = receiver.wait_for(Option::is_some).await.ok().and_then(|told| *told);
+    match told {
+        Some(remains) => remains,
+        None => std::future::pending().await,
     }
 }
 
@@ -356,12 +372,15 @@ mod tests {
     #[tokio::test]
     async fn a_shutdown_or_a_newer_request_ends_it() {
         let (shut_down, shutdown) = watch::channel(false);
-        let (supersede, superseded) = watch::channel(false);
+        let (supersede, superseded) = watch::channel(None);
         let cuts = Cuts { shutdown, superseded: Some(superseded) };
         let intake = || Intake::new(stream::pending().boxed(), 100, IDLE, cuts.clone());
-        supersede.send(true).unwrap();
-        assert_eq!(chunk(&mut intake(), 10).await, (String::new(), Some(End::Superseded)));
-        supersede.send(false).unwrap();
+        for (remains, end) in [(Remains::Kept, End::Superseded), (Remains::Dropped, End::Displaced)]
+        {
+            supersede.send(Some(remains)).unwrap();
+            assert_eq!(chunk(&mut intake(), 10).await, (String::new(), Some(end)));
+        }
+        supersede.send(None).unwrap();
         shut_down.send(true).unwrap();
         assert_eq!(chunk(&mut intake(), 10).await, (String::new(), Some(End::Cut)));
     }

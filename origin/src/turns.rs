@@ -29,14 +29,23 @@ struct Queue {
     /// The number of the newest request that wants a turn.
     newest: u64,
     /// Tells whoever is at work to end. It ends by dropping the receivers.
-    working: Option<watch::Sender<bool>>,
+    working: Option<watch::Sender<Option<Remains>>>,
 }
 
 /// Leave to work on an upload, until somebody newer comes.
 #[derive(Debug)]
 pub(crate) struct Turn {
-    superseded: watch::Receiver<bool>,
+    superseded: watch::Receiver<Option<Remains>>,
     _place: Place,
+}
+
+/// What becomes of what an older request has taken in and not stored yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Remains {
+    /// It is stored first: the newer one only asks how far the upload is.
+    Kept,
+    /// It is dropped: the newer one brings it itself, from the offset that was acknowledged last.
+    Dropped,
 }
 
 /// A newer request came while this one waited.
@@ -45,7 +54,7 @@ pub(crate) struct Superseded;
 
 impl Turns {
     /// Ends whoever is at work on this upload, and takes over.
-    pub(crate) async fn take(&self, id: FileId) -> Result<Turn, Superseded> {
+    pub(crate) async fn take(&self, id: FileId, remains: Remains) -> Result<Turn, Superseded> {
         let deadline = Instant::now() + HANDOVER_MAX;
         let place = self.place(id);
         loop {
@@ -53,7 +62,7 @@ impl Turns {
                 Free(superseded) => return Ok(Turn { superseded, _place: place }),
                 Working(working) => working,
             };
-            working.send_replace(true);
+            working.send_replace(Some(remains));
             let _ = timeout_at(deadline, working.closed()).await;
         }
     }
@@ -78,8 +87,8 @@ impl Turns {
 }
 
 impl Turn {
-    /// Becomes true when a newer request wants the upload.
-    pub(crate) fn superseded(&self) -> watch::Receiver<bool> {
+    /// Says so when a newer request wants the upload.
+    pub(crate) fn superseded(&self) -> watch::Receiver<Option<Remains>> {
         self.superseded.clone()
     }
 }
@@ -93,8 +102,8 @@ struct Place {
 }
 
 enum Tried {
-    Free(watch::Receiver<bool>),
-    Working(watch::Sender<bool>),
+    Free(watch::Receiver<Option<Remains>>),
+    Working(watch::Sender<Option<Remains>>),
 }
 
 impl Place {
@@ -108,7 +117,7 @@ impl Place {
         match &queue.working {
             Some(working) if !even_so && !working.is_closed() => Ok(Working(working.clone())),
             _ => {
-                let (working, superseded) = watch::channel(false);
+                let (working, superseded) = watch::channel(None);
                 queue.working = Some(working);
                 Ok(Free(superseded))
             }
@@ -140,14 +149,14 @@ mod tests {
     #[tokio::test]
     async fn the_newest_wins() {
         let turns = Turns::default();
-        let first = turns.take(id()).await.unwrap();
+        let first = turns.take(id(), Remains::Dropped).await.unwrap();
         let waiting: Vec<_> = (0..3)
             .map(|_| {
                 let turns = turns.clone();
-                tokio::spawn(async move { turns.take(id()).await.map(drop) })
+                tokio::spawn(async move { turns.take(id(), Remains::Dropped).await.map(drop) })
             })
             .collect();
-        first.superseded().wait_for(|superseded| *superseded).await.unwrap();
+        first.superseded().wait_for(Option::is_some).await.unwrap();
         tokio::task::yield_now().await;
         drop(first);
         let mut outcomes = Vec::new();
@@ -161,12 +170,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_turn_that_is_not_given_back_is_passed_over() {
         let turns = Turns::default();
-        let stuck = turns.take(id()).await.unwrap();
-        let next = turns.take(id()).await.unwrap();
+        let stuck = turns.take(id(), Remains::Dropped).await.unwrap();
+        let next = turns.take(id(), Remains::Dropped).await.unwrap();
         drop(stuck);
-        assert!(!*next.superseded().borrow());
+        assert_eq!(*next.superseded().borrow(), None);
         assert_eq!(turns.queues().len(), 1, "who was passed over took nothing away");
-        let third = turns.take(id());
+        let third = turns.take(id(), Remains::Dropped);
         assert!(futures::poll!(Box::pin(third)).is_pending(), "the turn is still held");
         drop(next);
         assert!(turns.queues().is_empty(), "who gave up leaves nothing behind");
@@ -176,6 +185,9 @@ mod tests {
     async fn uploads_do_not_wait_for_each_other() {
         let turns = Turns::default();
         let other = FileId::new(Home::of(0, "demo", "bob"), 1, 2);
-        let (_one, _other) = (turns.take(id()).await.unwrap(), turns.take(other).await.unwrap());
+        let (_one, _other) = (
+            turns.take(id(), Remains::Dropped).await.unwrap(),
+            turns.take(other, Remains::Dropped).await.unwrap(),
+        );
     }
 }

@@ -81,7 +81,7 @@ pub const DIFFERENCES: &[Difference] = &[
     Difference {
         platforms: &[Platform::Cloudflare],
         scenario: None,
-        what: What::Added("upload-limit"),
+        what: What::Changed("upload-limit"),
         why: "the platform bounds what one request may carry, and the edge says so",
     },
     Difference {

@@ -11,6 +11,7 @@ use crate::environment::Environment as _;
 use crate::meta::{Key, Meta as _};
 use crate::record::{Concat, Opening, Record};
 use crate::store::{AppendError, Found};
+use crate::turns::Remains;
 
 #[tokio::test]
 async fn an_upload_that_makes_no_progress_goes_whole() {
@@ -126,7 +127,7 @@ async fn whoever_wrote_a_part_and_slept_can_not_commit_it() {
     // A part that was written in this state, and is about to be committed.
     scene.garbage(held.id).await;
     scene.pass(30 * HOUR);
-    let turn = scene.store.turn(held.id).await.unwrap();
+    let turn = scene.store.turn(held.id, Remains::Dropped).await.unwrap();
     assert_eq!(scene.round().await.parts.count, 0, "somebody is at work");
     assert_eq!(scene.elsewhere().round(Mode::Remove).await.unwrap().parts.count, 1);
     drop(turn);

@@ -18,6 +18,7 @@ use crate::digest::{Expected, Running};
 use crate::intake::{Cuts, Intake};
 use crate::record::{Concat, Description, Opening};
 use crate::store::{AppendError, ChangeError, Completes, ConcatError, Held, Store, StoreError};
+use crate::turns::Remains;
 
 /// The longest that a client waits between two requests.
 const THINK_MS_MAX: u64 = 400;
@@ -266,7 +267,7 @@ impl Client {
         let (world, idle, digests) = (self.world.clone(), self.world.plan.idle, body.digests());
         let stream = body.stream(self.world.scene.clone());
         let handler = move |store: Store| async move {
-            let Ok(turn) = store.turn(id).await else { return None };
+            let Ok(turn) = store.turn(id, Remains::Dropped).await else { return None };
             let held = match store.load(id).await {
                 Ok(Some(held)) => held,
                 Ok(None) => return Some(Err(AppendError::Gone)),

@@ -71,7 +71,7 @@ impl AppendError {
     pub(super) const fn ended(end: End, offset: u64) -> Self {
         match end {
             End::TooLong => Self::TooLong { offset },
-            End::Superseded => Self::Superseded { offset },
+            End::Superseded | End::Displaced => Self::Superseded { offset },
             End::Cut | End::Complete => Self::Cut { offset },
         }
     }

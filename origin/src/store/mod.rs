@@ -53,7 +53,7 @@ use crate::hooks::{Hooks, Kind};
 use crate::ledger::Amount;
 use crate::meta::{Entry, Key, Meta, MetaError, Version};
 use crate::record::{Concat, Description, Opening, PartName, Record};
-use crate::turns::{Superseded, Turn, Turns};
+use crate::turns::{Remains, Superseded, Turn, Turns};
 
 /// How often a change is tried on a record that others change at the same time.
 const CHANGE_ATTEMPTS_MAX: usize = 16;
@@ -209,8 +209,8 @@ impl Store {
     }
 
     /// Ends whoever is at work on this upload in this process, and takes over.
-    pub(crate) async fn turn(&self, id: FileId) -> Result<Turn, Superseded> {
-        self.turns.take(id).await
+    pub(crate) async fn turn(&self, id: FileId, remains: Remains) -> Result<Turn, Superseded> {
+        self.turns.take(id, remains).await
     }
 
     /// When an upload expires that makes progress now.
@@ -271,7 +271,7 @@ impl Store {
     /// whoever appends here is ended, and whoever does elsewhere is shut out by a new epoch.
     pub(crate) async fn interrupt(&self, id: FileId) -> Result<Option<Held>, StoreError> {
         // Where somebody newer waits already, this one still answers.
-        let _turn = self.turn(id).await;
+        let _turn = self.turn(id, Remains::Kept).await;
         for _ in 0..CHANGE_ATTEMPTS_MAX {
             let Some(mut held) = self.load(id).await? else { return Ok(None) };
             if held.record.complete {
@@ -323,7 +323,7 @@ impl Store {
         id: FileId,
         check: impl Fn(&Record) -> Result<(), E>,
     ) -> Result<(), ChangeError<E>> {
-        let _turn = self.turn(id).await;
+        let _turn = self.turn(id, Remains::Dropped).await;
         let held = self.remove_record(id, Some(Kind::Removed), check).await?;
         if let Some(Concat::Final { of }) = &held.record.concat {
             for partial in of {

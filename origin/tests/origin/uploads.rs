@@ -218,6 +218,21 @@ async fn what_arrived_before_a_cut_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_begins_anew_at_the_same_offset_is_not_told_another() {
+    let origin = Running::start().await;
+    let alice = origin.alice();
+    for _ in 0..10 {
+        let upload = alice.begin(10, "").await;
+        let hanging = open_patch(&alice, &upload, 0, "content-length: 10", b"01234").await;
+        // The older request may have taken its bytes by now, or not.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        alice.patch(&upload, 0, "abcdefghij").await.expect(204);
+        assert_eq!(alice.get(&file_of(&upload), &[]).await.body, "abcdefghij");
+        drop(hanging);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_goes_on_too_long_is_not_taken() {
     let origin = Running::start().await;
     let alice = origin.alice();

@@ -21,7 +21,7 @@ use super::failure::Failure;
 use super::field::{Id, Query};
 use crate::intake::Intake;
 use crate::store::{AppendError, Completes, Found, Held};
-use crate::turns::{Superseded, Turn};
+use crate::turns::{Remains, Superseded, Turn};
 
 /// The protocols that are told apart on the same resources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,7 +168,7 @@ fn room(app: &App, held: &Held) -> u64 {
 
 /// Takes an upload over from whoever is at work on it.
 async fn turn(app: &App, id: FileId) -> Result<Turn, Failure> {
-    app.store.turn(id).await.map_err(|Superseded| {
+    app.store.turn(id, Remains::Dropped).await.map_err(|Superseded| {
         Failure::new(ProblemType::Superseded, "a newer request for this upload came")
     })
 }
