@@ -10,8 +10,9 @@ use serde_json::Value;
 
 use crate::server::Server;
 
-/// The highest limits that can be said: what is to be measured is the work, not the refusal.
-const SETTINGS: &str = "[limits.read]\nper_second = 1_000_000\nburst = 100_000_000\n\n\
+/// The highest limits that can be said: what is to be measured is the work, not the refusal. And
+/// nothing ends at the edge that is to be handed over later.
+const SETTINGS: &str = "[edge]\nsmall_upload_bytes_max = 0\n\n[limits.read]\nper_second = 1_000_000\nburst = 100_000_000\n\n\
                         [limits.write]\nper_second = 1_000_000\nburst = 100_000_000\n";
 
 /// The program: what OUTPORT_BIN says, or what was built beside this one.
