@@ -57,6 +57,12 @@ pub const DIFFERENCES: &[Difference] = &[
         why: "the platform's HTTP server ends connections without announcing it",
     },
     Difference {
+        platforms: &[Platform::Spin],
+        scenario: Some("uploads::a_length_over_the_limit"),
+        what: What::Sometimes("connection", "(none)", "close"),
+        why: "whether a connection ends with a refusal depends on how much of its body is there",
+    },
+    Difference {
         platforms: &[Platform::Fastly, Platform::Spin],
         scenario: Some("malformed::request_lines_that_are_none"),
         what: What::Anything,
