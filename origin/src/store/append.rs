@@ -13,7 +13,7 @@ use crate::digest::{Mismatch, Running};
 use crate::intake::{End, Intake};
 use crate::ledger::Amount;
 use crate::meta::MetaError;
-use crate::record::{Concat, Part, Record};
+use crate::record::{Part, Record};
 
 /// When an append completes its upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -333,7 +333,7 @@ impl Store {
 
     /// Completes the final upload that waits for this one, if one does and nothing else is missing.
     async fn join_claimer(&self, record: &Record) {
-        let Some(Concat::Partial { claimed_by: Some(claimer) }) = record.concat else { return };
+        let Some(claimer) = record.claimed_by() else { return };
         if !record.complete {
             return;
         }

@@ -168,9 +168,7 @@ impl Store {
 
     /// The final upload that has claimed this one, while it exists.
     pub(super) async fn claimer(&self, record: &Record) -> Result<Option<FileId>, StoreError> {
-        let Some(Concat::Partial { claimed_by: Some(claimer) }) = record.concat else {
-            return Ok(None);
-        };
+        let Some(claimer) = record.claimed_by() else { return Ok(None) };
         Ok(self.load(claimer).await?.map(|held| held.id))
     }
 
@@ -207,7 +205,7 @@ impl Store {
 
     async fn claim_all(&self, id: FileId, of: &[FileId]) -> Result<(), ConcatError> {
         for partial in of {
-            if self.load(*partial).await?.is_some_and(|held| is_claimed_by(&held.record, id)) {
+            if self.load(*partial).await?.is_some_and(|held| held.record.claimed_by() == Some(id)) {
                 continue;
             }
             let claimed = self.change(*partial, |record| match &mut record.concat {
@@ -265,8 +263,4 @@ impl Store {
         }
         if parts.len() > PARTS_MAX { Err(ConcatError::Number) } else { Ok(Some(parts)) }
     }
-}
-
-fn is_claimed_by(record: &Record, id: FileId) -> bool {
-    matches!(record.concat, Some(Concat::Partial { claimed_by: Some(claimer) }) if claimer == id)
 }

@@ -327,9 +327,8 @@ impl Store {
         let held = self.remove_record(id, Some(Kind::Removed), check).await?;
         if let Some(Concat::Final { of }) = &held.record.concat {
             for partial in of {
-                let claimed = |record: &Record| match record.claimed_by() {
-                    Some(claimer) if claimer == id => Ok(()),
-                    _ => Err(()),
+                let claimed = |record: &Record| {
+                    if record.claimed_by() == Some(id) { Ok(()) } else { Err(()) }
                 };
                 let removed = self.remove_record(*partial, None, claimed).await;
                 if let Err(ChangeError::Store(error)) = removed {
