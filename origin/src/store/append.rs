@@ -280,11 +280,10 @@ impl Store {
         let (expected, epoch) = (held.record.offset(), held.record.epoch);
         let mut certain = true;
         for _ in 0..CHANGE_ATTEMPTS_MAX {
-            let before = held.record.clone();
-            addition.apply(&mut held.record, self.upload_expiry_s());
-            if addition.parts.is_empty() && held.record == before {
+            if addition.parts.is_empty() && !addition.completes(&held.record, expected) {
                 return Ok(held);
             }
+            addition.apply(&mut held.record, self.upload_expiry_s());
             let place = match self.admission.grow(held.id, &mut held.record).await {
                 Ok(place) => place,
                 Err(error) => return Err((error.into(), Unreferenced(certain))),
