@@ -82,7 +82,7 @@ async fn a_patch_ends_a_patch_that_hangs() {
     let upload = alice.begin(content.len(), "").await;
     let mut hung = hanging(&alice, &upload, content.len(), &content[..9_000]).await;
     wait_for_offset(&alice, &upload, 8_192).await;
-    // What the other had sent is kept, and the refusal says how much that is.
+    // What was durable of the other stays, and the refusal says how much that is.
     let refused = soon(alice.patch(&upload, 0, content.clone())).await;
     assert_eq!(refused.problem(), (409, "offset-mismatch".into()));
     assert_eq!(status(&mut hung).await, "409");
