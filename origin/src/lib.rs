@@ -16,6 +16,8 @@ mod collector;
 mod config;
 mod digest;
 mod environment;
+#[cfg(test)]
+mod fixtures;
 mod fsck;
 mod full;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -1,6 +1,5 @@
 //! The real store under rules, with crashes between any two of its writes.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -9,13 +8,13 @@ use futures::StreamExt as _;
 use futures::stream;
 use object_store::ObjectStore as _;
 use object_store::memory::InMemory;
-use outport_wire::file::Visibility;
 use outport_wire::identity::Scopes;
 use outport_wire::problem::ProblemType;
 use tokio::sync::watch;
 
 use super::*;
 use crate::book::tests::{Fault, FaultyMeta, TestClock};
+use crate::fixtures::{self, alice, intake};
 use crate::intake::{Cuts, Intake};
 use crate::ledger::{Account, HOLD_S, PARTITION};
 use crate::meta::{Key, MemoryMeta};
@@ -102,24 +101,8 @@ fn store(meta: Arc<dyn Meta>, blobs: &Arc<InMemory>, clock: &Arc<TestClock>) -> 
     Store::new(meta, blobs.clone(), 1 << 10, 0, parts, clock.clone())
 }
 
-fn alice() -> Identity {
-    Identity::new("demo", "alice", Scopes::all()).unwrap()
-}
-
 fn description(media_type: &str) -> Description {
-    Description {
-        name: "a".into(),
-        media_type: media_type.into(),
-        visibility: Visibility::Private,
-        metadata: BTreeMap::new(),
-        tus_metadata: None,
-    }
-}
-
-fn intake(body: &[u8]) -> Intake {
-    let pieces: Vec<_> = body.chunks(700).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
-    let cuts = Cuts { shutdown: watch::channel(false).1, superseded: None };
-    Intake::new(stream::iter(pieces).boxed(), u64::MAX, Duration::from_secs(60), cuts)
+    Description { media_type: media_type.into(), ..fixtures::description() }
 }
 
 fn quota(bytes: Option<u64>, files: Option<u64>) -> TenantRules {

@@ -1,25 +1,20 @@
 //! A store with a collector and a check, for tests, with a clock that they move. Parts have the time
 //! of this machine, so the clock begins there.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
 use futures::TryStreamExt as _;
-use futures::stream::{self, StreamExt as _};
+use futures::stream::StreamExt as _;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore as _, ObjectStoreExt as _};
-use outport_wire::file::Visibility;
-use outport_wire::identity::Scopes;
-use tokio::sync::watch;
 
 use super::*;
 use crate::environment::{Environment, System};
+use crate::fixtures::{alice, description, intake};
 use crate::fsck::Fsck;
-use crate::intake::{Cuts, Intake};
 use crate::meta::{MemoryMeta, Meta as _};
-use crate::record::{Concat, Description, Opening};
+use crate::record::{Concat, Opening};
 use crate::store::{AppendError, Completes, Held, PartPolicy, day_of};
 
 pub(crate) const HOUR: u64 = 3600;
@@ -162,25 +157,4 @@ impl Scene {
         let path = Path::from(format!("{}/{id}-00000000000000aa", &id[id.len() - 2..]));
         self.disk.put(&path, "garbage".into()).await.unwrap();
     }
-}
-
-pub(crate) fn alice() -> Identity {
-    Identity::new("demo", "alice", Scopes::all()).unwrap()
-}
-
-pub(crate) fn description() -> Description {
-    Description {
-        name: "a".into(),
-        media_type: "text/plain".into(),
-        visibility: Visibility::Private,
-        metadata: BTreeMap::new(),
-        tus_metadata: None,
-    }
-}
-
-pub(crate) fn intake(body: &[u8]) -> Intake {
-    let body = Bytes::copy_from_slice(body);
-    let cuts = Cuts { shutdown: watch::channel(false).1, superseded: None };
-    let stream = stream::iter([Ok(body)]).boxed();
-    Intake::new(stream, u64::MAX, Duration::from_secs(60), cuts)
 }

@@ -8,6 +8,7 @@ use outport_wire::id::Home;
 use super::scene::*;
 use super::*;
 use crate::environment::Environment as _;
+use crate::fixtures::{alice, description};
 use crate::meta::{Key, Meta as _};
 use crate::record::{Concat, Opening, Record};
 use crate::store::{AppendError, Found};

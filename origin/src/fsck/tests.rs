@@ -9,6 +9,7 @@ use outport_wire::id::Home;
 use super::*;
 use crate::collector::scene::*;
 use crate::environment::Environment as _;
+use crate::fixtures::{alice, description};
 use crate::meta::Meta as _;
 use crate::record::{Opening, Record};
 use crate::store::Held;

@@ -11,16 +11,12 @@ use axum::routing::post;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use object_store::memory::InMemory;
-use outport_wire::file::Visibility;
-use outport_wire::identity::{Identity, Scopes};
-
-use tokio::sync::watch;
 
 use super::queue::{Queued, Shelf};
 use super::*;
-use crate::intake::{Cuts, Intake};
+use crate::fixtures::{alice, description, intake};
 use crate::meta::{Entry, Key, MemoryMeta, Version};
-use crate::record::{Description, Opening};
+use crate::record::Opening;
 use crate::store::{AppendError, Completes, Held, PartPolicy, Store};
 
 const HOUR_MS: u64 = 3_600_000;
@@ -148,7 +144,7 @@ impl Scene {
     }
 
     async fn append(&self, held: Held) -> Result<Held, AppendError> {
-        self.store.append(held, &mut intake(), Completes::AtLength).await
+        self.store.append(held, &mut intake(b"abcd"), Completes::AtLength).await
     }
 
     async fn complete(&self) -> Held {
@@ -187,31 +183,6 @@ impl Scene {
     async fn intents(&self) -> usize {
         self.shared().intents.page(None).await.unwrap().0.len()
     }
-}
-
-fn alice() -> Identity {
-    Identity::new("demo", "alice", Scopes::all()).unwrap()
-}
-
-fn description() -> Description {
-    Description {
-        name: "a".into(),
-        media_type: "text/plain".into(),
-        visibility: Visibility::Private,
-        metadata: BTreeMap::new(),
-        tus_metadata: None,
-    }
-}
-
-fn intake() -> Intake {
-    intake_of(b"abcd")
-}
-
-fn intake_of(body: &'static [u8]) -> Intake {
-    let allowed = body.len() as u64;
-    let body = stream::iter([Ok(Bytes::from_static(body))]).boxed();
-    let (_, shutdown) = watch::channel(false);
-    Intake::new(body, allowed, Duration::from_secs(60), Cuts { shutdown, superseded: None })
 }
 
 fn ids<const N: usize>(events: [(&str, FileId); N]) -> BTreeSet<String> {
@@ -323,7 +294,7 @@ async fn tenants_that_are_none_of_its_business_are_not_told() {
     let (hooks, _) = hooks(&scene.meta, &scene.clock, vec![one]);
     let store = scene.store.clone().announcing(hooks);
     let held = store.begin(&alice(), description(), Opening::of_length(0)).await.unwrap();
-    store.append(held, &mut intake_of(b""), Completes::AtLength).await.unwrap();
+    store.append(held, &mut intake(b""), Completes::AtLength).await.unwrap();
     assert_eq!(scene.intents().await, 0);
 }
 
@@ -373,7 +344,7 @@ async fn of_several_origins_one_tells() {
     for place in 0..FILES {
         let store = &stores[place % stores.len()];
         let held = store.begin(&alice(), description(), Opening::of_length(4)).await.unwrap();
-        store.append(held.clone(), &mut intake(), Completes::AtLength).await.unwrap();
+        store.append(held.clone(), &mut intake(b"abcd"), Completes::AtLength).await.unwrap();
         expected.insert(format!("completed-{}", held.id));
     }
     for _ in 0..1000 {

@@ -143,7 +143,8 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collector::scene::{Scene, intake};
+    use crate::collector::scene::Scene;
+    use crate::fixtures::intake;
     use crate::record::Opening;
     use crate::store::Completes;
 

@@ -11,21 +11,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use digest::Digest as _;
 use futures::future::{BoxFuture, FutureExt as _};
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result as BlobResult, UploadPart,
 };
-use outport_wire::file::Visibility;
 use outport_wire::identity::Scopes;
-use tokio::sync::watch;
 
 use super::*;
 use crate::digest::{Digests, Expected, Mismatch, Running};
 use crate::environment::System;
-use crate::intake::{Cuts, Intake};
+use crate::fixtures::{alice, description, intake};
+use crate::intake::Intake;
 use crate::meta::MemoryMeta;
 use crate::record::Part;
 use crate::store::concat::ConcatError;
@@ -78,26 +77,6 @@ impl Scene {
     async fn parts(&self) -> usize {
         self.disk.inner.list(None).count().await
     }
-}
-
-fn alice() -> Identity {
-    Identity::new("demo", "alice", Scopes::all()).unwrap()
-}
-
-fn description() -> Description {
-    Description {
-        name: "a".into(),
-        media_type: "text/plain".into(),
-        visibility: Visibility::Private,
-        metadata: BTreeMap::new(),
-        tus_metadata: None,
-    }
-}
-
-fn intake(body: &[u8]) -> Intake {
-    let pieces: Vec<_> = body.chunks(700).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
-    let cuts = Cuts { shutdown: watch::channel(false).1, superseded: None };
-    Intake::new(stream::iter(pieces).boxed(), u64::MAX, Duration::from_secs(60), cuts)
 }
 
 fn bytes(length: usize) -> Vec<u8> {
