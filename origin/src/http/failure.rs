@@ -114,7 +114,7 @@ impl From<AppendError> for Failure {
             AppendError::TooManyParts => return Self::new(ProblemType::TooLarge, detail),
             AppendError::Complete => return Self::new(ProblemType::UploadComplete, detail),
             AppendError::Digest(_) | AppendError::WholeDigest => {
-                return Self::new(ProblemType::DigestMismatch, detail);
+                return Self::new(ProblemType::DigestMismatchedValues, detail);
             }
             AppendError::LengthMismatch { offset, .. } => (ProblemType::InconsistentLength, offset),
             AppendError::Superseded { offset } => (ProblemType::Superseded, offset),

@@ -118,9 +118,6 @@ pub(super) async fn store_whole(
     let mut intake = app.intake(body, bytes_max, None).with_digests(digests).with_length(length);
     app.store.store_whole(owner, description, &mut intake).await.map_err(|error| match error {
         AppendError::TooLong { .. } => Failure::too_large(bytes_max),
-        AppendError::Digest(mismatch) => {
-            Failure::new(ProblemType::DigestMismatchedValues, mismatch.to_string())
-        }
         AppendError::Cut { .. } => {
             Failure::new(ProblemType::BodyTooShort, "the body broke off; nothing was stored")
         }

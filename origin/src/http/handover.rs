@@ -77,9 +77,6 @@ fn is_the_owners(id: FileId, owner: &Identity) -> bool {
 
 fn refused(error: AppendError) -> Failure {
     match error {
-        AppendError::Digest(mismatch) => {
-            Failure::new(ProblemType::DigestMismatchedValues, mismatch.to_string())
-        }
         // It may come whole the next time.
         AppendError::Cut { .. } => Failure::new(ProblemType::RequestTimeout, "the file broke off"),
         error => error.into(),

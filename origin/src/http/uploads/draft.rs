@@ -377,11 +377,8 @@ fn failure(error: AppendError, provided: Option<u64>) -> Failure {
         }
         AppendError::Complete => completed(false),
         AppendError::TooLong { .. } => inconsistent(detail),
-        AppendError::Digest(_) => {
-            Failure::new(ProblemType::DigestMismatchedValues, detail).with(COMPLETE, incomplete)
-        }
         // It was transferred whole; to resume it would not help.
-        AppendError::WholeDigest => Failure::new(ProblemType::DigestMismatchedValues, detail)
+        AppendError::WholeDigest => Failure::from(error)
             .with(COMPLETE, HeaderValue::from_static(resumable::boolean_text(true))),
         error => Failure::from(error).with(COMPLETE, incomplete),
     }

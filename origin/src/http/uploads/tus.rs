@@ -296,9 +296,13 @@ fn bound(app: &App, held: &Held) -> Option<u64> {
     held.record.length.is_none().then_some(rules.size_max_bytes)
 }
 
-/// An upload without a length is never longer than announced, but may be too large.
+/// A checksum has a status of its own in tus, and an upload without a length is never longer than
+/// announced, but may be too large.
 fn failure(error: AppendError, bytes_max: Option<u64>) -> Failure {
     match (error, bytes_max) {
+        (error @ (AppendError::Digest(_) | AppendError::WholeDigest), _) => {
+            Failure::new(ProblemType::DigestMismatch, error.to_string())
+        }
         (AppendError::TooLong { .. }, Some(bytes_max)) => Failure::too_large(bytes_max),
         (error, _) => error.into(),
     }
