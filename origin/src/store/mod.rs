@@ -15,12 +15,12 @@
 mod append;
 mod bury;
 mod concat;
+mod due;
 mod given;
 mod list;
 mod look;
 mod merge;
 mod news;
-mod open;
 mod upkeep;
 mod whole;
 
@@ -40,10 +40,10 @@ use outport_wire::rules::Rules;
 pub(crate) use self::append::{AppendError, Completes};
 pub(crate) use self::bury::{Slot, read as read_slot};
 pub(crate) use self::concat::{ConcatError, Pieces, Progress};
+pub(crate) use self::due::{Due, day_of, due_entry};
 pub(crate) use self::given::Given;
 pub(crate) use self::list::{list_owner, listed_id};
 use self::merge::MERGE_AT_PARTS;
-pub(crate) use self::open::{Due, day_of, due_entry};
 use self::upkeep::Noticed;
 use crate::admission::{Admission, Ended, Refusal};
 use crate::blobs::{Blobs, PartLimits};
