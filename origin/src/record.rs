@@ -293,7 +293,7 @@ impl Record {
             Some(Concat::Final { .. }) if !self.complete => None, // It goes with its partial ones.
             _ if !self.complete => self.upload_expires_s,
             Some(Concat::Partial { claimed_by: None }) => self.upload_expires_s,
-            Some(Concat::Partial { .. }) => None, // It goes with its final upload.
+            // What is claimed is no file, has no expiry, and goes with its final upload.
             _ => self.expires_s,
         }
     }

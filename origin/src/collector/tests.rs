@@ -2,13 +2,18 @@
 
 use std::sync::atomic::Ordering;
 
+use axum::response::IntoResponse as _;
 use bytes::Bytes;
+use futures::stream::{self, StreamExt as _};
 use outport_wire::id::Home;
+use tokio::sync::watch;
 
 use super::scene::*;
 use super::*;
 use crate::environment::Environment as _;
 use crate::fixtures::{alice, description};
+use crate::http::failure::Failure;
+use crate::intake::{Cuts, Intake};
 use crate::meta::{Key, Meta as _};
 use crate::record::{Concat, Opening, Record};
 use crate::store::{AppendError, Found};
@@ -103,6 +108,31 @@ async fn parts_without_a_record_go_and_their_record_never_comes() {
     scene.pass(31 * DAY);
     scene.round().await;
     assert_eq!((scene.meta.get(key).await.unwrap(), scene.due().await), (None, 0));
+}
+
+/// A body that is collected beside, as if it had slept for longer than the grace in its middle.
+fn slow(scene: &Arc<Scene>, bytes: usize) -> Intake {
+    let (scene, piece) = (scene.clone(), move || Ok(Bytes::from(vec![b'a'; bytes])));
+    let asleep = stream::once(async move {
+        scene.pass(26 * HOUR);
+        assert!(scene.round().await.parts.count > 0);
+        piece()
+    });
+    let body = stream::iter([piece()]).chain(asleep).boxed();
+    let cuts = Cuts { shutdown: watch::channel(false).1, superseded: None };
+    Intake::new(body, u64::MAX, Duration::from_secs(60), cuts)
+}
+
+#[tokio::test]
+async fn a_file_that_was_taken_for_left_behind_is_sent_again() {
+    let scene = Arc::new(Scene::new());
+    let late = scene.store.store_whole(&alice(), description(), &mut slow(&scene, 5_000)).await;
+    assert!(matches!(late, Err(AppendError::Store(StoreError::LeftBehind))), "{late:?}");
+    let told = Failure::from(late.unwrap_err()).into_response();
+    assert_eq!(told.status(), 503, "whoever sent it did nothing wrong, and may do it again");
+    assert_eq!((scene.parts().await, scene.listed().await), (0, 0));
+    let again = scene.file(&[b'a'; 10_000]).await;
+    assert_eq!(scene.content(&again).await.len(), 10_000);
 }
 
 #[tokio::test]

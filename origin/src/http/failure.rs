@@ -98,6 +98,9 @@ impl From<StoreError> for Failure {
                 Self::new(ProblemType::Overloaded, "the storage is unavailable; try again")
             }
             StoreError::Contended => Self::new(ProblemType::Conflict, "try again"),
+            StoreError::LeftBehind => {
+                Self::new(ProblemType::Overloaded, format!("{error}; send it again"))
+            }
             StoreError::Fault(_) => Self::internal(error),
             StoreError::Refused(refusal) => refusal.problem().into(),
         }

@@ -133,6 +133,10 @@ pub(crate) enum StoreError {
     /// Too many others change the same record. Retry.
     #[error("the record is changed by others all the time")]
     Contended,
+    /// It took so long that it was taken for left behind: a tombstone stands where its record was
+    /// to come. Nothing of it is there; begin anew, under another id.
+    #[error("it took so long to come that it was taken for left behind")]
+    LeftBehind,
     /// What is stored can't be understood, or a limit of ours was passed: a fault of ours.
     #[error("{0}")]
     Fault(String),
@@ -414,8 +418,13 @@ impl Store {
         PartLimits { bytes_max, age_max: policy.age_max.saturating_mul(ages).min(PART_AGE_MAX) }
     }
 
+    /// Creates a record under an id that was made for it. Nobody else has that, so what is there
+    /// already is the collector's.
     async fn create(&self, id: FileId, record: Record) -> Result<Held, StoreError> {
-        self.create_at(None, id, record).await
+        self.create_at(None, id, record).await.map_err(|error| match error {
+            StoreError::Contended => StoreError::LeftBehind,
+            error => error,
+        })
     }
 
     /// Creates a record where there is none, and its place is in this state.

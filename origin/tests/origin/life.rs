@@ -109,7 +109,8 @@ async fn upload(caller: Caller, content: Vec<u8>) -> String {
     file_of(&upload)
 }
 
-/// Stores a file as a whole. A collector without grace may ask to begin anew.
+/// Stores a file as a whole. A collector without grace may take an unfinished part away, or all of
+/// it before its record is there: it is to be sent again then.
 async fn store(caller: Caller, content: Vec<u8>) -> String {
     loop {
         let answer = caller.send("POST", "/files?name=a", &[], content.clone()).await;
