@@ -352,6 +352,10 @@ mod tests {
         ] {
             assert_eq!(offer(target, fields), None, "{target} {fields}");
         }
+        for (longest, accepted) in [(NAME_BYTES_MAX, true), (NAME_BYTES_MAX + 1, false)] {
+            let target = format!("/files?name={}", "a".repeat(longest));
+            assert_eq!(offer(&target, "content-length: 5\r\n").is_some(), accepted, "{longest}");
+        }
         let mut head = b"POST /files HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n".to_vec();
         head.extend_from_slice(b"content-disposition: attachment; filename=\xff\r\n");
         let read = |head: &[u8], config: &Config, durable| {

@@ -403,6 +403,20 @@ async fn the_largest_record_fits_the_metadata() {
     assert!(matches!(refused, Err(AppendError::TooManyParts)), "{refused:?}");
 }
 
+#[tokio::test]
+async fn a_whole_file_has_no_more_parts_than_a_record_can_hold() {
+    let mut scene = Scene::new();
+    (scene.store.parts.bytes_min, scene.store.parts.bytes_max) = (1, 1);
+    let store = async |bytes| {
+        let body = &mut intake(&vec![b'a'; bytes]);
+        scene.store.store_whole(&alice(), description(), body).await
+    };
+    let refused = store(PARTS_MAX + 1).await;
+    assert!(matches!(refused, Err(AppendError::TooManyParts)), "{refused:?}");
+    assert_eq!(scene.parts().await, 0);
+    assert_eq!(store(PARTS_MAX - 1).await.unwrap().record.parts.len(), PARTS_MAX - 1);
+}
+
 /// What becomes of a write.
 #[derive(Clone, Copy)]
 enum Failing {

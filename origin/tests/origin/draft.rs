@@ -359,3 +359,15 @@ async fn an_upload_that_is_overrun_is_of_no_use_any_more() {
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     alice.send("HEAD", &upload, &[], "").await.expect(404);
 }
+
+#[tokio::test]
+async fn what_tus_is_to_concatenate_goes_on_by_tus() {
+    let origin = Running::start().await;
+    let alice = origin.alice();
+    let fields = [("upload-concat", "partial"), ("upload-length", "5")];
+    let begun = alice.tus("POST", "/uploads", &fields, "").await.expect(201);
+    let upload = begun.header("location").unwrap();
+    let answer = append(&alice, upload, 0, "?1", b"hello").await;
+    assert_eq!(answer.problem(), (409, "conflict".into()));
+    assert_eq!(alice.offset(upload).await, 0);
+}

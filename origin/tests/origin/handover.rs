@@ -6,7 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use outport_wire::id::{FileId, Home};
 use sha2::{Digest as _, Sha256};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
+use crate::draft::read_until;
 use crate::support::{Answer, Caller, Running, bytes};
 
 const QUERY: &str = "name=a.txt&type=text%2Fplain&visibility=public";
@@ -124,6 +127,23 @@ async fn only_what_an_edge_may_hand_over() {
     hand_over(&alice, id, b"hello").await.expect(201);
     hand_over(&alice, id, b"hello world").await.expect(400);
     assert_eq!(listed(&alice).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_larger_than_any_edge_keeps_is_refused_before_its_body() {
+    let origin = Running::start().await;
+    let alice = origin.alice();
+    let (target, digest) = (format!("/files/{}?{QUERY}", new_id()), digest(b"hello"));
+    let mut head = format!("PUT {target} HTTP/1.1\r\nhost: o\r\ncontent-digest: {digest}\r\n");
+    for (name, value) in alice.signed_with("PUT", &target, Some(&digest)) {
+        head += &format!("{name}: {value}\r\n");
+    }
+    head += &format!("content-length: {}\r\n\r\n", (16 << 20) + 1);
+    let mut stream = TcpStream::connect(alice.address).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // Nothing of the body is sent.
+    let answer = read_until(&mut stream, "\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

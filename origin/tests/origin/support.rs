@@ -160,7 +160,8 @@ impl Caller {
         self.signed_with(method, target, None)
     }
 
-    fn signed_with(
+    /// The same, for content that has this digest.
+    pub(crate) fn signed_with(
         &self,
         method: &str,
         target: &str,
