@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use outport_origin::Config;
 
-use crate::support::{Running, bytes, file_of, parts_in};
+use crate::support::{Running, bytes, file_of, parts_in, until};
 
 pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
@@ -80,13 +80,7 @@ async fn what_nobody_names_is_collected() {
         (config.collection.round, config.collection.grace) = (Duration::ZERO, Duration::ZERO);
     };
     let again = Running::start_in(folder, at_once).await;
-    for _ in 0..1000 {
-        if parts_in(again.folder.path()) == named + 1 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    assert_eq!(parts_in(again.folder.path()), named + 1);
+    until(async || parts_in(again.folder.path()) == named + 1).await;
     assert!(foreign.exists());
     let alice = again.alice();
     assert!(alice.get(&file, &[]).await.expect(200).body == bytes(10_000));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use outport_origin::{AdminDoor, Collected, Collection, Config, Disagreeing, Fscked, Upkeep};
 
-use crate::support::{Caller, Running, bytes, config, file_of, parts_in};
+use crate::support::{Caller, Running, bytes, config, file_of, parts_in, until};
 
 const PIECE_BYTES: usize = 3_000;
 
@@ -14,17 +14,6 @@ const PIECE_BYTES: usize = 3_000;
 fn at_once(config: &mut Config) {
     let none = Duration::ZERO;
     config.collection = Collection { round: none, grace: none, expired_for: none };
-}
-
-/// Waits until it is so.
-async fn until(mut is_so: impl AsyncFnMut() -> bool) {
-    for _ in 0..1000 {
-        if is_so().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("it does not come");
 }
 
 async fn collect(origin: &Running, query: &str) -> Collected {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -263,6 +263,21 @@ impl Caller {
         let answer = self.send("POST", &format!("/files?{query}"), &[], body).await.expect(201);
         answer.header("location").unwrap().to_owned()
     }
+}
+
+/// Nothing that is waited for takes as long, on a machine that has much else to do, unless it never
+/// comes. What a killed process had claimed takes the longest: nobody else sends it before the
+/// claim is over.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Waits until it is so.
+pub(crate) async fn until(mut is_so: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("it does not come");
 }
 
 /// Bytes that differ from place to place.

@@ -6,7 +6,7 @@ use outport_wire::rules::{Rules, TenantRules};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::{Caller, Running, bytes, file_of, pair, parts_in};
+use crate::support::{Caller, Running, bytes, file_of, pair, parts_in, until};
 
 #[tokio::test]
 async fn an_upload_in_pieces_becomes_a_file() {
@@ -178,14 +178,8 @@ pub(crate) async fn open_patch(
 }
 
 pub(crate) async fn wait_for_offset(alice: &Caller, upload: &str, offset: usize) {
-    for _ in 0..200 {
-        // A HEAD would end the request that is under way.
-        if alice.get(upload, &[]).await.expect(200).json()["offset"] == offset {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("the offset stays at {}", alice.offset(upload).await);
+    // A HEAD would end the request that is under way.
+    until(async || alice.get(upload, &[]).await.expect(200).json()["offset"] == offset).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -271,7 +265,11 @@ async fn shutdown_keeps_what_arrived() {
     let alice = origin.alice();
     let upload = alice.begin(20_000, "").await;
     let stream = open_patch(&alice, &upload, 0, "content-length: 20000", &bytes(700)).await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    until(async || {
+        let metrics = origin.operator().send_unsigned("GET", "/metrics", &[], "").await.body;
+        String::from_utf8_lossy(&metrics).contains("outport_origin_received_bytes_total 700\n")
+    })
+    .await;
     let folder = origin.stop().await;
     drop(stream);
 
