@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use anyhow::{Result, bail};
 use lexopt::prelude::*;
 
+use crate::cache_tests;
 use crate::platform::Platform;
 use crate::setup::Part;
 use crate::up::Asked;
@@ -23,7 +24,11 @@ cargo xtask simulate [--seeds N] [--seed N] [--without compare-and-swap|sync]
 cargo xtask budgets [--memory]                       sizes and imports of each edge; --memory: what
                                                      it takes while 1 GiB passes
 cargo xtask protocols                                what the upload protocols ask, and who does it
-cargo xtask bench [NAME...]                          side by side with real peers";
+cargo xtask bench [NAME...]                          side by side with real peers
+cargo xtask cache-tests [--on PLATFORM] [--peers] [--suite SUBSTRING]... [--id TEST]
+                                                     the public tests of HTTP caches through the
+                                                     edge; --peers: and through nginx, Varnish and
+                                                     Traffic Server; --id: one, with what is sent";
 
 /// A parsed command line.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,6 +49,8 @@ pub(crate) enum Task {
     Protocols,
     /// Build, then become the simulation with these arguments.
     Simulate { args: Vec<OsString> },
+    /// Put the public tests of HTTP caches to the edge.
+    CacheTests(cache_tests::Asked),
     /// Measure each platform's edge.
     Budgets { memory: bool },
     /// Build, then become the benchmark program with these arguments.
@@ -76,6 +83,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Task> {
             Some("protocols") => Task::Protocols,
             Some("simulate") => Task::Simulate { args: rest(&mut parser)? },
             Some("budgets") => Task::Budgets { memory: flag(&mut parser, "memory")? },
+            Some("cache-tests") => Task::CacheTests(cache_tests(&mut parser)?),
             Some("bench") => Task::Bench { args: rest(&mut parser)? },
             _ => bail!("no task {}; the tasks are:\n{USAGE}", name.display()),
         },
@@ -114,6 +122,25 @@ fn tests(parser: &mut lexopt::Parser) -> Result<Tests> {
         Some(Long("on")) => Ok(Tests::On(parser.value()?.parse()?)),
         Some(other) => Err(other.unexpected().into()),
     }
+}
+
+fn cache_tests(parser: &mut lexopt::Parser) -> Result<cache_tests::Asked> {
+    let mut asked = cache_tests::Asked {
+        platform: Platform::Wasmtime,
+        has_peers: false,
+        id: None,
+        suites: Vec::new(),
+    };
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("on") => asked.platform = parser.value()?.parse()?,
+            Long("peers") => asked.has_peers = true,
+            Long("id") => asked.id = Some(parser.value()?.string()?),
+            Long("suite") => asked.suites.push(parser.value()?.string()?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok(asked)
 }
 
 fn setup_parts(parser: &mut lexopt::Parser) -> Result<Vec<Part>> {
@@ -188,6 +215,19 @@ mod tests {
         assert_eq!(parsed("test").unwrap(), Task::Test(Tests::All));
         assert_eq!(parsed("test --on fastly").unwrap(), Task::Test(Tests::On(Platform::Fastly)));
         assert!(refusal("test --on fastly --fast").contains("--fast"));
+    }
+
+    #[test]
+    fn tests_of_caches_are_all_or_some() {
+        let asked = cache_tests::Asked {
+            platform: Platform::Fastly,
+            has_peers: true,
+            id: Some("vary-star".to_owned()),
+            suites: vec!["vary".to_owned(), "stale".to_owned()],
+        };
+        let line = "cache-tests --on fastly --peers --suite vary --suite stale --id vary-star";
+        assert_eq!(parsed(line).unwrap(), Task::CacheTests(asked));
+        assert!(refusal("cache-tests vary").contains("vary"));
     }
 
     #[test]

@@ -113,7 +113,12 @@ fn render(workspace: &Workspace, platform: Platform, spot: &Spot<'_>, to: &Path)
     run.text().map(drop)
 }
 
-fn until_it_answers(service: &mut Service, address: SocketAddr, expected: &str) -> Result<()> {
+/// Waits until what listens there answers so.
+pub(crate) fn until_it_answers(
+    service: &mut Service,
+    address: SocketAddr,
+    expected: &str,
+) -> Result<()> {
     let begun = Instant::now();
     loop {
         service.check()?;

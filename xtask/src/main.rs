@@ -9,6 +9,7 @@ mod args;
 mod bench;
 mod budgets;
 mod build;
+mod cache_tests;
 mod check;
 mod clients;
 mod counts;
@@ -89,6 +90,7 @@ fn run(task: Task) -> Result<ExitCode> {
             let program = build::bench(&workspace, &product)?;
             return Err(process::Run::new(program).envs(product.env()).args(args).exec());
         }
+        Task::CacheTests(asked) => return cache_tests::run(&workspace, &asked),
         Task::Protocols => {
             std::io::stdout().lock().write_all(requirements::document().as_bytes())?
         }
