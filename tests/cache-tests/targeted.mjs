@@ -66,19 +66,19 @@ export default {
       cdn('max-age=1'),
     ], obeyed),
     askedAgain('targeted-private', 'required', '`private` in it forbids to use it for others', [
-      cdn('private'),
+      cdn(`max-age=${DAY}, private`),
       cc(`max-age=${DAY}`),
       expires(DAY),
       now,
     ]),
     askedAgain('targeted-no-cache', 'required', '`no-cache` in it asks the origin each time', [
-      cdn('no-cache'),
+      cdn(`max-age=${DAY}, no-cache`),
       cc(`max-age=${DAY}`),
       expires(DAY),
       now,
     ]),
     askedAgain('targeted-no-store', 'required', '`no-store` in it forbids to store', [
-      cdn('no-store'),
+      cdn(`max-age=${DAY}, no-store`),
       cc(`max-age=${DAY}`),
       expires(DAY),
       now,
