@@ -369,6 +369,15 @@ async fn a_file_in_pieces_is_looked_at_as_a_whole() {
     let piece = scene.store.load(program[0]).await.unwrap().unwrap();
     let free = Some(Concat::Partial { claimed_by: None });
     assert_eq!(piece.record.concat, free, "the pieces are there, and free");
+    // Refused when the last of them is complete, the whole goes and the pieces are free.
+    let open = Opening { concat: free.clone(), ..Opening::of_length(EXE.len() as u64) };
+    let open = scene.begin(open).await.unwrap();
+    let last = join(vec![open.id]).await.unwrap();
+    let claimed = scene.store.load(open.id).await.unwrap().unwrap();
+    scene.append(claimed, EXE).await.unwrap();
+    assert!(scene.store.load(last.id).await.unwrap().is_none());
+    let piece = scene.store.load(open.id).await.unwrap().unwrap();
+    assert_eq!((piece.record.complete, piece.record.concat), (true, free.clone()));
     // That the pieces are of no type by themselves is no reason to refuse them.
     let image = pieces([PNG, EXE]).await;
     assert!(join(image).await.unwrap().record.is_file());

@@ -16,7 +16,7 @@ use crate::http::failure::Failure;
 use crate::intake::{Cuts, Intake};
 use crate::meta::{Key, Meta as _};
 use crate::record::{Concat, Opening, Record};
-use crate::store::{AppendError, Found};
+use crate::store::{AppendError, Found, Held, day_of};
 use crate::turns::Remains;
 
 #[tokio::test]
@@ -33,6 +33,30 @@ async fn an_upload_that_makes_no_progress_goes_whole() {
     assert_eq!(scene.round().await.uploads, Tally { count: 1, bytes: 5 });
     assert!(matches!(scene.store.find(held.id).await.unwrap(), Found::Nothing));
     assert_eq!((scene.parts().await, scene.due().await, scene.listed().await), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn what_was_renewed_stays_as_long_after_it_has_expired() {
+    let scene = Scene::new();
+    let held = scene.begin(Opening::of_length(10)).await;
+    scene.pass(HOUR / 2);
+    scene.append(&held, b"01234").await.unwrap();
+    // The entry is from before it was renewed.
+    scene.pass(WEEK + HOUR - HOUR / 2 + 60);
+    assert_eq!(scene.round().await.uploads, Tally::default());
+    scene.pass(HOUR / 2);
+    assert_eq!(scene.round().await.uploads.count, 1);
+}
+
+#[tokio::test]
+async fn who_is_at_work_on_what_has_expired_ends_first() {
+    let scene = Scene::new();
+    let held = scene.begin(Opening::of_length(10)).await;
+    let turn = scene.store.turn(held.id, Remains::Dropped).await.unwrap();
+    scene.pass(WEEK + 2 * HOUR);
+    assert_eq!(scene.round().await.uploads.count, 0);
+    drop(turn);
+    assert_eq!(scene.round().await.uploads.count, 1);
 }
 
 #[tokio::test]
@@ -106,6 +130,9 @@ async fn parts_without_a_record_go_and_their_record_never_comes() {
     let key = Key::new(format!("file/{id}"), "record");
     assert!(scene.meta.put(key.clone(), late, None).await.is_err());
     scene.pass(31 * DAY);
+    let before = scene.everything().await;
+    scene.collector.round(Mode::Count).await.unwrap();
+    assert_eq!(scene.everything().await, before, "the tombstone is still there");
     scene.round().await;
     assert_eq!((scene.meta.get(key).await.unwrap(), scene.due().await), (None, 0));
 }
@@ -255,6 +282,64 @@ async fn a_final_upload_lives_as_long_as_its_partial_ones() {
     scene.pass(40 * DAY);
     scene.round().await;
     assert_eq!((scene.parts().await, scene.due().await, scene.listed().await), (0, 0, 0));
+}
+
+/// Two partial uploads, the one brought on after three days and the other after six, and the final
+/// one that waits for them.
+async fn unfinished(scene: &Scene) -> [Held; 3] {
+    let opening = || {
+        let concat = Some(Concat::Partial { claimed_by: None });
+        Opening { concat, ..Opening::of_length(2) }
+    };
+    let (one, two) = (scene.begin(opening()).await, scene.begin(opening()).await);
+    let of = vec![one.id, two.id];
+    let last = scene.store.concatenate(&alice(), description(), of, 100).await.unwrap();
+    for piece in [&one, &two] {
+        scene.pass(3 * DAY);
+        let claimed = scene.store.load(piece.id).await.unwrap().unwrap();
+        scene.append(&claimed, b"0").await.unwrap();
+    }
+    [one, two, last]
+}
+
+#[tokio::test]
+async fn a_final_upload_goes_with_the_first_of_its_partial_ones() {
+    let scene = Scene::new();
+    unfinished(&scene).await;
+    scene.pass(DAY + 2 * HOUR);
+    assert_eq!(scene.round().await.bytes(), 0);
+    scene.pass(3 * DAY);
+    assert_eq!(scene.round().await.uploads, Tally { count: 3, bytes: 2 });
+}
+
+#[tokio::test]
+async fn a_final_upload_goes_though_none_of_its_partial_ones_is_found() {
+    let scene = Scene::new();
+    let [_, _, last] = unfinished(&scene).await;
+    scene.pass(4 * DAY + 2 * HOUR);
+    let mut entries = Vec::new();
+    for day in day_of(scene.store.now_s()) - 10..=day_of(scene.store.now_s()) {
+        entries.extend(scene.store.due(day, None, 100).await.unwrap());
+    }
+    for due in entries.iter().filter(|due| due.id != last.id) {
+        scene.store.settle_due(due).await.unwrap();
+    }
+    assert_eq!(scene.round().await.uploads, Tally { count: 3, bytes: 2 });
+}
+
+#[tokio::test]
+async fn a_final_upload_that_claimed_nothing_goes() {
+    let scene = Scene::new();
+    let concat = Some(Concat::Partial { claimed_by: None });
+    let piece = scene.begin(Opening { concat, ..Opening::of_length(2) }).await;
+    // Whoever began it was killed before it claimed anything.
+    let concat = Some(Concat::Final { of: vec![piece.id] });
+    let last = scene.begin(Opening { concat, ..Opening::default() }).await;
+    scene.pass(6 * DAY);
+    scene.append(&piece, b"0").await.unwrap();
+    scene.pass(DAY + 2 * HOUR);
+    assert_eq!(scene.round().await.uploads, Tally { count: 1, bytes: 0 });
+    assert!(scene.is_there(&piece).await && !scene.is_there(&last).await);
 }
 
 #[tokio::test]

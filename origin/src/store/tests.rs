@@ -29,6 +29,7 @@ use crate::meta::MemoryMeta;
 use crate::record::Part;
 use crate::store::concat::ConcatError;
 
+mod fences;
 mod races;
 
 const CHUNK_BYTES: u64 = 1 << 10;
@@ -403,20 +404,6 @@ async fn the_largest_record_fits_the_metadata() {
     assert!(matches!(refused, Err(AppendError::TooManyParts)), "{refused:?}");
 }
 
-#[tokio::test]
-async fn a_whole_file_has_no_more_parts_than_a_record_can_hold() {
-    let mut scene = Scene::new();
-    (scene.store.parts.bytes_min, scene.store.parts.bytes_max) = (1, 1);
-    let store = async |bytes| {
-        let body = &mut intake(&vec![b'a'; bytes]);
-        scene.store.store_whole(&alice(), description(), body).await
-    };
-    let refused = store(PARTS_MAX + 1).await;
-    assert!(matches!(refused, Err(AppendError::TooManyParts)), "{refused:?}");
-    assert_eq!(scene.parts().await, 0);
-    assert_eq!(store(PARTS_MAX - 1).await.unwrap().record.parts.len(), PARTS_MAX - 1);
-}
-
 /// What becomes of a write.
 #[derive(Clone, Copy)]
 enum Failing {
@@ -425,6 +412,8 @@ enum Failing {
     UncertainNotDone,
     /// It was done, and somebody else has appended behind it.
     UncertainOvertaken,
+    /// It was not done, and will not be: somebody else has given the file another name.
+    UncertainRenamed,
 }
 
 /// How much somebody else appends.
@@ -449,11 +438,11 @@ impl FailingMeta {
         *self.next.lock().unwrap() = next.into();
     }
 
-    async fn overtake(&self, key: Key) {
+    /// Somebody else changes a record.
+    async fn meanwhile(&self, key: Key, change: impl Fn(&mut Record) + Send) {
         let entry = self.inner.get(key.clone()).await.unwrap().unwrap();
         let mut record = Record::from_bytes(&entry.value).unwrap();
-        record.epoch += 1;
-        record.parts.push(Part { bytes: OVERTAKEN_BYTES, nonce: 0, source: 0 });
+        change(&mut record);
         self.inner.put(key, record.to_bytes().into(), Some(entry.version)).await.unwrap();
     }
 }
@@ -485,7 +474,15 @@ impl Meta for FailingMeta {
                 }
                 Some(Failing::UncertainOvertaken) => {
                     self.inner.put(key.clone(), value, expected).await?;
-                    self.overtake(key).await;
+                    let append = |record: &mut Record| {
+                        record.epoch += 1;
+                        record.parts.push(Part { bytes: OVERTAKEN_BYTES, nonce: 0, source: 0 });
+                    };
+                    self.meanwhile(key, append).await;
+                    Err(MetaError::Uncertain(told_to()))
+                }
+                Some(Failing::UncertainRenamed) => {
+                    self.meanwhile(key, |record| record.name = "b".into()).await;
                     Err(MetaError::Uncertain(told_to()))
                 }
             }

@@ -81,6 +81,19 @@ async fn a_dry_run_only_counts() {
     assert!(alice.get(&file, &[]).await.expect(200).body == bytes(5_000));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_being_written_is_left_alone_for_its_grace() {
+    let origin = Running::start().await;
+    let file = origin.alice().store("name=a", bytes(5_000)).await;
+    let id = file.strip_prefix("/files/").unwrap();
+    let shelf = origin.folder.path().join("blobs").join(&id[id.len() - 2..]);
+    std::fs::write(shelf.join(format!("{id}-0000000000000001")), "part").unwrap();
+    std::fs::write(shelf.join(format!("{id}-0000000000000002#1")), "half").unwrap();
+    let before = parts_in(origin.folder.path());
+    assert_eq!(collect(&origin, "").await.bytes(), 0);
+    assert_eq!(parts_in(origin.folder.path()), before);
+}
+
 /// Uploads in small pieces, and goes on wherever the upload is.
 async fn upload(caller: Caller, content: Vec<u8>) -> String {
     let upload = caller.begin(content.len(), "").await;
