@@ -277,7 +277,7 @@ pub(crate) async fn until(mut is_so: impl AsyncFnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, waiting).await.expect("it does not come");
+    assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "it does not come");
 }
 
 /// Bytes that differ from place to place.
