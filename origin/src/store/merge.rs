@@ -166,6 +166,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn short_runs_are_merged_where_there_is_little_room_left() {
+        let scene = Scene::new();
+        let mut record = scene.begin(Opening::of_length(u64::MAX)).await.record;
+        // Pairs of small parts between large ones.
+        let triple = [part(1, 0), part(1, 0), part(RUN_BYTES_MAX, 0)];
+        record.parts = triple.repeat(PARTS_MAX / 6);
+        assert_eq!(scene.store.run_to_merge(&record), None);
+        record.parts.extend(triple.repeat(2));
+        assert_eq!(scene.store.run_to_merge(&record), Some(0..2));
+    }
+
+    #[tokio::test]
     async fn an_upload_in_very_many_pieces_has_few_parts() {
         let mut scene = Scene::new();
         scene.store.merge_at_parts = 40;

@@ -24,16 +24,23 @@ use super::*;
 use crate::digest::{Digests, Expected, Mismatch, Running};
 use crate::environment::System;
 use crate::fixtures::{alice, description, intake};
-use crate::intake::Intake;
+use crate::intake::{Cuts, Intake};
 use crate::meta::MemoryMeta;
 use crate::record::Part;
 use crate::store::concat::ConcatError;
 
 mod fences;
 mod races;
+mod uncertain;
 
 const CHUNK_BYTES: u64 = 1 << 10;
 const PART_BYTES: usize = 4 << 10;
+const IDLE: Duration = Duration::from_secs(60);
+
+/// Nobody cuts a body.
+fn never() -> Cuts {
+    Cuts { shutdown: tokio::sync::watch::channel(false).1, superseded: None }
+}
 
 /// A store over a disk of limited size, and metadata that fails as it is told.
 struct Scene {
@@ -407,6 +414,8 @@ async fn the_largest_record_fits_the_metadata() {
 /// What becomes of a write.
 #[derive(Clone, Copy)]
 enum Failing {
+    /// It is made.
+    Not,
     Full,
     UncertainDone,
     UncertainNotDone,
@@ -465,7 +474,7 @@ impl Meta for FailingMeta {
         let failing = self.next.lock().unwrap().pop_front();
         async move {
             match failing {
-                None => self.inner.put(key, value, expected).await,
+                None | Some(Failing::Not) => self.inner.put(key, value, expected).await,
                 Some(Failing::Full) => Err(MetaError::Full(told_to())),
                 Some(Failing::UncertainNotDone) => Err(MetaError::Uncertain(told_to())),
                 Some(Failing::UncertainDone) => {

@@ -141,3 +141,21 @@ fn changed(outcome: Result<(), MetaError>) -> Result<bool, StoreError> {
 fn progress_key() -> Key {
     Key::new("collector", "progress")
 }
+
+#[cfg(test)]
+mod tests {
+    use outport_wire::id::Home;
+
+    use super::*;
+
+    #[test]
+    fn so_many_entries_are_remembered_and_no_more() {
+        let owner = Identity::new("demo", "alice", Default::default()).unwrap();
+        let noticed = Noticed::default();
+        for random in 0..NOTICED_MAX as u64 + 10 {
+            noticed.add(&owner, FileId::new(Home::of(0, "demo", "alice"), 1, random));
+        }
+        assert_eq!(noticed.take().len(), NOTICED_MAX);
+        assert_eq!(noticed.take(), []);
+    }
+}

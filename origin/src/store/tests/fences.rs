@@ -44,10 +44,8 @@ async fn what_was_completed_meanwhile_is_not_appended_to() {
 async fn what_is_complete_takes_no_byte_that_fits() {
     let scene = Scene::new();
     let done = scene.append(&scene.begin(5).await, b"01234").await.unwrap();
-    let cuts =
-        crate::intake::Cuts { shutdown: tokio::sync::watch::channel(false).1, superseded: None };
     let body = futures::stream::iter([Ok(Bytes::from_static(b"5"))]).boxed();
-    let mut intake = Intake::new(body, 1, Duration::from_secs(60), cuts);
+    let mut intake = Intake::new(body, 1, IDLE, never());
     let more = scene.store.append(done, &mut intake, Completes::Not).await;
     assert!(matches!(more, Err(AppendError::Complete)), "{more:?}");
 }
@@ -146,10 +144,16 @@ async fn a_partial_upload_is_never_anothers_once_it_is_claimed() {
     assert!(!scene.store.join(first.id).await.unwrap().unwrap().record.complete);
     let lost = scene.store.join(second.id).await;
     assert!(matches!(lost, Err(ConcatError::Claimed(id)) if id == piece.id), "{lost:?}");
-    // Who has lost gives back nothing that is the other's.
+    // Who has lost gives back nothing that is the other's, and takes nothing of it along.
+    let claimed = async || {
+        let piece = scene.store.load(piece.id).await.unwrap().unwrap();
+        assert_eq!(piece.record.claimed_by(), Some(first.id));
+    };
     scene.store.give_up_final(second.id).await;
-    let claimed = scene.store.load(piece.id).await.unwrap().unwrap();
-    assert_eq!(claimed.record.claimed_by(), Some(first.id));
+    claimed().await;
+    let third = begin().await;
+    scene.store.remove(third.id, |_| Ok::<_, ()>(())).await.unwrap();
+    claimed().await;
 }
 
 #[tokio::test]
@@ -166,4 +170,36 @@ async fn a_file_that_was_removed_stays_removed_when_its_tombstone_is_renewed() {
     clock.0.store(20 * 24 * 3600, Ordering::Relaxed);
     assert!(store.bury(id).await.unwrap());
     assert!(matches!(give().await, Given::Removed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_whole_file_comes_within_the_time_that_its_parts_are_left_alone() {
+    let scene = Scene::new();
+    let hour = Duration::from_secs(3600);
+    let slow = |hours: u8| {
+        let body = futures::stream::iter(0..hours).then(move |place| async move {
+            tokio::time::sleep(hour).await;
+            Ok(Bytes::from(vec![place; 200]))
+        });
+        Intake::new(body.boxed(), u64::MAX, 2 * hour, never())
+    };
+    let cut = scene.store.store_whole(&alice(), description(), &mut slow(30)).await;
+    assert!(matches!(cut, Err(AppendError::Cut { offset: 0 })), "{cut:?}");
+    assert_eq!(scene.parts().await, 0);
+    scene.store.store_whole(&alice(), description(), &mut slow(20)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_list_goes_on_behind_very_many_that_are_no_files() {
+    let scene = Scene::new();
+    let file = scene.store.store_whole(&alice(), description(), &mut intake(b"a")).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(2)).await; // The newest comes first.
+    for _ in 0..1000 {
+        scene.begin(10).await;
+    }
+    let first = scene.store.list(&alice(), "", 10, None).await.unwrap();
+    assert!(first.files.is_empty());
+    let second = scene.store.list(&alice(), "", 10, first.next).await.unwrap();
+    assert_eq!(second.files.len(), 1);
+    assert_eq!(second.files[0].0, file.id);
 }
