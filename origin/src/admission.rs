@@ -12,7 +12,7 @@ use outport_wire::rules::{MediaTypes, Quota, Rules, TenantRules};
 
 use crate::book::{AtWork, BookError};
 use crate::environment::Environment;
-use crate::ledger::{Amount, Hold, Ledger, OverQuota};
+use crate::ledger::{Amount, Counted, Hold, Ledger, OverQuota};
 use crate::meta::{Meta, MetaError};
 use crate::open_uploads::{OpenUploads, TooManyOpen};
 use crate::record::Record;
@@ -42,13 +42,22 @@ pub(crate) struct Place {
     _open: Option<AtWork>,
 }
 
+impl Place {
+    /// The tag of the change in the tenant's ledger, if it is one.
+    pub(crate) fn tag(&self) -> Option<u64> {
+        self.hold.as_ref().map(|hold| hold.tag)
+    }
+}
+
 /// How a change ended for which a place was kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
     /// The record takes up so much.
     At(Amount),
-    /// There is no record, for certain.
-    Nothing,
+    /// The record is removed.
+    Removed,
+    /// The record was not made, or not changed, for certain.
+    Not,
     /// That is not known, or others may still change it. The record will tell.
     Unknown,
 }
@@ -99,8 +108,10 @@ impl Admission {
             None => None,
         };
         let due = Amount::due(record);
-        let hold = self.hold(&owner.tenant, id, Amount::default(), due).await?;
-        record.counted = hold.is_some().then_some(due.bytes);
+        let hold = self.hold_new(&owner.tenant, id, due).await?;
+        if let Some(hold) = &hold {
+            (record.counted, record.counted_by) = (Some(due.bytes), hold.tag);
+        }
         Ok(Place { hold, _open: open })
     }
 
@@ -112,7 +123,7 @@ impl Admission {
         bytes: Option<u64>,
     ) -> Result<Place, StoreError> {
         let due = Amount { bytes: bytes.unwrap_or_default(), files: 1 };
-        let hold = self.hold(&owner.tenant, id, Amount::default(), due).await?;
+        let hold = self.hold_new(&owner.tenant, id, due).await?;
         Ok(Place { hold, _open: None })
     }
 
@@ -134,20 +145,20 @@ impl Admission {
         let Some(hold) = &mut place.hold else { return Ok(()) };
         let due = Amount::due(record);
         self.ledger.confirm(hold, self.quota(&record.tenant), due).await?;
-        record.counted = Some(due.bytes);
+        (record.counted, record.counted_by) = (Some(due.bytes), hold.tag);
         Ok(())
     }
 
     /// Admits what a record is about to grow by, if it is counted, and tells it.
     pub(crate) async fn grow(&self, id: FileId, record: &mut Record) -> Result<Place, StoreError> {
         let Some(counted) = record.counted else { return Ok(Place::default()) };
-        let (from, due) = (Amount::of(record), Amount::due(record));
+        let (before, due) = (Counted::of(record), Amount::due(record));
         if due.bytes <= counted {
             return Ok(Place::default());
         }
         let quota = self.quota(&record.tenant);
-        let hold = self.ledger.hold(&record.tenant, id, quota, from, due).await?;
-        record.counted = Some(due.bytes);
+        let hold = self.ledger.hold(&record.tenant, id, quota, before, Some(due)).await?;
+        (record.counted, record.counted_by) = (Some(due.bytes), hold.tag);
         Ok(Place { hold: Some(hold), _open: None })
     }
 
@@ -167,9 +178,8 @@ impl Admission {
         if record.counted.is_none() {
             return Ok(Place::default());
         }
-        let amount = Amount::of(record);
-        let held = self.ledger.hold(&record.tenant, id, Quota::default(), amount, amount).await;
-        match held {
+        let (before, quota) = (Counted::of(record), Quota::default());
+        match self.ledger.hold(&record.tenant, id, quota, before, None).await {
             Ok(hold) => Ok(Place { hold: Some(hold), _open: None }),
             Err(BookError::Meta(error)) => Err(error),
             Err(BookError::Busy | BookError::Refused(_)) => Err(busy()),
@@ -180,7 +190,8 @@ impl Admission {
     pub(crate) fn ended(&self, place: Place, ended: Ended) {
         match (place.hold, ended) {
             (Some(hold), Ended::At(amount)) => self.ledger.settle(hold, amount),
-            (Some(hold), Ended::Nothing) => self.ledger.give_back(hold),
+            (Some(hold), Ended::Removed) => self.ledger.give_back(hold),
+            (Some(hold), Ended::Not) => self.ledger.release(hold),
             (Some(_), Ended::Unknown) | (None, _) => {}
         }
     }
@@ -189,18 +200,28 @@ impl Admission {
         self.rules.for_tenant(tenant).quota
     }
 
-    async fn hold(
+    /// Holds what a record takes up that is yet to be made.
+    async fn hold_new(
         &self,
         tenant: &str,
         id: FileId,
-        from: Amount,
-        to: Amount,
+        due: Amount,
     ) -> Result<Option<Hold>, StoreError> {
         let quota = self.quota(tenant);
         if !quota.is_set() {
             return Ok(None);
         }
-        Ok(Some(self.ledger.hold(tenant, id, quota, from, to).await?))
+        Ok(Some(self.ledger.hold(tenant, id, quota, Counted::NOTHING, Some(due)).await?))
+    }
+}
+
+impl Ended {
+    /// A compare-and-swap that failed: for certain, or perhaps not.
+    pub(crate) const fn failed(error: &MetaError) -> Self {
+        match error {
+            MetaError::Uncertain(_) => Self::Unknown,
+            _ => Self::Not,
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use std::fmt::Debug;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures::FutureExt as _;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use outport_wire::UnixSeconds;
 use outport_wire::id::FileId;
@@ -22,8 +23,7 @@ use tokio::sync::oneshot;
 
 use crate::environment::Environment;
 use crate::meta::{Entry, Key, Meta, MetaError, Version};
-use crate::record::Record;
-use crate::store::{Slot, read_slot, record_key};
+use crate::store::{Trace, read_slot, record_key, shut_out};
 
 /// The most changes made by one write.
 const CHANGES_MAX: usize = 256;
@@ -51,11 +51,15 @@ pub(crate) trait Page:
     /// once.
     fn apply(&mut self, change: &Self::Change, now: UnixSeconds) -> Result<(), Self::Refusal>;
 
+    /// Whether who is about to change a record in doubt, and may be asleep, is shut out before what
+    /// the record says is believed. Where a book may not be wrong, however late others wake up.
+    const SHUTS_OUT: bool;
+
     /// Whose records would tell whether what is written of them still holds.
     fn doubts(&self, now: UnixSeconds) -> Vec<FileId>;
 
-    /// Sets right what is written of `id`, given its record.
-    fn clear_up(&mut self, id: FileId, record: Option<&Record>, now: UnixSeconds);
+    /// Sets right what is written of `id`, given what there is of its record.
+    fn clear_up(&mut self, id: FileId, trace: &Trace, now: UnixSeconds);
 }
 
 /// Why a change was not made.
@@ -206,12 +210,13 @@ impl<P: Page> Books<P> {
             return;
         }
         let this = self.clone();
-        tokio::spawn(async move {
+        let writing = async move {
             while let Some((batch, seen)) = book.take() {
                 let seen = this.write_batch(&book.key, batch, seen).await;
                 lock(&book.desk).seen = seen;
             }
-        });
+        };
+        self.environment.spawn(writing.boxed());
     }
 
     /// Makes a batch of changes and answers each. Returns the book as it is then, if that is known.
@@ -294,21 +299,22 @@ impl<P: Page> Books<P> {
         doubts.retain(|id| !at_work.contains_key(id));
         let looks = stream::iter(doubts.into_iter().take(DOUBTS_MAX));
         let mut looked = looks
-            .map(|id| async move { Ok::<_, MetaError>((id, self.record(id).await?)) })
+            .map(|id| async move { Ok::<_, MetaError>((id, self.trace(id).await?)) })
             .buffer_unordered(LOOKS_MAX);
-        while let Some((id, record)) = looked.try_next().await? {
-            page.clear_up(id, record.as_ref(), now);
+        while let Some((id, trace)) = looked.try_next().await? {
+            page.clear_up(id, &trace, now);
         }
         Ok(())
     }
 
-    async fn record(&self, id: FileId) -> Result<Option<Record>, MetaError> {
-        let Some(entry) = self.meta.get(record_key(id)).await? else { return Ok(None) };
-        match read_slot(id, &entry) {
-            Ok(Slot::Held(held)) => Ok(Some(held.record)),
-            Ok(Slot::Buried(_) | Slot::Empty) => Ok(None),
-            Err(reason) => Err(MetaError::Unavailable(Arc::new(io::Error::other(reason)))),
+    async fn trace(&self, id: FileId) -> Result<Trace, MetaError> {
+        if P::SHUTS_OUT {
+            return shut_out(&*self.meta, self.environment.unix_s(), id).await;
         }
+        let Some(entry) = self.meta.get(record_key(id)).await? else { return Ok(Trace::Nothing) };
+        let slot = read_slot(id, &entry);
+        let unavailable = |reason| MetaError::Unavailable(Arc::new(io::Error::other(reason)));
+        Ok(slot.map_err(unavailable)?.trace())
     }
 }
 

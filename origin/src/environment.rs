@@ -1,8 +1,9 @@
-//! What comes from outside and can't be computed: the time of day, and randomness. Handed in as a
-//! value, so that a whole history can be replayed.
+//! What comes from outside and can't be computed: the time of day, randomness, and who goes on with
+//! work that nobody waits for. Handed in as a value, so that a whole history can be replayed.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use futures::future::BoxFuture;
 use outport_wire::UnixSeconds;
 
 /// The world around a store.
@@ -12,6 +13,11 @@ pub(crate) trait Environment: Send + Sync + 'static {
 
     /// 64 bits that nobody can guess.
     fn random(&self) -> u64;
+
+    /// Has work gone on with that nobody waits for, until it ends or the process does.
+    fn spawn(&self, work: BoxFuture<'static, ()>) {
+        tokio::spawn(work);
+    }
 
     /// Whole seconds since 1970.
     fn unix_s(&self) -> UnixSeconds {

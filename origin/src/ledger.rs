@@ -1,13 +1,18 @@
 //! What a tenant has used of its quota: bytes and files.
 //!
 //! The ledger of a tenant is one book, the records of its files are others, and nothing spans the
-//! two. So whoever is about to change what a record takes up says so in the ledger first, where it
-//! counts from then on as *unsettled*; changes the record; and settles it, with whatever is written
-//! next. After a crash in between, what is unsettled is told by looking at the record. A record
-//! says itself how much of it is in the ledger ([`Record::counted`]).
+//! two. So whoever is about to change what a record takes up says so in the ledger first, where the
+//! difference counts from then on as *unsettled*; changes the record, which is told the change's tag
+//! ([`Record::counted_by`]); and settles it, with whatever is written next. After a crash in
+//! between, the record tells whether an unsettled change was made.
+//!
+//! Several may be about to change one record, and each may have read another state of it. Each has
+//! an entry of its own, which says after which change it comes. So whoever comes after a change
+//! that is not settled yet settles it, and no two entries are made that come after the same one.
 //!
 //! What is unsettled for longer than [`HOLD_S`] is taken for left behind, unless its holder renews
-//! it. A holder renews what it does not settle at once.
+//! it. A holder renews what it does not settle at once. One that has slept, or whose clock is
+//! another, is shut out from the record before that is believed, and begins anew.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -24,14 +29,15 @@ use serde::{Deserialize, Serialize};
 use crate::book::{AtWork, BookError, Books, Page};
 use crate::environment::Environment;
 use crate::meta::{Key, Meta, MetaError};
-use crate::record::{Concat, Record};
+use crate::record::{Concat, Record, is_zero};
+use crate::store::Trace;
 
 /// How long something may stay unsettled before its record is asked.
 pub(crate) const HOLD_S: u64 = 600;
 /// How often a hold is renewed by who keeps it.
 const RENEW: Duration = Duration::from_secs(HOLD_S / 3);
-/// The most that is unsettled in one ledger at once, at about 100 bytes each.
-const UNSETTLED_MAX: usize = 2048;
+/// The most that is unsettled in one ledger at once, at up to 160 bytes each.
+const UNSETTLED_MAX: usize = 1536;
 /// How many ledgers are looked through at once.
 const LEDGERS: usize = 100;
 /// Where ledgers are kept, each under its tenant's name.
@@ -97,6 +103,23 @@ impl Amount {
     }
 }
 
+/// What a ledger has of a record, or will have once all is settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Counted {
+    pub(crate) amount: Amount,
+    /// The tag of the change that made it so; 0 is none.
+    pub(crate) by: u64,
+}
+
+impl Counted {
+    /// Of a record that is not there yet.
+    pub(crate) const NOTHING: Self = Self { amount: Amount::NOTHING, by: 0 };
+
+    pub(crate) fn of(record: &Record) -> Self {
+        Self { amount: Amount::of(record), by: record.counted_by }
+    }
+}
+
 fn files(record: &Record) -> u64 {
     u64::from(!matches!(record.concat, Some(Concat::Partial { .. })))
 }
@@ -139,14 +162,16 @@ impl OverQuota {
 /// Why there is no hold.
 pub(crate) type LedgerError = BookError<OverQuota>;
 
-/// Something that is unsettled. Its holder changes the record and settles it; dropped, it is told
-/// by its record later.
+/// A change that is unsettled. Its holder changes the record and settles it; dropped, it is told by
+/// the record later.
 #[derive(Debug)]
 pub(crate) struct Hold {
     tenant: String,
     id: FileId,
-    tag: u64,
-    pub(crate) amount: Amount,
+    /// What the record is told of it. Never 0.
+    pub(crate) tag: u64,
+    before: Counted,
+    to: Option<Amount>,
     until_s: UnixSeconds,
     /// Nobody in this process takes it for left behind, whatever the clock says.
     _at_work: AtWork,
@@ -165,22 +190,22 @@ impl Ledger {
         Self { books: Books::new(meta.clone(), environment.clone()), meta, environment }
     }
 
-    /// Counts `to` for the record `id` instead of `from`, which is what the ledger has of it. It is
-    /// durable when this returns, and the record may then be changed. What is no more than before
-    /// is never over a quota.
+    /// Counts `to` for the record `id`, which was read with what it has `before`; `None` if it is to
+    /// be removed, until when it counts as it is. It is durable when this returns, and the record
+    /// may then be changed from that state. What is no more than before is never over a quota.
     pub(crate) async fn hold(
         &self,
         tenant: &str,
         id: FileId,
         quota: Quota,
-        from: Amount,
-        to: Amount,
+        before: Counted,
+        to: Option<Amount>,
     ) -> Result<Hold, LedgerError> {
-        let tag = self.environment.random();
+        let tag = self.environment.random().max(1);
         let _at_work = self.books.work_on(id);
         let tenant = tenant.to_owned();
-        let mut hold = Hold { tenant, id, tag, amount: to, until_s: 0, _at_work };
-        self.renew(&mut hold, quota, from).await?;
+        let mut hold = Hold { tenant, id, tag, before, to, until_s: 0, _at_work };
+        self.renew(&mut hold, quota).await?;
         Ok(hold)
     }
 
@@ -193,18 +218,19 @@ impl Ledger {
         amount: Amount,
     ) -> Result<(), LedgerError> {
         let fresh = self.environment.unix_s() + HOLD_S / 2 < hold.until_s;
-        if fresh && hold.amount.max(amount) == hold.amount {
+        let to = Some(hold.to.map_or(amount, |held| held.max(amount)));
+        if fresh && hold.to == to {
             return Ok(());
         }
-        hold.amount = hold.amount.max(amount);
-        self.renew(hold, quota, Amount::NOTHING).await
+        hold.to = to;
+        self.renew(hold, quota).await
     }
 
-    async fn renew(&self, hold: &mut Hold, quota: Quota, from: Amount) -> Result<(), LedgerError> {
+    async fn renew(&self, hold: &mut Hold, quota: Quota) -> Result<(), LedgerError> {
         let until_s = self.environment.unix_s() + HOLD_S;
-        let Hold { id, tag, amount: to, .. } = *hold;
-        let change = Change::Hold { id, tag, from, to, until_s, quota };
-        self.books.change(&key(&hold.tenant), change).await?;
+        let Hold { id, tag, before: Counted { amount: from, by: after }, to, .. } = *hold;
+        let unsettled = Unsettled { after, from, to, until_s };
+        self.books.change(&key(&hold.tenant), Change::Hold { id, tag, unsettled, quota }).await?;
         hold.until_s = until_s;
         Ok(())
     }
@@ -217,7 +243,7 @@ impl Ledger {
                 return done;
             }
             // What was held before is never over a quota.
-            if let Err(error) = self.renew(hold, Quota::default(), Amount::NOTHING).await {
+            if let Err(error) = self.renew(hold, Quota::default()).await {
                 tracing::warn!(id = %hold.id, ?error, "a reservation was not renewed");
             }
         }
@@ -225,15 +251,24 @@ impl Ledger {
 
     /// The record was changed, and takes up `amount`. Written with whatever is written next.
     pub(crate) fn settle(&self, hold: Hold, amount: Amount) {
-        let Hold { tenant, id, tag, .. } = hold;
-        self.books.note(&key(&tenant), Change::Settle { id, tag, amount });
+        self.note(&hold, Some(amount));
     }
 
-    /// There is no such record, for certain: gives back what was held, soon.
+    /// The record was removed: gives back what it took up, soon.
     pub(crate) fn give_back(&self, hold: Hold) {
-        let tenant = hold.tenant.clone();
-        self.settle(hold, Amount::NOTHING);
-        self.books.flush(&key(&tenant));
+        self.note(&hold, Some(Amount::NOTHING));
+        self.books.flush(&key(&hold.tenant));
+    }
+
+    /// The record was not changed, for certain: gives back what was held, soon.
+    pub(crate) fn release(&self, hold: Hold) {
+        self.note(&hold, None);
+        self.books.flush(&key(&hold.tenant));
+    }
+
+    fn note(&self, hold: &Hold, made: Option<Amount>) {
+        let Hold { tenant, id, tag, .. } = hold;
+        self.books.note(&key(tenant), Change::Settle { id: *id, tag: *tag, made });
     }
 
     /// Refuses what would be over the quota if it came now.
@@ -266,16 +301,23 @@ fn key(tenant: &str) -> Key {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Account {
     settled: Amount,
+    /// By record, and by tag.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    unsettled: BTreeMap<FileId, Unsettled>,
+    unsettled: BTreeMap<FileId, BTreeMap<u64, Unsettled>>,
 }
 
+/// A change of what a record takes up, which was made or is about to be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Unsettled {
-    amount: Amount,
+pub(crate) struct Unsettled {
+    /// The tag of the change that the record was told of before; 0 is none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    after: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    from: Amount,
+    /// `None` if the record is removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    to: Option<Amount>,
     until_s: UnixSeconds,
-    /// Whoever held it last; nobody else settles it.
-    tag: u64,
 }
 
 /// Something to be written in a ledger.
@@ -284,15 +326,14 @@ pub(crate) enum Change {
     Hold {
         id: FileId,
         tag: u64,
-        from: Amount,
-        to: Amount,
-        until_s: UnixSeconds,
+        unsettled: Unsettled,
         quota: Quota,
     },
     Settle {
         id: FileId,
         tag: u64,
-        amount: Amount,
+        /// What the record takes up now. `None` where it was not changed.
+        made: Option<Amount>,
     },
     /// Changes nothing.
     Check {
@@ -305,31 +346,19 @@ impl Page for Account {
     type Change = Change;
     type Refusal = OverQuota;
 
+    const SHUTS_OUT: bool = true;
+
     fn apply(&mut self, change: &Change, _now: UnixSeconds) -> Result<(), OverQuota> {
         match change {
-            Change::Hold { id, tag, from, to, until_s, quota } => {
-                let (used, settled) = (self.used(), self.settled);
-                let old = self.unsettled.get(id).cloned();
-                if old.is_none() && self.unsettled.len() >= UNSETTLED_MAX {
-                    return Err(OverQuota::Crowded);
-                }
-                let until_s = *until_s;
-                self.hold(*id, *from, Unsettled { amount: *to, until_s, tag: *tag });
-                let fits = within(*quota, used, self.used());
-                if fits.is_err() {
-                    self.settled = settled;
-                    match old {
-                        Some(old) => self.unsettled.insert(*id, old),
-                        None => self.unsettled.remove(id),
-                    };
-                }
-                fits
+            Change::Hold { id, tag, unsettled, quota } => {
+                self.hold(*id, *tag, unsettled.clone(), *quota)
             }
-            Change::Settle { id, tag, amount } => {
-                if self.unsettled.get(id).is_some_and(|unsettled| unsettled.tag == *tag) {
-                    self.unsettled.remove(id);
-                    self.settled = self.settled.plus(*amount);
-                }
+            Change::Settle { id, tag, made: Some(amount) } => {
+                self.settle(*id, *tag, *amount);
+                Ok(())
+            }
+            Change::Settle { id, tag, made: None } => {
+                self.take(*id, *tag);
                 Ok(())
             }
             Change::Check { quota, more } => within(*quota, self.used(), self.used().plus(*more)),
@@ -337,38 +366,87 @@ impl Page for Account {
     }
 
     fn doubts(&self, now: UnixSeconds) -> Vec<FileId> {
-        let left = self.unsettled.iter().filter(|(_, unsettled)| unsettled.until_s < now);
+        let is_left = |unsettled: &Unsettled| unsettled.until_s < now;
+        let left = self.unsettled.iter().filter(|(_, all)| all.values().any(is_left));
         left.map(|(id, _)| *id).collect()
     }
 
-    fn clear_up(&mut self, id: FileId, record: Option<&Record>, _now: UnixSeconds) {
-        if self.unsettled.remove(&id).is_some() {
-            let amount = record.map_or(Amount::NOTHING, Amount::of);
-            self.settled = self.settled.plus(amount);
+    /// Whoever was about to change the record is shut out.
+    fn clear_up(&mut self, id: FileId, trace: &Trace, _now: UnixSeconds) {
+        match trace {
+            Trace::Here(record) => self.settle(id, record.counted_by, Amount::of(record)),
+            Trace::Removed { by } => self.settle(id, *by, Amount::NOTHING),
+            Trace::Nothing => {}
         }
+        self.unsettled.remove(&id);
     }
 }
 
 impl Account {
-    /// What counts.
+    /// What counts. Of those who are about to change one record, one will.
     pub(crate) fn used(&self) -> Amount {
-        let unsettled = self.unsettled.values().map(|unsettled| unsettled.amount);
-        unsettled.fold(self.settled, Amount::plus)
+        let more = |unsettled: &Unsettled| unsettled.to.unwrap_or_default().minus(unsettled.from);
+        let most = |all: &BTreeMap<_, _>| all.values().map(more).fold(Amount::NOTHING, Amount::max);
+        self.unsettled.values().map(most).fold(self.settled, Amount::plus)
     }
 
-    /// What is unsettled already is not settled: `from` is taken out of what is settled just once.
-    /// Of two holders, the larger amount counts, and the later one settles it.
-    fn hold(&mut self, id: FileId, from: Amount, new: Unsettled) {
-        match self.unsettled.get_mut(&id) {
+    fn hold(
+        &mut self,
+        id: FileId,
+        tag: u64,
+        new: Unsettled,
+        quota: Quota,
+    ) -> Result<(), OverQuota> {
+        // The record says that this one was made.
+        self.settle(id, new.after, new.from);
+        let used = self.used();
+        let old = self.take(id, tag);
+        if old.is_none()
+            && self.unsettled.values().map(BTreeMap::len).sum::<usize>() >= UNSETTLED_MAX
+        {
+            return Err(OverQuota::Crowded);
+        }
+        let held = match &old {
             Some(old) => {
-                let amount = old.amount.max(new.amount);
+                let to = old.to.zip(new.to).map(|(old, new)| old.max(new));
                 let until_s = old.until_s.max(new.until_s);
-                *old = Unsettled { amount, until_s, tag: new.tag };
+                Unsettled { to, until_s, ..new }
             }
-            None => {
-                self.settled = self.settled.minus(from);
-                self.unsettled.insert(id, new);
+            None => new,
+        };
+        self.unsettled.entry(id).or_default().insert(tag, held);
+        let fits = within(quota, used, self.used());
+        if fits.is_err() {
+            self.take(id, tag);
+            if let Some(old) = old {
+                self.unsettled.entry(id).or_default().insert(tag, old);
             }
+        }
+        fits
+    }
+
+    /// A change was made, and the record takes up `amount`. The others that come after the same one
+    /// will not be made; where there is no record any more, none will.
+    fn settle(&mut self, id: FileId, tag: u64, amount: Amount) {
+        let Some(made) = self.take(id, tag) else { return };
+        self.settled = self.settled.plus(amount).minus(made.from);
+        if made.to.is_none() {
+            self.unsettled.remove(&id);
+        } else if let Some(others) = self.unsettled.get_mut(&id) {
+            others.retain(|_, other| other.after != made.after);
+            self.forget_if_empty(id);
+        }
+    }
+
+    fn take(&mut self, id: FileId, tag: u64) -> Option<Unsettled> {
+        let taken = self.unsettled.get_mut(&id)?.remove(&tag);
+        self.forget_if_empty(id);
+        taken
+    }
+
+    fn forget_if_empty(&mut self, id: FileId) {
+        if self.unsettled.get(&id).is_some_and(BTreeMap::is_empty) {
+            self.unsettled.remove(&id);
         }
     }
 }

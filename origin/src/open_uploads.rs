@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::book::{AtWork, BookError, Books, Page};
 use crate::environment::Environment;
 use crate::meta::{Key, Meta};
-use crate::record::Record;
+use crate::store::Trace;
 
 /// An upload that another process began so recently may not have its record yet.
 const YOUNG_S: u64 = 10;
@@ -81,6 +81,9 @@ impl Page for Open {
     type Change = Begin;
     type Refusal = TooManyOpen;
 
+    /// One more than the limit does no harm, and a tombstone for each upload that was removed would.
+    const SHUTS_OUT: bool = false;
+
     fn apply(&mut self, begin: &Begin, _now: UnixSeconds) -> Result<(), TooManyOpen> {
         let Begin { id, limit } = *begin;
         if self.uploads.len() >= limit as usize && !self.uploads.contains(&id) {
@@ -94,10 +97,11 @@ impl Page for Open {
         self.uploads.iter().copied().collect()
     }
 
-    fn clear_up(&mut self, id: FileId, record: Option<&Record>, now: UnixSeconds) {
-        let open = match record {
-            Some(record) => !record.complete && !record.is_expired(now),
-            None => now <= id.unix_ms() / 1000 + YOUNG_S,
+    fn clear_up(&mut self, id: FileId, trace: &Trace, now: UnixSeconds) {
+        let open = match trace {
+            Trace::Here(record) => !record.complete && !record.is_expired(now),
+            Trace::Removed { .. } => false,
+            Trace::Nothing => now <= id.unix_ms() / 1000 + YOUNG_S,
         };
         if !open {
             self.uploads.remove(&id);

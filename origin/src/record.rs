@@ -131,6 +131,9 @@ pub(crate) struct Record {
     /// How many bytes of it are in its tenant's ledger, where it is in it at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) counted: Option<u64>,
+    /// Which change of the ledger that was; 0 is none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) counted_by: u64,
     /// The other uploads that wrote some of the parts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) sources: Vec<FileId>,
@@ -142,9 +145,9 @@ pub(crate) struct Record {
     pub(crate) content: Bytes,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref)] // So serde asks.
-fn is_zero(number: &u32) -> bool {
-    *number == 0
+/// Whether a number need not be stored.
+pub(crate) fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
+    *number == T::default()
 }
 
 /// What the client says of a new upload.
@@ -220,6 +223,7 @@ impl Record {
             tus_concat: opening.tus_concat,
             digest: opening.digest,
             counted: None,
+            counted_by: 0,
             sources: Vec::new(),
             parts: Vec::new(),
             content: Bytes::new(),
@@ -422,6 +426,7 @@ mod tests {
         full.digest = Some(Running::expecting(Expected::of_field(field).unwrap()));
         full.tus_concat = Some("final;/uploads/x".into());
         full.counted = Some(15);
+        full.counted_by = 7;
         full.sources = vec![other];
         full.parts.push(Part { bytes: 5, nonce: 6, source: 1 });
         let stored = &String::from_utf8(full.to_bytes()).unwrap();

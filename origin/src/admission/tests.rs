@@ -19,7 +19,7 @@ use crate::intake::{Cuts, Intake};
 use crate::ledger::{Account, HOLD_S, PARTITION};
 use crate::meta::{Key, MemoryMeta};
 use crate::record::{Concat, Description, Opening};
-use crate::store::{AppendError, Completes, Held, PartPolicy, Store};
+use crate::store::{AppendError, Completes, Held, PartPolicy, Slot, Store};
 
 const NOW_S: u64 = 1_800_000_000;
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01";
@@ -77,8 +77,9 @@ impl Scene {
         let keys = self.meta.keys.lock().unwrap().clone();
         let (mut bytes, mut files) = (0, 0);
         for key in keys.into_iter().filter(|key| key.partition.starts_with(b"file/")) {
-            let Some(entry) = self.meta.inner.get(key).await.unwrap() else { continue };
-            let record = Record::from_bytes(&entry.value).unwrap();
+            let Some(entry) = self.meta.inner.get(key.clone()).await.unwrap() else { continue };
+            let slot = crate::store::stored_slot(&key, &entry).unwrap().1.unwrap();
+            let Slot::Held(Held { record, .. }) = slot else { continue };
             assert_eq!(Amount::of(&record), Amount::due(&record), "{record:?}");
             bytes += Amount::of(&record).bytes;
             files += Amount::of(&record).files;

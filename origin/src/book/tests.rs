@@ -8,7 +8,7 @@ use outport_wire::id::Home;
 use outport_wire::rules::Quota;
 
 use super::*;
-use crate::ledger::{Account, Amount, Ledger, OverQuota};
+use crate::ledger::{Account, Amount, Counted, Ledger, OverQuota};
 use crate::meta::MemoryMeta;
 
 /// A clock that tests move.
@@ -131,11 +131,11 @@ fn id(place: u64) -> FileId {
 }
 
 const FILE: Amount = Amount { bytes: 10, files: 1 };
-const NOTHING: Amount = Amount { bytes: 0, files: 0 };
+const NOTHING: Counted = Counted::NOTHING;
 const TEN_FILES: Quota = Quota { bytes: None, files: Some(10) };
 
 async fn hold_one(ledger: &Ledger, place: u64) -> Answer<Account> {
-    ledger.hold("demo", id(place), TEN_FILES, NOTHING, FILE).await.map(drop)
+    ledger.hold("demo", id(place), TEN_FILES, NOTHING, Some(FILE)).await.map(drop)
 }
 
 #[tokio::test]
@@ -174,7 +174,8 @@ async fn what_is_not_certain_is_made_once() {
         let meta = FaultyMeta::new(Arc::default(), Fault::Unsure(at));
         let ledger = Ledger::new(meta.clone(), TestClock::at(1_800_000_000));
         for place in 0..10 {
-            let held = ledger.hold("demo", id(place), TEN_FILES, NOTHING, FILE).await.unwrap();
+            let held =
+                ledger.hold("demo", id(place), TEN_FILES, NOTHING, Some(FILE)).await.unwrap();
             ledger.settle(held, FILE);
         }
         let outcome = hold_one(&ledger, 10).await;

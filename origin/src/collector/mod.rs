@@ -152,16 +152,19 @@ impl Collector {
     pub(crate) async fn round(&self, mode: Mode) -> Result<Collected, StoreError> {
         let _turn = self.turn.lock().await;
         let mut round = Round::new(mode, ROUND_ENTRIES_MAX);
+        if round.removes() {
+            // Before any tombstone goes that tells a ledger who has removed a record.
+            let mut last = None;
+            while let Some(next) = self.store.reconcile_ledgers(last).await? {
+                last = Some(next);
+            }
+        }
         self.look_at_due(&mut round).await?;
         self.look_at_noticed(&mut round).await;
         for folder in Folder::all() {
             self.look_through(folder, &mut round).await?;
         }
         if round.removes() {
-            let mut last = None;
-            while let Some(next) = self.store.reconcile_ledgers(last).await? {
-                last = Some(next);
-            }
             self.metrics.collected(&round.done);
             self.metrics.round_ended(self.store.now_s());
         }

@@ -288,6 +288,7 @@ impl Client {
         Some(self.judge_append(known, request, (end, is_corrupt), appended))
     }
 
+    /// Whether it can't be gone on with: it is complete, or there is no room for more.
     fn judge_append(
         &self,
         known: Known,
@@ -309,6 +310,9 @@ impl Client {
             }
             Err(error) => error.to_string(),
         };
+        // What was announced has its place; there may be none for more.
+        let refused = matches!(appended, Err(AppendError::Store(StoreError::Refused(_))));
+        let over_quota = refused && !known.is_announced;
         match appended {
             Err(AppendError::Gone) => model.told_gone(id),
             Err(AppendError::Complete) => model.told_complete(id),
@@ -324,11 +328,14 @@ impl Client {
             Err(AppendError::Store(StoreError::Fault(_)) | AppendError::TooManyParts) => {
                 model.told_error(false, "a fault of ours");
             }
+            Err(AppendError::Store(StoreError::Refused(_))) => {
+                model.told_error(over_quota, "the quota");
+            }
             Ok(_) | Err(_) => {}
         }
         drop(state);
         self.note(format_args!("{id}, request {request}: {told}"));
-        self.world.scene.state().model.is_complete(id)
+        over_quota || self.world.scene.state().model.is_complete(id)
     }
 
     async fn remove(&self, known: Known) {

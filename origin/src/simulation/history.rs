@@ -53,7 +53,7 @@ pub(super) fn run(seed: u64, without: Without, keep_all: bool) -> std::io::Resul
 async fn live(seed: u64, without: Without, keep_all: bool) -> Outcome {
     let dice = Dice::new(seed);
     let plan = Plan::drawn(&dice);
-    let scene = Arc::new(Scene::new(dice, plan.rates.clone(), without, keep_all));
+    let scene = Arc::new(Scene::new(dice, &plan, without, keep_all));
     scene.note(format_args!("{} origins, {} clients", plan.origins, plan.clients));
     let scheduler = Scheduler::new();
     let world = World::new(scene.clone(), plan, scheduler.clone());
@@ -130,6 +130,7 @@ async fn collect(world: &Rc<World>) {
     let state = &mut *state;
     state.model.check_all(&state.objects);
     state.model.check_swept(&state.objects);
+    state.quota.check_settled(&mut state.model.checks);
 }
 
 async fn stand_still(scene: Arc<Scene>) {

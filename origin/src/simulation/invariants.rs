@@ -14,12 +14,14 @@ pub(super) enum Invariant {
     Checksum,
     ShutOut,
     Errors,
+    Quota,
+    Ledger,
     Ends,
 }
 
 impl Invariant {
     /// All of them, as they are reported.
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Durable,
         Self::Offset,
         Self::OneWriter,
@@ -31,6 +33,8 @@ impl Invariant {
         Self::Checksum,
         Self::ShutOut,
         Self::Errors,
+        Self::Quota,
+        Self::Ledger,
         Self::Ends,
     ];
 
@@ -48,6 +52,8 @@ impl Invariant {
             Self::Checksum => "a body that its checksum belies changes nothing",
             Self::ShutOut => "no request commits after a newer one was answered",
             Self::Errors => "an error that says nothing changed is right",
+            Self::Quota => "no more than the quota is stored or reserved at once",
+            Self::Ledger => "a ledger has all that is stored, and no more at the end",
             Self::Ends => "once nothing fails, every upload can be completed",
         }
     }

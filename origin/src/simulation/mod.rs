@@ -18,6 +18,7 @@ mod meta;
 mod model;
 mod objects;
 mod plan;
+mod quota;
 mod report;
 mod run;
 mod scene;

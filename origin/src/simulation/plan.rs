@@ -1,7 +1,10 @@
 //! What a seed decides before its history begins: how many take part, what they do, and how often
 //! what goes wrong.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use outport_wire::rules::{Quota, Rules, TenantRules};
 
 use super::dice::Dice;
 use super::faults::Rates;
@@ -26,6 +29,10 @@ pub(super) struct Plan {
     pub(super) expire_after: Option<Duration>,
     /// A body that stands still for this long is cut.
     pub(super) idle: Duration,
+    /// What all files may have together.
+    pub(super) quota: Quota,
+    /// How many uploads may be open at once.
+    pub(super) open_max: Option<u32>,
     pub(super) rates: Rates,
 }
 
@@ -47,18 +54,31 @@ impl Plan {
             expired_for: courtesy(&[0, 0, 5, 24 * 3600]),
         };
         let expire_after = dice.one_in(2).then(|| Duration::from_secs(dice.between(1, 600)));
+        let bytes_max = dice.pick(&[16, 100, 400]).unwrap_or(100);
+        let quota = Quota {
+            bytes: dice.one_in(3).then(|| dice.between(bytes_max / 2, bytes_max * 4)),
+            files: dice.one_in(3).then(|| dice.between(1, 6)),
+        };
         Self {
+            quota,
+            open_max: dice.one_in(4).then(|| dice.between(1, 4) as u32),
             collection,
             expire_after,
             origins: dice.pick(&[1, 1, 2, 2, 3]).unwrap_or(1),
             clients: dice.between(1, 5) as usize,
             operations: dice.between(4, 16),
             uploads_max: dice.between(1, 6) as usize,
-            bytes_max: dice.pick(&[16, 100, 400]).unwrap_or(100),
+            bytes_max,
             chunk_bytes,
             parts,
             idle: Duration::from_secs(dice.between(5, 60)),
             rates: Rates::drawn(dice),
         }
+    }
+
+    /// What the tenant is held to.
+    pub(super) fn rules(&self) -> Arc<Rules> {
+        let Self { quota, open_max, .. } = *self;
+        Arc::new(Rules::same(TenantRules { quota, open_max, ..TenantRules::sized(u64::MAX) }))
     }
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use outport_wire::id::FileId;
 use tokio::time::{Instant, sleep};
 
@@ -16,9 +17,12 @@ use super::dice::Dice;
 use super::faults::{Fault, Injected, Rates};
 use super::model::Model;
 use super::objects::Objects;
-use super::schedule::{Domain, give_way};
+use super::plan::Plan;
+use super::quota::QuotaModel;
+use super::schedule::{Domain, Spawner, give_way};
 use super::trace::Trace;
 use crate::environment::Environment;
+use crate::ledger;
 use crate::meta::{Entry, Key, MetaError, Version};
 use crate::record::Record;
 
@@ -48,6 +52,7 @@ pub(super) struct State {
     /// Calls of the two stores.
     pub(super) calls: u64,
     pub(super) model: Model,
+    pub(super) quota: QuotaModel,
     pub(super) objects: Objects,
     /// Neither store takes anything more.
     pub(super) is_full: bool,
@@ -73,12 +78,13 @@ struct Late {
 }
 
 impl Scene {
-    pub(super) fn new(dice: Dice, rates: Rates, without: Without, keep_trace: bool) -> Self {
+    pub(super) fn new(dice: Dice, plan: &Plan, without: Without, keep_trace: bool) -> Self {
         let state = State {
             trace: Trace::new(keep_trace),
             injected: Injected::default(),
             calls: 0,
             model: Model::default(),
+            quota: QuotaModel::new(plan.quota),
             objects: Objects::default(),
             is_full: false,
             entries: BTreeMap::new(),
@@ -87,7 +93,7 @@ impl Scene {
         };
         Self {
             dice,
-            rates,
+            rates: plan.rates.clone(),
             without,
             begun: Instant::now(),
             healed: AtomicBool::new(false),
@@ -237,6 +243,9 @@ impl State {
             let record = |value: Option<Bytes>| value.and_then(|v| Record::from_bytes(&v).ok());
             let (old, new) = (record(old), record(new));
             self.model.record_changed(id, old.as_ref(), new.as_ref(), &self.objects);
+            self.quota.record_changed(id, old.as_ref(), new.as_ref(), &mut self.model.checks);
+        } else if key.partition == ledger::PARTITION {
+            self.quota.ledger_changed(new.as_deref(), &mut self.model.checks);
         } else if key.partition.starts_with(b"list/")
             && let Some(id) = key.key.get(8..).and_then(id_of)
         {
@@ -275,16 +284,17 @@ impl fmt::Display for Short<'_> {
     }
 }
 
-/// A process's clock and randomness.
+/// A process's clock and randomness, and its tasks.
 pub(super) struct Local {
     scene: Arc<Scene>,
     /// How far the clock is ahead of the true time.
     ahead_ms: Arc<AtomicI64>,
+    spawner: Spawner,
 }
 
 impl Local {
-    pub(super) fn new(scene: Arc<Scene>, ahead_ms: Arc<AtomicI64>) -> Self {
-        Self { scene, ahead_ms }
+    pub(super) fn new(scene: Arc<Scene>, ahead_ms: Arc<AtomicI64>, spawner: Spawner) -> Self {
+        Self { scene, ahead_ms, spawner }
     }
 }
 
@@ -295,6 +305,10 @@ impl Environment for Local {
 
     fn random(&self) -> u64 {
         self.scene.dice.next()
+    }
+
+    fn spawn(&self, work: BoxFuture<'static, ()>) {
+        self.spawner.spawn(work);
     }
 }
 

@@ -10,9 +10,10 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
+use futures::future::BoxFuture;
 use futures::task::AtomicWaker;
 
 use super::dice::Dice;
@@ -36,6 +37,23 @@ struct Inner {
     ready: RefCell<Vec<usize>>,
     paused: RefCell<BTreeSet<Domain>>,
     woken: Arc<Woken>,
+    begun: Arc<Begun>,
+}
+
+/// Tasks that other tasks have begun, and that are not among them yet.
+type Begun = Mutex<Vec<(Domain, BoxFuture<'static, ()>)>>;
+
+/// Begins tasks of one domain, from anywhere.
+#[derive(Clone)]
+pub(super) struct Spawner {
+    domain: Domain,
+    begun: Arc<Begun>,
+}
+
+impl Spawner {
+    pub(super) fn spawn(&self, task: BoxFuture<'static, ()>) {
+        lock(&self.begun).push((self.domain, task));
+    }
 }
 
 /// What is left of a task.
@@ -73,6 +91,7 @@ impl Scheduler {
             ready: RefCell::default(),
             paused: RefCell::default(),
             woken: Arc::default(),
+            begun: Arc::default(),
         }))
     }
 
@@ -91,8 +110,14 @@ impl Scheduler {
         self.wake(task);
     }
 
+    /// Who begins tasks from within the tasks of a domain.
+    pub(super) fn spawner(&self, domain: Domain) -> Spawner {
+        Spawner { domain, begun: self.0.begun.clone() }
+    }
+
     /// Drops every task of a domain, where it stands.
     pub(super) fn kill(&self, domain: Domain) {
+        self.admit_begun();
         let of_domain =
             |task: &&mut Option<Task>| task.as_ref().is_some_and(|task| task.domain == domain);
         let killed: Vec<_> =
@@ -104,6 +129,7 @@ impl Scheduler {
 
     /// Drops every task.
     pub(super) fn clear(&self) {
+        self.admit_begun();
         let all = std::mem::take(&mut *self.0.tasks.borrow_mut());
         drop(all);
     }
@@ -148,6 +174,7 @@ impl Scheduler {
 
     /// One of the tasks that can go on, and may.
     fn next(&self, dice: &Dice) -> Option<usize> {
+        self.admit_begun();
         let mut ready = self.0.ready.borrow_mut();
         ready.append(&mut self.0.woken.take());
         let (tasks, paused) = (self.0.tasks.borrow(), self.0.paused.borrow());
@@ -160,6 +187,13 @@ impl Scheduler {
         let chosen = dice.below(count as u64) as usize;
         let place = ready.iter().enumerate().filter(|(_, task)| may(task)).nth(chosen)?.0;
         Some(ready.swap_remove(place))
+    }
+
+    fn admit_begun(&self) {
+        let begun = std::mem::take(&mut *lock(&self.0.begun));
+        for (domain, task) in begun {
+            self.spawn(domain, task);
+        }
     }
 
     fn step(&self, number: usize) {
@@ -188,17 +222,21 @@ impl Scheduler {
 
 impl Woken {
     fn take(&self) -> Vec<usize> {
-        std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *lock(&self.tasks))
     }
 }
 
 impl Wake for Signal {
     fn wake(self: Arc<Self>) {
         if !self.is_ready.swap(true, Ordering::Relaxed) {
-            self.woken.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(self.task);
+            lock(&self.woken.tasks).push(self.task);
             self.woken.outer.wake();
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Lets others go first, if the dice say so.

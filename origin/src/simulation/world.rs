@@ -184,12 +184,16 @@ impl World {
         let mut origins = self.origins.borrow_mut();
         let Some(place) = origins.get_mut(origin) else { return };
         let scene = self.scene.clone();
-        let environment = Arc::new(Local::new(scene.clone(), place.ahead_ms.clone()));
+        let environment = Arc::new(Local::new(
+            scene.clone(),
+            place.ahead_ms.clone(),
+            self.scheduler.spawner(domain),
+        ));
         let meta = Arc::new(FaultyMeta::new(scene.clone(), domain));
         let blobs = Arc::new(FaultyBlobs::new(scene, domain, place.ahead_ms.clone()));
         let Plan { chunk_bytes, parts, expire_after, .. } = self.plan;
         let store = Store::new(meta, blobs, chunk_bytes, 0, parts, environment);
-        let store = store.with_expiry(expire_after);
+        let store = store.with_expiry(expire_after).with_rules(self.plan.rules());
         place.running = Some((domain, store.clone()));
         drop(origins);
         self.scene.note(format_args!("place {origin}: origin {domain} starts"));

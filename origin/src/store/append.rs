@@ -288,11 +288,14 @@ impl Store {
                 Ok(place) => place,
                 Err(error) => return Err((error.into(), Unreferenced(certain))),
             };
-            match self.advance(&held).await {
-                Ok(version) => {
-                    self.admission.ended(place, Ended::At(Amount::of(&held.record)));
-                    return Ok(Held { version, ..held });
-                }
+            let advanced = self.advance(&held).await;
+            let ended = match &advanced {
+                Ok(_) => Ended::At(Amount::of(&held.record)),
+                Err(error) => Ended::failed(error),
+            };
+            self.admission.ended(place, ended);
+            match advanced {
+                Ok(version) => return Ok(Held { version, ..held }),
                 Err(MetaError::Conflict) => {}
                 Err(MetaError::Uncertain(_)) => certain = false,
                 Err(error) => return Err((StoreError::from(error).into(), Unreferenced(certain))),

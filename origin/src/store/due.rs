@@ -13,7 +13,7 @@ use outport_wire::id::FileId;
 use outport_wire::identity::Identity;
 
 use super::{Held, Store, StoreError};
-use crate::meta::{Key, MetaError, Version};
+use crate::meta::{Key, Meta, MetaError, Version};
 
 const DAY_S: u64 = 24 * 3600;
 
@@ -49,11 +49,7 @@ impl Store {
         owner: Option<&Identity>,
         due_s: UnixSeconds,
     ) -> Result<(), MetaError> {
-        let owner = owner.map(|owner| format!("{}\0{}", owner.tenant, owner.subject));
-        match self.meta.put(key(id, due_s), owner.unwrap_or_default().into(), None).await {
-            Ok(_) | Err(MetaError::Conflict) => Ok(()), // The same entry is there.
-            Err(error) => Err(error),
-        }
+        note_due(&*self.meta, id, owner, due_s).await
     }
 
     /// To be called before a file's record says that it expires.
@@ -87,6 +83,20 @@ impl Store {
             Ok(()) | Err(MetaError::Conflict) => Ok(()), // Somebody else was faster.
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// See [`Store::note_due`].
+pub(super) async fn note_due(
+    meta: &dyn Meta,
+    id: FileId,
+    owner: Option<&Identity>,
+    due_s: UnixSeconds,
+) -> Result<(), MetaError> {
+    let owner = owner.map(|owner| format!("{}\0{}", owner.tenant, owner.subject));
+    match meta.put(key(id, due_s), owner.unwrap_or_default().into(), None).await {
+        Ok(_) | Err(MetaError::Conflict) => Ok(()), // The same entry is there.
+        Err(error) => Err(error),
     }
 }
 

@@ -97,8 +97,8 @@ impl Store {
     async fn given_before(&self, id: FileId) -> Result<Result<Given, Option<Version>>, StoreError> {
         Ok(match self.slot(id).await? {
             Slot::Held(held) => Ok(Given::Here(Box::new(held))),
-            Slot::Buried(buried) if buried.removed => Ok(Given::Removed),
-            Slot::Buried(buried) => Err(Some(buried.version)),
+            Slot::Buried(buried) if buried.removed() => Ok(Given::Removed),
+            Slot::Buried(buried) => Err(Some(buried.version())),
             Slot::Empty => Err(None),
         })
     }

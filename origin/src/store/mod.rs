@@ -38,7 +38,7 @@ use outport_wire::identity::Identity;
 use outport_wire::rules::Rules;
 
 pub(crate) use self::append::{AppendError, Completes};
-pub(crate) use self::bury::{Slot, read as read_slot};
+pub(crate) use self::bury::{Slot, Trace, read as read_slot, shut_out};
 pub(crate) use self::concat::{ConcatError, Pieces, Progress};
 pub(crate) use self::due::{Due, day_of, due_entry};
 pub(crate) use self::given::Given;
@@ -313,8 +313,12 @@ impl Store {
                     self.admission.ended(place, Ended::At(Amount::of(&held.record)));
                     return Ok(Held { version, ..held });
                 }
-                Err(MetaError::Conflict | MetaError::Uncertain(_)) => {}
-                Err(error) => return Err(StoreError::from(error).into()),
+                Err(error) => {
+                    self.admission.ended(place, Ended::failed(&error));
+                    if !matches!(error, MetaError::Conflict | MetaError::Uncertain(_)) {
+                        return Err(StoreError::from(error).into());
+                    }
+                }
             }
         }
         Err(StoreError::Contended.into())
@@ -459,7 +463,7 @@ fn created_at(created: &Result<Held, StoreError>) -> Ended {
     match created {
         Ok(held) => Ended::At(Amount::of(&held.record)),
         Err(StoreError::Uncertain(_)) => Ended::Unknown,
-        Err(_) => Ended::Nothing,
+        Err(_) => Ended::Not,
     }
 }
 

@@ -36,7 +36,7 @@ impl Store {
             match &created {
                 Ok(held) => Ended::At(Amount::of(&held.record)),
                 Err(AppendError::Store(StoreError::Uncertain(_))) => Ended::Unknown,
-                Err(_) => Ended::Nothing,
+                Err(_) => Ended::Not,
             },
         );
         created
