@@ -11,6 +11,7 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing)]
 
 mod changes;
+mod clients;
 mod conditional;
 mod delivery;
 mod links;
@@ -22,6 +23,7 @@ mod ranges;
 mod resumable;
 mod tokens;
 mod tus;
+mod tus_server;
 mod uploads;
 mod whole;
 
@@ -30,6 +32,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let scenarios = [
         changes::all(),
+        clients::all(),
         conditional::all(),
         delivery::all(),
         links::all(),
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         resumable::all(),
         tokens::all(),
         tus::all(),
+        tus_server::all(),
         uploads::all(),
         whole::all(),
     ];

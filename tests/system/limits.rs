@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use outport_tests::api::{Answer, Api};
-use outport_tests::check;
 use outport_tests::deployment::{Data, Running};
 use outport_tests::suite::Check;
+use outport_tests::{check, tus};
 use reqwest::Method;
 
 const BURST: usize = 10;
@@ -31,6 +31,7 @@ pub(crate) fn all() -> Vec<Check> {
         check!(one_identity_does_not_spend_what_is_anothers),
         check!(without_an_identity_the_network_is_limited),
         check!(an_upload_larger_than_is_configured),
+        check!(a_length_that_is_said_later_is_limited_by_what_comes),
         check!(a_tenant_has_rules_of_its_own),
     ]
 }
@@ -98,8 +99,31 @@ async fn an_upload_larger_than_is_configured() {
     let unknown_length = reqwest::Body::wrap_stream(futures::stream::iter(chunks));
     let answer = api.send(Method::POST, "/files", &[], unknown_length).await;
     answer.expect_problem(413, "too-large");
-    outport_tests::tus::ask(&api, "1001", "").await.expect_problem(413, "too-large");
+    tus::ask(&api, "1001", "").await.expect_problem(413, "too-large");
     api.send(Method::POST, "/files", &[], vec![0; 1000]).await.expect_status(201);
+}
+
+/// In two requests, and in one whose body says no length.
+async fn a_length_that_is_said_later_is_limited_by_what_comes() {
+    let limited = start();
+    let api = limited.api("demo");
+    let begun = async || {
+        let fields = [tus::VERSION, ("upload-defer-length", "1")];
+        let created = api.send(Method::POST, "/uploads", &fields, "").await;
+        created.expect_status(201);
+        created.field("location").to_owned()
+    };
+    let patch = async |upload: &str, offset: &str, body: reqwest::Body| {
+        let kind = ("content-type", tus::PATCH_TYPE);
+        let fields = [tus::VERSION, kind, ("upload-offset", offset)];
+        api.send(Method::PATCH, upload, &fields, body).await
+    };
+    let upload = begun().await;
+    patch(&upload, "0", vec![0; 600].into()).await.expect_status(204);
+    patch(&upload, "600", vec![0; 600].into()).await.expect_problem(413, "too-large");
+    let chunks = (0..20).map(|_| Ok::<_, std::io::Error>(vec![0; 100]));
+    let streamed = reqwest::Body::wrap_stream(futures::stream::iter(chunks));
+    patch(&begun().await, "0", streamed).await.expect_problem(413, "too-large");
 }
 
 async fn a_tenant_has_rules_of_its_own() {
@@ -115,9 +139,9 @@ async fn a_tenant_has_rules_of_its_own() {
     page.expect_problem(415, "media-type-refused");
     let disguised = api.send(Method::POST, "/files", &typed, "<!DOCTYPE html><html>").await;
     disguised.expect_problem(415, "media-type-refused");
-    let image = outport_tests::tus::metadata(&[("filetype", "image/png")]);
-    outport_tests::tus::ask(&api, "5", &image).await.expect_status(201);
-    outport_tests::tus::ask(&api, "5", &image).await.expect_problem(429, "too-many-uploads");
+    let image = tus::metadata(&[("filetype", "image/png")]);
+    tus::ask(&api, "5", &image).await.expect_status(201);
+    tus::ask(&api, "5", &image).await.expect_problem(429, "too-many-uploads");
     store(2000).await.expect_status(201);
     store(1).await.expect_problem(403, "quota-exceeded");
 }

@@ -3,7 +3,6 @@
 // What is not as it should be ends the test.
 #![allow(clippy::expect_used, clippy::indexing_slicing)]
 
-mod clients;
 mod configured;
 mod crash;
 mod full_disk;
@@ -21,7 +20,6 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let checks = [
-        clients::all(),
         configured::all(),
         crash::all(),
         full_disk::all(),

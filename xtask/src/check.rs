@@ -17,7 +17,7 @@ use crate::process::{say, seconds};
 use crate::runner::{Outcome, browser_test, counted, test_run};
 use crate::setup::{self, Part};
 use crate::workspace::Workspace;
-use crate::{budgets, clients, platforms, policy, simulate};
+use crate::{budgets, platforms, policy, simulate};
 
 /// The package of scenarios over HTTP.
 const SCENARIOS: &str = "outport-tests";
@@ -270,8 +270,7 @@ fn unit_tests(workspace: &Workspace) -> Result<Outcome> {
 }
 
 fn system_tests(workspace: &Workspace) -> Result<Outcome> {
-    let python = clients::python(workspace);
-    counted(test_run(workspace, ["--test=system".to_owned()]).env("OUTPORT_TUSPY", python))
+    tests(workspace, ["--test=system".to_owned()])
 }
 
 fn budgets(workspace: &Workspace) -> Result<Outcome> {

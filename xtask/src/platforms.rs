@@ -16,9 +16,9 @@ use crate::process::{Run, say};
 use crate::runner::{Outcome, browser_test, counted, test_run};
 use crate::scratch::Scratch;
 use crate::service::Service;
-use crate::tools;
 use crate::up::{Asked, Deployment};
 use crate::workspace::Workspace;
+use crate::{clients, tools};
 
 /// What the suites of needs are run under: a route to where nobody listens, and a limit that is
 /// quickly spent.
@@ -146,8 +146,7 @@ pub(crate) fn unconfigured(workspace: &Workspace, platform: Platform) -> Result<
 /// The scenarios on wasmtime, which the other platforms' answers are compared with.
 pub(crate) fn scenarios_at_home(workspace: &Workspace) -> Result<Outcome> {
     let transcript = fresh_transcript(workspace, Platform::Wasmtime)?;
-    let test = test_run(workspace, ["--test=scenarios".to_owned()]);
-    counted(test.env("OUTPORT_TRANSCRIPT", transcript))
+    counted(scenarios_run(workspace).env("OUTPORT_TRANSCRIPT", transcript))
 }
 
 /// The scenarios on the platform's runtime.
@@ -156,7 +155,7 @@ pub(crate) fn scenarios(workspace: &Workspace, platform: Platform) -> Result<Out
     let asked =
         Asked { platform, edge_port: 0, origin_port: 0, data: data.0.clone(), config: None };
     let deployment = Deployment::start(workspace, &asked, Flavour::Product)?;
-    let test = test_run(workspace, ["--test=scenarios".to_owned()])
+    let test = scenarios_run(workspace)
         .env("OUTPORT_PLATFORM", platform.name())
         .env("OUTPORT_EDGE", &deployment.edge.url)
         .env("OUTPORT_DATA", &data.0)
@@ -167,6 +166,12 @@ pub(crate) fn scenarios(workspace: &Workspace, platform: Platform) -> Result<Out
         .env("OUTPORT_EDGE", &deployment.edge.url)
         .env("OUTPORT_TOKEN", deployment.token());
     Ok(scenarios.and(counted(page)?))
+}
+
+/// A call of the scenarios, the clients of others among them.
+fn scenarios_run(workspace: &Workspace) -> Run {
+    let test = test_run(workspace, ["--test=scenarios".to_owned()]);
+    test.env("OUTPORT_TUSPY", clients::python(workspace))
 }
 
 /// Whether the platform answered every scenario as wasmtime did.

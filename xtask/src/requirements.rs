@@ -273,6 +273,17 @@ mod tests {
     }
 
     #[test]
+    fn every_test_that_the_introduction_names_is_there() {
+        let held = std::fs::read_to_string(root().join("docs/protocols.md")).unwrap();
+        let (introduction, _) = held.split_once(MARK).expect("the mark is there");
+        let named: Vec<_> =
+            introduction.split('`').filter(|quoted| quoted.contains("::")).collect();
+        assert!(named.len() > 20, "{named:?}");
+        let missing = named.iter().filter(|name| !tests_named::exists(&root(), name));
+        assert_eq!(missing.collect::<Vec<_>>(), Vec::<&&str>::new());
+    }
+
+    #[test]
     fn what_is_not_done_has_no_test_and_ids_are_unique() {
         let mut ids = BTreeSet::new();
         for asked in PROTOCOLS.iter().flat_map(Protocol::requirements) {
