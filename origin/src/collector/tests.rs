@@ -368,6 +368,38 @@ async fn an_entry_of_a_list_without_a_record_goes_once_it_was_seen() {
     scene.store.list(&alice(), "", 10, None).await.unwrap();
     assert_eq!(scene.round().await.list_entries, 1);
     assert_eq!((scene.listed().await, scene.parts().await), (0, 0));
+    let place = scene.store.slot(file.id).await.unwrap();
+    assert!(matches!(place, Slot::Buried(_)), "its record does not come behind that");
+}
+
+#[tokio::test]
+async fn a_ledger_is_settled_by_rounds_and_by_steps() {
+    let scene = Scene::new();
+    let gone = FileId::new(Home::of(0, "demo", "alice"), 1, 7);
+    let left = format!(
+        r#"{{"settled":[5,1],"unsettled":{{"{gone}":{{"amount":[7,1],"until_s":1,"tag":1}}}}}}"#
+    );
+    for by_step in [false, true] {
+        let key = Key::new("ledger", format!("tenant-{by_step}"));
+        scene.meta.put(key.clone(), left.clone().into(), None).await.unwrap();
+        if by_step {
+            scene.collector.step().await.unwrap();
+        } else {
+            scene.round().await;
+        }
+        let settled = scene.meta.get(key).await.unwrap().unwrap().value;
+        assert_eq!(settled, r#"{"settled":[5,1]}"#);
+    }
+}
+
+#[tokio::test]
+async fn one_round_is_made_at_a_time() {
+    let scene = Scene::new();
+    let turn = scene.collector.turn.lock().await;
+    let mut round = Box::pin(scene.collector.round(Mode::Count));
+    assert!(futures::poll!(&mut round).is_pending());
+    drop(turn);
+    round.await.unwrap();
 }
 
 #[tokio::test]

@@ -77,3 +77,24 @@ async fn read_on(mut rest: Body) {
         bytes += frame.data_ref().map_or(0, Bytes::len);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn no_more_is_read_on_than_is_bounded() {
+        let read = Arc::new(AtomicUsize::new(0));
+        let counted = read.clone();
+        let pieces = (0..64).map(move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, Infallible>(vec![0; 1 << 20])
+        });
+        read_on(Body::from_stream(futures::stream::iter(pieces))).await;
+        assert_eq!(read.load(Ordering::Relaxed), (LINGER_BYTES_MAX >> 20) + 1);
+    }
+}

@@ -132,7 +132,7 @@ async fn forms() {
         "--b\r\nContent-Disposition: form-data; name=\"visibility\"\r\n\r\npublic\r\n--b--\r\n";
     let huge = format!("--b\r\nX-Filler: {}", "x".repeat(1_000_000));
     let long = format!(
-        "--b\r\nContent-Disposition: form-data; name=\"visibility\"\r\n\r\n{}\r\n--b--\r\n",
+        "--b\r\nContent-Disposition: form-data; name=\"passed over\"\r\n\r\n{}\r\n--b--\r\n",
         "x".repeat(5000)
     );
     for (boundary, body, problem) in [

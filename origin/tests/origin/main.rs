@@ -5,6 +5,7 @@
 
 mod admin;
 mod bad_input;
+mod bounds;
 mod crash;
 mod delivery;
 mod draft;

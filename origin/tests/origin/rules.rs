@@ -85,6 +85,20 @@ async fn a_declared_type_that_is_not_taken() {
 }
 
 #[tokio::test]
+async fn a_declared_type_of_a_final_upload_that_is_not_taken() {
+    let origin = start(images()).await;
+    let acme = acme(&origin);
+    let fields = [("upload-concat", "partial"), ("upload-length", "1")];
+    let piece = acme.tus("POST", "/uploads", &fields, "").await.expect(201);
+    let concat = format!("final;{}", piece.header("location").unwrap());
+    for (media_type, status) in [("image/svg+xml", 415), ("image/png", 201)] {
+        let metadata = pair("filetype", media_type);
+        let fields = [("upload-concat", concat.as_str()), ("upload-metadata", &metadata)];
+        acme.tus("POST", "/uploads", &fields, "").await.expect(status);
+    }
+}
+
+#[tokio::test]
 async fn contents_that_are_not_what_was_declared() {
     let origin = start(images()).await;
     let acme = acme(&origin);
