@@ -15,7 +15,7 @@ const PROGRAM: &str = "outport-simulate";
 /// How many histories CI runs.
 const SEEDS: &str = "5000";
 /// What can be taken away, so that the simulation must fail.
-const GUARDS: [&str; 2] = ["compare-and-swap", "sync"];
+const GUARDS: [&str; 3] = ["compare-and-swap", "sync", "intents"];
 
 /// Builds the simulation and becomes it.
 pub(crate) fn exec(workspace: &Workspace, args: Vec<OsString>) -> Result<anyhow::Error> {

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 
 use super::config::{BeforeCreate, OnFailure};
 use super::event::Message;
-use super::send::{Answer, SendError, Sender};
+use super::send::{Answer, Carrier as _, SendError, Sender};
 use crate::environment::Environment;
 
 /// How many questions are asked at once; more wait.

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use super::config::{Pace, Webhook};
 use super::queue::{Attempt, DEAD_MAX, Queue, Queued, Shelf};
-use super::send::{Answer, SendError, Sender};
+use super::send::{Answer, Carrier, SendError};
 use crate::environment::Environment;
 use crate::meta::MetaError;
 
@@ -72,7 +72,7 @@ pub(crate) struct Target {
 /// What all loops share.
 #[derive(Clone)]
 pub(crate) struct Courier {
-    pub(crate) sender: Sender,
+    pub(crate) sender: Arc<dyn Carrier>,
     pub(crate) environment: Arc<dyn Environment>,
     pub(crate) pace: Arc<Pace>,
     /// Names this origin in CloudEvents.
@@ -135,6 +135,7 @@ impl Courier {
                 calls.push(self.attempt(target, queued));
             }
             tokio::select! {
+                biased; // None of them keeps another waiting for long, and a history is replayed.
                 Some(key) = calls.next() => { under_way.remove(&key); }
                 () = target.wake.notified(), if calls.len() < CALLS_MAX => {}
                 () = tokio::time::sleep(pause), if calls.len() < CALLS_MAX => {}

@@ -2,8 +2,8 @@
 //!
 //! A change and the news of it are two keys, and nothing spans two keys. So the intent comes first,
 //! then the change; and nothing is sent before the record shows that the change was made. A crash
-//! in between leaves an intent without a change, which is dropped once it is old; a change without
-//! an intent there never is. The key of an intent follows from the event, so that whoever tries
+//! in between leaves an intent without a change, which is dropped once it is old, and once nobody
+//! can make the change any more who goes by it; a change without an intent there never is. The key of an intent follows from the event, so that whoever tries
 //! again renews the same one.
 
 use std::sync::Arc;

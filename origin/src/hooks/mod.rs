@@ -10,12 +10,12 @@
 pub(crate) mod admin;
 mod before;
 mod config;
-mod deliver;
-mod event;
+pub(crate) mod deliver;
+pub(crate) mod event;
 mod intent;
 mod metrics;
-mod queue;
-mod send;
+pub(crate) mod queue;
+pub(crate) mod send;
 mod sign;
 #[cfg(test)]
 mod tests;
@@ -74,6 +74,9 @@ pub(crate) fn document(id: FileId, record: &Record) -> Value {
 pub(crate) trait Files: Send + Sync + 'static {
     /// What its record says. What has expired and is not yet removed is still there.
     fn standing(&self, id: FileId) -> BoxFuture<'_, Result<Standing, StoreError>>;
+
+    /// The same, once whoever has read the record before can't change it any more, nor make it.
+    fn shut_out(&self, id: FileId) -> BoxFuture<'_, Result<Standing, StoreError>>;
 }
 
 /// Where changes are announced. Clones are the same.
@@ -113,13 +116,32 @@ impl Hooks {
         environment: Arc<dyn Environment>,
         source: &str,
     ) -> io::Result<(Self, Option<Runner>)> {
-        let HooksConfig { webhooks, before_create, pace } = config;
-        if webhooks.is_empty() && before_create.is_none() {
+        if config.webhooks.is_empty() && config.before_create.is_none() {
             return Ok((Self::default(), None));
         }
-        let receivers = webhooks.iter().map(|webhook| &webhook.receiver);
-        let mut receivers = receivers.chain(before_create.iter().map(|before| &before.receiver));
+        let receivers = config.webhooks.iter().map(|webhook| &webhook.receiver);
+        let asked = config.before_create.iter().map(|before| &before.receiver);
+        let mut receivers = receivers.chain(asked);
         let sender = Sender::new(receivers.any(|to| to.url.scheme() == Some(&Scheme::HTTPS)))?;
+        let before = config.before_create.clone();
+        let before = before.map(|it| Before::new(it, sender.clone(), environment.clone()));
+        let courier = Courier {
+            sender: Arc::new(sender),
+            environment,
+            pace: config.pace.into(),
+            source: source.into(),
+        };
+        let (hooks, runner) = Self::carried(config.webhooks, meta, courier, before);
+        Ok((hooks, Some(runner)))
+    }
+
+    /// Hooks whose messages this courier brings.
+    pub(crate) fn carried(
+        webhooks: Vec<Webhook>,
+        meta: &Arc<dyn Meta>,
+        courier: Courier,
+        before: Option<Before>,
+    ) -> (Self, Runner) {
         let target = |webhook: Webhook| Target {
             queue: Queue::new(meta.clone(), &webhook.name),
             webhook,
@@ -130,13 +152,12 @@ impl Hooks {
         let shared = Arc::new(Shared {
             intents: Intents::new(meta.clone()),
             targets: webhooks.into_iter().map(target).collect(),
-            before: before_create
-                .map(|before| Before::new(before, sender.clone(), environment.clone())),
-            courier: Courier { sender, environment, pace: pace.into(), source: source.into() },
+            before,
+            courier,
             made,
         });
         let runner = Runner { shared: shared.clone(), made: told };
-        Ok((Self(Some(shared)), Some(runner)))
+        (Self(Some(shared)), runner)
     }
 
     /// Announces a change that is about to be made to a file of `tenant`; `file` is its document as
@@ -232,7 +253,18 @@ impl Shared {
         match intent::judge(id.kind, &intent.stored, standing, now_ms, age_ms_max) {
             Verdict::Happened(document) => Ok(self.promote(&intent, document).await?),
             Verdict::Wait => Ok(()),
-            Verdict::Never => Ok(self.intents.remove(&intent).await?),
+            Verdict::Never => self.strike_out(&intent, files).await,
+        }
+    }
+
+    /// Drops an intent whose change was not made in all the time it had, by the clock of this
+    /// process. Another may be asleep, or go by another clock, so whoever is yet to make the change
+    /// is shut out first: it writes its intent anew before it tries again.
+    async fn strike_out(&self, intent: &Intent, files: &dyn Files) -> Result<(), StoreError> {
+        let standing = files.shut_out(intent.id.file).await?;
+        match intent::judge(intent.id.kind, &intent.stored, standing, u64::MAX, 0) {
+            Verdict::Happened(document) => Ok(self.promote(intent, document).await?),
+            Verdict::Wait | Verdict::Never => Ok(self.intents.remove(intent).await?),
         }
     }
 
@@ -260,6 +292,7 @@ impl Shared {
         let mut looks = FuturesUnordered::new();
         loop {
             tokio::select! {
+                biased; // No more come than fit, and a history is replayed.
                 Some(id) = made.recv(), if looks.len() < LOOKS_MAX => {
                     looks.push(self.settle_or_log(id, files));
                 }

@@ -4,6 +4,8 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
@@ -22,6 +24,19 @@ use super::sign::signatures;
 const IDLE_MAX: Duration = Duration::from_secs(30);
 /// How many idle connections to one receiver are kept.
 const IDLE_CONNECTIONS_MAX: usize = 8;
+
+/// Who brings messages to receivers.
+pub(crate) trait Carrier: Send + Sync + 'static {
+    /// Sends a message, signed. Up to `answer_bytes_max` of the answer's body are read.
+    fn post<'a>(
+        &'a self,
+        receiver: &'a Receiver,
+        id: &'a str,
+        now: UnixSeconds,
+        message: Message,
+        answer_bytes_max: usize,
+    ) -> BoxFuture<'a, Result<Answer, SendError>>;
+}
 
 /// Speaks HTTP/1.1 to receivers, through TLS where the address says so.
 #[derive(Clone, Debug)]
@@ -68,8 +83,7 @@ impl Sender {
         Ok(Self { client })
     }
 
-    /// Sends a message, signed. Up to `answer_bytes_max` of the answer's body are read.
-    pub(crate) async fn post(
+    async fn exchange(
         &self,
         receiver: &Receiver,
         id: &str,
@@ -84,6 +98,19 @@ impl Sender {
             read(response.into_parts(), answer_bytes_max).await.map_err(SendError::Failed)
         };
         tokio::time::timeout(receiver.timeout, exchange).await.map_err(|_| SendError::Timeout)?
+    }
+}
+
+impl Carrier for Sender {
+    fn post<'a>(
+        &'a self,
+        receiver: &'a Receiver,
+        id: &'a str,
+        now: UnixSeconds,
+        message: Message,
+        answer_bytes_max: usize,
+    ) -> BoxFuture<'a, Result<Answer, SendError>> {
+        self.exchange(receiver, id, now, message, answer_bytes_max).boxed()
     }
 }
 

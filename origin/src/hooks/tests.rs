@@ -222,6 +222,24 @@ async fn nothing_is_told_of_a_completion_that_was_not_made() {
     assert_eq!(scene.told().await, ids([("completed", held.id)]));
 }
 
+/// It may have slept, or the clock may be another's. What it does anew, it announces anew.
+#[tokio::test]
+async fn who_wakes_up_after_its_intent_was_dropped_changes_nothing() {
+    let scene = Scene::new(&Kind::ALL);
+    let held = scene.begin().await;
+    let key = crate::store::record_key(held.id);
+    let read = scene.meta.get(key.clone()).await.unwrap().unwrap();
+    scene.refuse_records(true);
+    assert!(scene.append(held.clone()).await.is_err());
+    scene.refuse_records(false);
+    scene.look(HOUR_MS + 1).await;
+    assert_eq!(scene.intents().await, 0);
+    let late = scene.meta.put(key, read.value, Some(read.version)).await;
+    assert!(matches!(late, Err(MetaError::Conflict)), "{late:?}");
+    scene.append(held).await.unwrap();
+    assert_eq!(scene.intents().await, 1);
+}
+
 #[tokio::test]
 async fn who_tries_again_has_all_the_time_again() {
     let scene = Scene::new(&Kind::ALL);

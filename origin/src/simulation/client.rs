@@ -346,7 +346,11 @@ impl Client {
             move |store: Store| async move { store.remove(id, |_| Ok::<_, ()>(())).await };
         let Some(removed) = self.world.ask(self.world.any_origin(), handler).await else { return };
         match removed {
-            Ok(()) => self.world.scene.state().model.told_removed(id),
+            Ok(()) => {
+                let mut state = self.world.scene.state();
+                state.model.told_removed(id);
+                state.news.told_removed(id);
+            }
             Err(ChangeError::Gone) => self.told_gone(known),
             Err(_) => {}
         }

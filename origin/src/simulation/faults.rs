@@ -30,11 +30,14 @@ pub(super) enum Fault {
     Paused,
     ClockForward,
     ClockBack,
+    HookRefused,
+    HookUnheard,
+    HookSilent,
 }
 
 impl Fault {
     /// All of them, as they are reported.
-    pub(super) const ALL: [Self; 25] = [
+    pub(super) const ALL: [Self; 28] = [
         Self::MetaRefused,
         Self::MetaUncertainDone,
         Self::MetaUncertainNotDone,
@@ -60,6 +63,9 @@ impl Fault {
         Self::Paused,
         Self::ClockForward,
         Self::ClockBack,
+        Self::HookRefused,
+        Self::HookUnheard,
+        Self::HookSilent,
     ];
 
     /// As people read it.
@@ -90,6 +96,9 @@ impl Fault {
             Self::Paused => "process: paused, woke late",
             Self::ClockForward => "clock: jumped forward",
             Self::ClockBack => "clock: jumped back",
+            Self::HookRefused => "receiver: refused an event",
+            Self::HookUnheard => "receiver: took an event, the answer was lost",
+            Self::HookSilent => "receiver: no answer in time",
         }
     }
 

@@ -126,8 +126,11 @@ async fn collect(world: &Rc<World>) {
         let checks = &mut world.scene.state().model.checks;
         checks.hold(Invariant::Swept, fine, || format!("the collector failed: {collected:?}"));
     }
+    world.tell_all().await;
     let mut state = world.scene.state();
     let state = &mut *state;
+    let untold = state.untold().cloned();
+    state.news.check_all_told(untold.as_ref(), &mut state.model.checks);
     state.model.check_all(&state.objects);
     state.model.check_swept(&state.objects);
     state.quota.check_settled(&mut state.model.checks);

@@ -16,12 +16,14 @@ pub(super) enum Invariant {
     Errors,
     Quota,
     Ledger,
+    Told,
+    News,
     Ends,
 }
 
 impl Invariant {
     /// All of them, as they are reported.
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::Durable,
         Self::Offset,
         Self::OneWriter,
@@ -35,6 +37,8 @@ impl Invariant {
         Self::Errors,
         Self::Quota,
         Self::Ledger,
+        Self::Told,
+        Self::News,
         Self::Ends,
     ];
 
@@ -54,6 +58,8 @@ impl Invariant {
             Self::Errors => "an error that says nothing changed is right",
             Self::Quota => "no more than the quota is stored or reserved at once",
             Self::Ledger => "a ledger has all that is stored, and no more at the end",
+            Self::Told => "what has happened to a file is told at least once",
+            Self::News => "nothing is told that has not happened",
             Self::Ends => "once nothing fails, every upload can be completed",
         }
     }

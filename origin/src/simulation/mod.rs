@@ -16,9 +16,11 @@ mod history;
 mod invariants;
 mod meta;
 mod model;
+mod news;
 mod objects;
 mod plan;
 mod quota;
+mod receiver;
 mod report;
 mod run;
 mod scene;
@@ -40,4 +42,18 @@ pub(crate) enum Without {
     CompareAndSwap,
     /// Parts are acknowledged before they are durable.
     Sync,
+    /// What is about to happen is not written down before it does.
+    Intents,
+}
+
+impl Without {
+    /// What it is called on the command line.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::CompareAndSwap => "compare-and-swap",
+            Self::Sync => "sync",
+            Self::Intents => "intents",
+        }
+    }
 }

@@ -45,7 +45,7 @@ struct Upload {
     may_go: bool,
     /// Somebody asked for its removal.
     was_asked: bool,
-    /// By some clock it had expired, and was renewed later.
+    /// By some clock it had expired, and was renewed later or is gone.
     had_expired: bool,
 }
 
@@ -251,6 +251,23 @@ impl Model {
         }) || self.partials(id).into_iter().any(|partial| self.may_be_gone(partial))
     }
 
+    /// Whether somebody may have been told that it was removed.
+    pub(super) fn was_removed(&self, id: FileId) -> bool {
+        let was_asked = |upload: &Upload| upload.record.is_none() && upload.was_asked;
+        self.uploads.get(&id).is_some_and(was_asked)
+    }
+
+    /// Whether it may be gone because its time was over.
+    pub(super) fn has_gone_by_itself(&self, id: FileId) -> bool {
+        let expired = |upload: &Upload| upload.record.is_none() && upload.had_expired;
+        self.uploads.get(&id).is_some_and(expired)
+    }
+
+    /// Whether there is another reason why it may go than that its time is over.
+    pub(super) fn may_be_dropped(&self, id: FileId) -> bool {
+        self.uploads.get(&id).is_none_or(|upload| upload.may_go)
+    }
+
     /// A newer request was answered. What began before `asked` never commits any more.
     pub(super) fn shut_out(&mut self, id: FileId, asked: u64) {
         let older = |request: &&mut Request| {
@@ -413,6 +430,7 @@ impl Model {
             || (!old.complete && partials.iter().any(|partial| self.may_be_gone(*partial)));
         let Some(upload) = self.uploads.get_mut(&id) else { return };
         upload.record = None;
+        upload.had_expired |= is_dead;
         let (may_go, was_asked) = (upload.may_go || is_dead, upload.was_asked);
         self.checks.hold(Invariant::Gone, may_go, || format!("{id} is removed, and nobody asked"));
         if is_dead || was_asked {

@@ -33,6 +33,8 @@ pub(super) struct Plan {
     pub(super) quota: Quota,
     /// How many uploads may be open at once.
     pub(super) open_max: Option<u32>,
+    /// Whether somebody is told of files.
+    pub(super) is_told: bool,
     pub(super) rates: Rates,
 }
 
@@ -61,6 +63,7 @@ impl Plan {
         };
         Self {
             quota,
+            is_told: dice.one_in(2),
             open_max: dice.one_in(4).then(|| dice.between(1, 4) as u32),
             collection,
             expire_after,

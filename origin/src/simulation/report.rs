@@ -51,9 +51,8 @@ impl fmt::Display for Report {
 pub(super) fn failure(outcome: &Outcome, without: Without) -> String {
     let Outcome { seed, lines, broken, steps, hash, .. } = outcome;
     let without = match without {
-        Without::Nothing => "",
-        Without::CompareAndSwap => " --without compare-and-swap",
-        Without::Sync => " --without sync",
+        Without::Nothing => String::new(),
+        without => format!(" --without {}", without.name()),
     };
     let broken = broken.as_ref().map(|broken| (broken.invariant.name(), broken.detail.as_str()));
     let (name, detail) = broken.unwrap_or_default();

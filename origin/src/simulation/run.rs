@@ -17,8 +17,8 @@ const SEEDS: u64 = 1000;
 const THREADS_MAX: usize = 16;
 
 const USAGE: &str = "\
-outport-simulate [--seeds N] [--from SEED] [--without compare-and-swap|sync]
-outport-simulate --seed SEED [--without compare-and-swap|sync]     replay one, with every step";
+outport-simulate [--seeds N] [--from SEED] [--without compare-and-swap|sync|intents]
+outport-simulate --seed SEED [--without …]     replay one, with every step";
 
 /// Which histories are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,11 +99,9 @@ pub(super) fn parse(args: impl IntoIterator<Item = String>) -> Result<Asked, Str
 }
 
 fn without(name: &str) -> Result<Without, String> {
-    match name {
-        "compare-and-swap" => Ok(Without::CompareAndSwap),
-        "sync" => Ok(Without::Sync),
-        _ => Err(format!("--without takes compare-and-swap or sync, not {name}")),
-    }
+    let all = [Without::CompareAndSwap, Without::Sync, Without::Intents];
+    let found = all.into_iter().find(|without| without.name() == name);
+    found.ok_or_else(|| format!("--without takes compare-and-swap, sync or intents, not {name}"))
 }
 
 fn say(text: &str) {

@@ -16,6 +16,7 @@ use super::Without;
 use super::dice::Dice;
 use super::faults::{Fault, Injected, Rates};
 use super::model::Model;
+use super::news::NewsModel;
 use super::objects::Objects;
 use super::plan::Plan;
 use super::quota::QuotaModel;
@@ -26,6 +27,8 @@ use crate::ledger;
 use crate::meta::{Entry, Key, MetaError, Version};
 use crate::record::Record;
 
+/// Where it is written what is about to happen.
+const INTENTS: &str = "hook-intent";
 /// When every history begins, in milliseconds since 1970: soon after the first day that the
 /// collector looks at, and later than any clock jumps back.
 const BEGIN_UNIX_MS: u64 = 1_738_281_600_000;
@@ -53,6 +56,7 @@ pub(super) struct State {
     pub(super) calls: u64,
     pub(super) model: Model,
     pub(super) quota: QuotaModel,
+    pub(super) news: NewsModel,
     pub(super) objects: Objects,
     /// Neither store takes anything more.
     pub(super) is_full: bool,
@@ -85,6 +89,7 @@ impl Scene {
             calls: 0,
             model: Model::default(),
             quota: QuotaModel::new(plan.quota),
+            news: NewsModel::new(plan.is_told),
             objects: Objects::default(),
             is_full: false,
             entries: BTreeMap::new(),
@@ -211,6 +216,17 @@ impl State {
             .collect()
     }
 
+    /// A receiver has taken an event.
+    pub(super) fn told(&mut self, event: &str) {
+        let Self { news, model, .. } = self;
+        news.told(event, model);
+    }
+
+    /// What is yet to be told, or was given up.
+    pub(super) fn untold(&self) -> Option<&Key> {
+        self.entries.keys().find(|key| key.partition.starts_with(b"hook-"))
+    }
+
     /// Somebody else changes a key, to what it is already.
     pub(super) fn touch(&mut self, key: &Key) {
         self.versions += 1;
@@ -230,6 +246,9 @@ impl State {
         }
         self.versions += 1;
         let version = Version::from_bytes(self.versions.to_be_bytes());
+        if without == Without::Intents && key.partition == INTENTS && value.is_some() {
+            return Ok(version);
+        }
         let old = match value.clone() {
             Some(value) => self.entries.insert(key.clone(), Entry { version, value }),
             None => self.entries.remove(&key),
@@ -243,6 +262,7 @@ impl State {
             let record = |value: Option<Bytes>| value.and_then(|v| Record::from_bytes(&v).ok());
             let (old, new) = (record(old), record(new));
             self.model.record_changed(id, old.as_ref(), new.as_ref(), &self.objects);
+            self.news.record_changed(id, old.as_ref(), new.as_ref(), &self.model);
             self.quota.record_changed(id, old.as_ref(), new.as_ref(), &mut self.model.checks);
         } else if key.partition == ledger::PARTITION {
             self.quota.ledger_changed(new.as_deref(), &mut self.model.checks);

@@ -28,7 +28,7 @@ fn invariants_hold() {
 
 #[test]
 fn what_is_missing_is_found() {
-    for without in [Without::CompareAndSwap, Without::Sync] {
+    for without in [Without::CompareAndSwap, Without::Sync, Without::Intents] {
         let asked = Asked { from: 0, seeds: 2000, is_replay: false, without };
         let (_, failed) = simulate(asked);
         let failed = failed.unwrap_or_else(|| panic!("nothing was found without {without:?}"));

@@ -15,10 +15,14 @@ use super::blobs::FaultyBlobs;
 use super::faults::Fault;
 use super::meta::FaultyMeta;
 use super::plan::Plan;
+use super::receiver;
 use super::scene::{Local, Scene};
 use super::schedule::{Domain, Scheduler, WORLD};
 use crate::collector::{Collected, Collector, Mode};
 use crate::config::Collection;
+use crate::environment::Environment;
+use crate::hooks::queue::Shelf;
+use crate::meta::Meta;
 use crate::metrics::Metrics;
 use crate::store::{Store, StoreError};
 
@@ -34,6 +38,9 @@ const COLLECT_MS_MAX: u64 = 60_000;
 const AWAY_MS_MAX: u64 = 20_000;
 /// By then whatever was under way when things began to go well has ended.
 const REST: Duration = Duration::from_secs(180);
+/// How often it is looked whether all was told, and how often at most.
+const TELL_LOOK: Duration = Duration::from_secs(20);
+const TELL_LOOKS_MAX: usize = 30;
 /// How often the world looks whether something is to happen.
 const WEATHER_MS_MAX: u64 = 800;
 
@@ -168,6 +175,23 @@ impl World {
         self.ask(0, round).await.unwrap_or(Err(StoreError::Contended))
     }
 
+    /// All that was to be told is told by the origin that runs, or was found not to be true.
+    pub(super) async fn tell_all(&self) {
+        let meta = FaultyMeta::new(self.scene.clone(), WORLD);
+        let queue = receiver::queue(Arc::new(meta));
+        for _ in 0..TELL_LOOKS_MAX {
+            sleep(TELL_LOOK).await;
+            if self.scene.state().untold().is_none() {
+                return;
+            }
+            let Ok((dead, _)) = queue.page(Shelf::Dead, None, usize::MAX).await else { continue };
+            for queued in dead {
+                // As an operator does; one that somebody else was quicker with is found again.
+                let _ = queue.replay(Shelf::Dead, &queued, 0).await;
+            }
+        }
+    }
+
     /// Drops all that is under way, for good.
     pub(super) fn end(&self) {
         self.scheduler.clear();
@@ -184,16 +208,25 @@ impl World {
         let mut origins = self.origins.borrow_mut();
         let Some(place) = origins.get_mut(origin) else { return };
         let scene = self.scene.clone();
-        let environment = Arc::new(Local::new(
+        let environment: Arc<dyn Environment> = Arc::new(Local::new(
             scene.clone(),
             place.ahead_ms.clone(),
             self.scheduler.spawner(domain),
         ));
-        let meta = Arc::new(FaultyMeta::new(scene.clone(), domain));
-        let blobs = Arc::new(FaultyBlobs::new(scene, domain, place.ahead_ms.clone()));
+        let meta: Arc<dyn Meta> = Arc::new(FaultyMeta::new(scene.clone(), domain));
+        let blobs = FaultyBlobs::new(scene.clone(), domain, place.ahead_ms.clone());
+        let hooks = self.plan.is_told.then(|| receiver::hooks(scene, domain, &meta, &environment));
         let Plan { chunk_bytes, parts, expire_after, .. } = self.plan;
-        let store = Store::new(meta, blobs, chunk_bytes, 0, parts, environment);
+        let store = Store::new(meta, Arc::new(blobs), chunk_bytes, 0, parts, environment);
         let store = store.with_expiry(expire_after).with_rules(self.plan.rules());
+        let store = match hooks {
+            Some((hooks, runner)) => {
+                let store = store.announcing(hooks);
+                self.scheduler.spawn(domain, runner.run(Arc::new(store.clone())));
+                store
+            }
+            None => store,
+        };
         place.running = Some((domain, store.clone()));
         drop(origins);
         self.scene.note(format_args!("place {origin}: origin {domain} starts"));

@@ -4,7 +4,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use outport_wire::id::FileId;
 
-use super::{Held, Store, StoreError};
+use super::{Held, Store, StoreError, Trace, shut_out};
 use crate::hooks::{self, Announced, Files, Kind, Standing};
 use crate::meta::{MetaError, Version};
 use crate::record::Record;
@@ -51,15 +51,18 @@ impl Store {
 
 impl Files for Store {
     fn standing(&self, id: FileId) -> BoxFuture<'_, Result<Standing, StoreError>> {
-        let standing = async move {
-            Ok(match self.load_any(id).await? {
-                None => Standing::Absent,
-                Some(Held { record, .. }) if record.is_file() => {
-                    Standing::Complete(hooks::document(id, &record))
-                }
-                Some(_) => Standing::Open,
-            })
-        };
-        standing.boxed()
+        async move { Ok(standing(id, self.slot(id).await?.trace())) }.boxed()
+    }
+
+    fn shut_out(&self, id: FileId) -> BoxFuture<'_, Result<Standing, StoreError>> {
+        async move { Ok(standing(id, shut_out(&*self.meta, self.now_s(), id).await?)) }.boxed()
+    }
+}
+
+fn standing(id: FileId, trace: Trace) -> Standing {
+    match trace {
+        Trace::Here(record) if record.is_file() => Standing::Complete(hooks::document(id, &record)),
+        Trace::Here(_) => Standing::Open,
+        Trace::Removed { .. } | Trace::Nothing => Standing::Absent,
     }
 }
