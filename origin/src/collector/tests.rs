@@ -377,7 +377,7 @@ async fn a_ledger_is_settled_by_rounds_and_by_steps() {
     let scene = Scene::new();
     let gone = FileId::new(Home::of(0, "demo", "alice"), 1, 7);
     let left = format!(
-        r#"{{"settled":[5,1],"unsettled":{{"{gone}":{{"amount":[7,1],"until_s":1,"tag":1}}}}}}"#
+        r#"{{"settled":[5,1],"unsettled":{{"{gone}":{{"1":{{"to":[7,1],"until_s":1}}}}}}}}"#
     );
     for by_step in [false, true] {
         let key = Key::new("ledger", format!("tenant-{by_step}"));
