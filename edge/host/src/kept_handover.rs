@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use outport_edge_core::kept::Packed;
 use outport_edge_core::step::{Fetch, FetchError, Handed, UpstreamHead};
 use outport_interim::Interim;
@@ -17,6 +19,8 @@ use crate::upstream::Upstreams;
 
 /// Groups that are handed over at once.
 const GROUPS_MAX: usize = 16;
+/// Files of one group that are on their way to the origin at once.
+const AT_ONCE_MAX: usize = 16;
 /// How long a group rests when the origin could take nothing: at first, and at most. Each pause is
 /// twice the one before, and up to half of it longer or shorter.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
@@ -48,7 +52,7 @@ struct Inner {
 /// A group of which something is kept.
 #[derive(Default)]
 struct Group {
-    /// Held by who hands over: one at a time. When what was refused is tried again.
+    /// Held by who hands over. When what was refused is tried again.
     turn: tokio::sync::Mutex<BTreeMap<String, Instant>>,
     /// Told when there is more.
     more: Notify,
@@ -168,43 +172,65 @@ impl Inner {
         over
     }
 
-    /// Hands over what is kept of a group, in the order of its keys. What was `refused` is left
-    /// alone until its time comes.
+    /// Hands over what is kept of a group, begun in the order of its keys: one at first, and more
+    /// at once the more the origin takes. What was `refused` is left alone until its time comes.
     async fn go_through(&self, name: &str, refused: &mut BTreeMap<String, Instant>) -> Through {
-        let mut last = None;
-        while let Some(key) = self.kept.next(name, last.as_deref()) {
-            if refused.get(&key).is_none_or(|due| *due <= Instant::now()) {
-                match self.hand_over(&key).await {
-                    Handed::Later => return Through::Later,
-                    Handed::Done => drop(refused.remove(&key)),
-                    Handed::Refused => {
-                        tracing::error!(key, "the origin does not take what was accepted here");
-                        refused.insert(key.clone(), Instant::now() + PAUSE_MAX);
-                    }
+        let (mut last, mut at_once, mut through) = (None, 1, Through::All);
+        let mut under_way = FuturesUnordered::new();
+        loop {
+            while through == Through::All
+                && under_way.len() < at_once
+                && let Some(key) = self.next_due(name, last.as_deref(), refused)
+            {
+                last = Some(key.clone());
+                under_way.push(self.hand_over(key));
+            }
+            let Some((key, handed)) = under_way.next().await else { return through };
+            match handed {
+                Handed::Later => through = Through::Later,
+                Handed::Done => {
+                    refused.remove(&key);
+                    at_once = (at_once * 2).min(AT_ONCE_MAX);
+                }
+                Handed::Refused => {
+                    tracing::error!(key, "the origin does not take what was accepted here");
+                    refused.insert(key, Instant::now() + PAUSE_MAX);
                 }
             }
-            last = Some(key);
         }
-        Through::All
+    }
+
+    /// The next key of a group that does not rest.
+    fn next_due(
+        &self,
+        name: &str,
+        after: Option<&str>,
+        refused: &BTreeMap<String, Instant>,
+    ) -> Option<String> {
+        let mut key = self.kept.next(name, after)?;
+        while refused.get(&key).is_some_and(|due| *due > Instant::now()) {
+            key = self.kept.next(name, Some(&key))?;
+        }
+        Some(key)
     }
 
     /// Hands over one, and forgets it once the origin has it.
-    async fn hand_over(&self, key: &str) -> Handed {
-        let handed = self.try_to(key).await.unwrap_or_else(|error| {
+    async fn hand_over(&self, key: String) -> (String, Handed) {
+        let handed = self.try_to(&key).await.unwrap_or_else(|error| {
             tracing::error!(key, "what is kept can't be handed over: {error}");
             Handed::Refused
         });
         if handed != Handed::Done {
-            return handed;
+            return (key, handed);
         }
         self.taken.notify_waiters();
         self.handed_over.fetch_add(1, Ordering::Relaxed);
-        match self.kept.forget(key.to_owned()).await {
-            Ok(()) => Handed::Done,
+        match self.kept.forget(key.clone()).await {
+            Ok(()) => (key, Handed::Done),
             Err(error) => {
                 // It will be handed over again, which changes nothing.
                 tracing::error!(key, "{error}");
-                Handed::Refused
+                (key, Handed::Refused)
             }
         }
     }
@@ -229,4 +255,64 @@ pub(crate) fn group_of(key: &str) -> &str {
 /// A pause that is up to half longer or shorter, so that groups don't come all at once.
 fn varied(pause: Duration) -> Duration {
     pause.mul_f64(rand::random_range(0.5..1.5))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+
+    use outport_edge_core::conformance;
+    use outport_edge_core::interim::Interims;
+    use outport_edge_core::kept::handed_over;
+
+    use super::*;
+
+    struct Scripted;
+
+    impl HandoverCore for Scripted {
+        fn request(&self, head: &[u8], _: &[u8; 32]) -> Result<Fetch, String> {
+            Ok(conformance::handover(head))
+        }
+
+        fn means(&self, answer: Result<UpstreamHead, FetchError>) -> Result<Handed, String> {
+            Ok(handed_over(&answer))
+        }
+    }
+
+    fn take(mut stream: TcpStream) {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\nx") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        let answer = b"HTTP/1.1 201 Created\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        stream.write_all(answer).unwrap();
+    }
+
+    /// An origin that has taken one file is given two at once, and four after these.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_the_origin_takes_is_followed_by_more_at_once() {
+        let origin = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", origin.local_addr().unwrap());
+        let taking = tokio::task::spawn_blocking(move || {
+            for at_once in [1, 2, 4] {
+                let streams: Vec<_> = (0..at_once).map(|_| origin.accept().unwrap().0).collect();
+                streams.into_iter().for_each(take);
+            }
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let kept = Kept::open(&folder.path().join("kept")).unwrap();
+        for number in 1..=7 {
+            let room = kept.room(1).unwrap();
+            let value = Packed::pack(b"head", b"x");
+            kept.keep(room, format!("a/{number}"), value).await.unwrap();
+        }
+        let upstreams = Arc::new(Upstreams::new(address, Vec::new(), Interims::default()));
+        let handover = Handover::start(kept.clone(), upstreams, Box::new(Scripted));
+        assert!(handover.now("a/", Duration::from_secs(60)).await);
+        taking.await.unwrap();
+        assert_eq!(handover.handed_over(), 7);
+    }
 }

@@ -247,6 +247,28 @@ async fn a_route_is_proxied_and_the_rest_is_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_what_a_head_leaves_out_no_length_is_made_up() {
+    let upstream = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", upstream.local_addr().unwrap());
+    let answering = tokio::task::spawn_blocking(move || {
+        let (mut stream, _) = upstream.accept().unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            head.extend(byte);
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n").unwrap();
+    });
+    let setup = Setup::start(core(address), u64::MAX).await;
+    let url = format!("{}/legacy/a", setup.edge);
+    let request = Request::head(url).body(Empty::new()).unwrap();
+    let answer = setup.client.request(request).await.unwrap();
+    answering.await.unwrap();
+    assert_eq!((answer.status(), answer.headers().get("content-length")), (StatusCode::OK, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refused_upload_is_told_why() {
     let setup = Setup::new(u64::MAX).await;
     let refused = tokio::task::spawn_blocking(move || {
