@@ -36,16 +36,19 @@ pub(super) fn outport(runtime: &Runtime, folder: &Path, files: usize) -> Result<
     if found != files {
         bail!("{found} of {files} files are listed");
     }
+    let listed = begun.elapsed();
     let all = disk_bytes(&data, &|_| true)?;
-    let (blobs, nothing) = (data.join("blobs"), |_: &Path| false);
-    let content_bytes = disk_bytes(&blobs, &|_| true)? - disk_bytes(&blobs, &nothing)?;
+    let (parts, nothing) = (data.join("origin/blobs"), |_: &Path| false);
+    let in_parts = disk_bytes(&parts, &|_| true)? - disk_bytes(&parts, &nothing)?;
+    // A file that has no part stands in its record.
+    let content_bytes = if in_parts == 0 { (files * FILE_BYTES) as u64 } else { in_parts };
     Ok(Measured {
         name: "Outport, edge and origin".to_owned(),
         synced: true,
         created,
         disk_bytes: all - empty,
         metadata_bytes: all - empty - content_bytes,
-        listed: Some(begun.elapsed()),
+        listed: Some(listed),
     })
 }
 
