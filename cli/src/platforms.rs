@@ -33,6 +33,9 @@ const NEEDS: &[Row] = &[
         "" => "nothing".to_owned(),
         inexact => text(inexact),
     }),
+    ("of proxied routes, answers are stored that don't say their length", |platform| {
+        if platform.abilities.unannounced { "yes" } else { "no, so far" }.to_owned()
+    }),
     ("**Values**: built on", |platform| text(platform.values.on)),
     ("a new value is seen", |platform| text(platform.values.consistency)),
     ("**Small uploads** that end at the edge are kept in", |platform| text(platform.keeps)),

@@ -128,6 +128,8 @@ problems! {
     Overloaded "overloaded" 503 "The service is overloaded";
     /// Whoever is asked before an upload is created does not answer.
     HookUnavailable "hook-unavailable" 503 "The upload could not be checked";
+    /// Nothing is stored, and the client wants nothing else (RFC 9111, section 5.2.1.7).
+    NotCached "not-cached" 504 "Nothing is stored that could be used";
     /// The origin did not answer in time.
     OriginTimeout "origin-timeout" 504 "The origin did not answer in time";
     /// The disk is full.

@@ -28,6 +28,13 @@ pub fn http_date(seconds: UnixSeconds) -> String {
     httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds.min(HTTP_DATE_S_MAX)))
 }
 
+/// Reads an HTTP date in any of its three forms (RFC 9110, section 5.6.7). `None` where it is none,
+/// or before 1970.
+pub fn parse_http_date(text: &str) -> Option<UnixSeconds> {
+    let moment = httpdate::parse_http_date(text).ok()?;
+    Some(moment.duration_since(UNIX_EPOCH).ok()?.as_secs())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,6 +44,14 @@ mod tests {
         assert_eq!(rfc3339(784_111_777), "1994-11-06T08:49:37Z");
         assert_eq!(parse_rfc3339("1994-11-06T09:49:37.5+01:00"), Some(784_111_777));
         assert_eq!(http_date(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
+        for date in [
+            "Sun, 06 Nov 1994 08:49:37 GMT",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun Nov  6 08:49:37 1994",
+        ] {
+            assert_eq!(parse_http_date(date), Some(784_111_777), "{date}");
+        }
+        assert_eq!(parse_http_date("0"), None);
         for text in ["", "tomorrow", "1960-01-01T00:00:00Z", "9999-12-31T23:59:59-01:00"] {
             assert_eq!(parse_rfc3339(text), None);
         }

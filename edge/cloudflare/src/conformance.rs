@@ -70,6 +70,7 @@ impl Subject for Worker {
     const REFILL_MS: u64 = 10_100;
     const COUNTS: bool = false;
     const KEEPS: bool = false;
+    const UNANNOUNCED: bool = false;
 
     async fn new(answers: Vec<ScriptedAnswer>) -> Self {
         let parts = PARTS.take().unwrap_or_else(|| panic!("a test runs in a request"));
@@ -94,12 +95,14 @@ impl Subject for Worker {
             need => need,
         };
         let asked = Asked::default();
-        if let Some((_, place)) = self.exchanges.get_mut(&ticket) {
+        let mut looked = None;
+        if let Some((exchange, place)) = self.exchanges.get_mut(&ticket) {
             *place = asked.clone();
+            looked = exchange.looked_for(&need);
         }
         let parts = self.parts.clone();
         spawn_local(async move {
-            let met = parts.fulfil(need, None).await;
+            let met = parts.fulfil(need, None, looked).await;
             asked.replace(Some(met));
         });
     }

@@ -87,7 +87,8 @@ async fn decide(
                 Need::Fetch(fetch) if fetch.with_body => exchange.request_body.take(),
                 _ => None,
             };
-            parts.fulfil(need, body)
+            let looked = exchange.looked_for(&need);
+            parts.fulfil(need, body, looked)
         });
         let met = join_all(met.collect::<Vec<_>>()).await;
         let mut outcomes = Vec::with_capacity(met.len());

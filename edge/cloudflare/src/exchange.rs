@@ -6,8 +6,8 @@ use futures::future::LocalBoxFuture;
 use outport_edge_core::deployment::limit_binding;
 use outport_edge_core::head::FieldLines;
 use outport_edge_core::step::{
-    Body, ByteRange, Fetch, FetchError, Kept, Need, Outcome, Reply, Store, StoreBody, Taken,
-    UpstreamHead,
+    Body, ByteRange, Extent, Fetch, FetchError, Kept, Need, Outcome, Reply, Store, StoreBody,
+    Taken, UpstreamHead,
 };
 use worker::js_sys::{ArrayBuffer, Uint8Array};
 use worker::wasm_bindgen::{JsCast as _, JsValue};
@@ -60,11 +60,22 @@ enum Arriving {
 
 impl Parts {
     /// Meets a need.
-    pub(crate) async fn fulfil(&self, need: Need, body: Option<ReadableStream>) -> (Outcome, Held) {
+    pub(crate) async fn fulfil(
+        &self,
+        need: Need,
+        body: Option<ReadableStream>,
+        looked: Option<Holding>,
+    ) -> (Outcome, Held) {
         match need {
             Need::Lookup { key } => {
                 let holding = self.cache.look(key).await;
                 (Outcome::Looked(holding.looked()), Held::Looked(holding))
+            }
+            Need::Put { head, fresh_ms, .. } => {
+                if let Some(holding) = looked {
+                    self.cache.store(holding, head, None, fresh_ms).await;
+                }
+                (Outcome::Put, Held::Nothing)
             }
             Need::Value { key } => match self.value(&key).await {
                 Some(value) => {
@@ -140,6 +151,18 @@ impl Exchange {
         self.request_body.take()
     }
 
+    /// What was looked up last, for a need that is about it. With the next lookup it is given up.
+    pub(crate) fn looked_for(&mut self, need: &Need) -> Option<Holding> {
+        match need {
+            Need::Put { .. } => self.looked.take(),
+            Need::Lookup { .. } => {
+                self.looked = None;
+                None
+            }
+            _ => None,
+        }
+    }
+
     /// Keeps what came with an outcome.
     pub(crate) fn hold(&mut self, held: Held) {
         match held {
@@ -168,8 +191,8 @@ impl Exchange {
             Body::Upstream => self.answer.take().as_ref().and_then(js::body),
             Body::Stored(range) => {
                 let body = match (reply.store.as_ref().map(|store| store.body), &mut self.looked) {
-                    (Some(StoreBody::Upstream(length)), _) => {
-                        let (body, rest) = self.share(range, length, cache).await;
+                    (Some(StoreBody::Upstream(extent)), _) => {
+                        let (body, rest) = self.share(range, extent, cache).await;
                         arriving = rest;
                         body
                     }
@@ -196,11 +219,11 @@ impl Exchange {
     async fn share(
         &mut self,
         range: Option<ByteRange>,
-        length: u64,
+        extent: Extent,
         cache: &Cache,
     ) -> (Option<JsValue>, Option<Arriving>) {
         let Some(answer) = self.answer.take() else { return (None, None) };
-        let mut new = NewBody::of(&answer, length);
+        let mut new = NewBody::of(&answer, exact(extent));
         let Some(range) = range else {
             let body = answer.body().map(|body| js::tee(&body));
             let (client, rest) = body.unzip();
@@ -217,7 +240,8 @@ impl Exchange {
         let body = match store.body {
             StoreBody::None => None,
             StoreBody::Keep => holding.body_url(),
-            StoreBody::Upstream(length) => {
+            StoreBody::Upstream(extent) => {
+                let length = exact(extent);
                 let mut unread = || self.answer.take().map(|answer| NewBody::of(&answer, length));
                 let stored = match arriving.or_else(|| unread().map(Arriving::Stream)) {
                     Some(Arriving::Stored(url)) => Some(url),
@@ -232,6 +256,12 @@ impl Exchange {
         };
         cache.store(holding, store.head, body, store.fresh_ms).await;
     }
+}
+
+/// The length of a body that is stored. One of no known length is never asked for: the driver
+/// declares no ability to store it.
+fn exact(extent: Extent) -> u64 {
+    extent.exact().unwrap_or_default()
 }
 
 impl Drop for Exchange {

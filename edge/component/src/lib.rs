@@ -27,9 +27,11 @@ bindings::export!(Component with_types_in bindings);
 
 impl Guest for Component {
     fn configure(config: Vec<u8>, abilities: wit::Abilities) -> Result<(), String> {
-        let wit::Abilities { signatures, request_trailers, interim, durable } = abilities;
+        let wit::Abilities { signatures, request_trailers, interim, durable, unannounced } =
+            abilities;
         let durable = durable.map(|value_bytes_max| core::Durable { value_bytes_max });
-        let abilities = core::Abilities { signatures, request_trailers, interim, durable };
+        let abilities =
+            core::Abilities { signatures, request_trailers, interim, durable, unannounced };
         let edge = Edge::new(Config::from_json(&config)?, abilities)?;
         EDGE.set(Some(edge));
         Ok(())
@@ -92,6 +94,7 @@ fn from_outcome(outcome: wit::Outcome) -> core::Outcome {
         wit::Outcome::Lookup(Some(wit::Found { head, body, lead, collapsed })) => {
             core::Outcome::Looked(core::Looked::Found { head, body, lead, collapsed })
         }
+        wit::Outcome::Put => core::Outcome::Put,
         wit::Outcome::Value(length) => core::Outcome::Value(length),
         wit::Outcome::Take(wit::Taken { allowed, left }) => {
             let left = left.map(|wit::Left { remaining, retry_us, full_us }| core::Left {
@@ -139,6 +142,7 @@ fn to_step(step: core::Step) -> wit::Step {
 fn to_need(need: core::Need) -> wit::Need {
     match need {
         core::Need::Lookup { key } => wit::Need::Lookup(key),
+        core::Need::Put { key, head, fresh_ms } => wit::Need::Put(wit::Put { key, head, fresh_ms }),
         core::Need::Value { key } => wit::Need::Value(key),
         core::Need::Take { key, allowance: core::Allowance { interval_us, burst } } => {
             wit::Need::Take(wit::Take { key, interval_us, burst })
@@ -183,7 +187,7 @@ fn to_reply(reply: core::Reply) -> wit::Reply {
             head,
             body: match body {
                 core::StoreBody::None => wit::StoreBody::None,
-                core::StoreBody::Upstream(length) => wit::StoreBody::Upstream(length),
+                core::StoreBody::Upstream(extent) => wit::StoreBody::Upstream(to_extent(extent)),
                 core::StoreBody::Keep => wit::StoreBody::Keep,
             },
             fresh_ms,
@@ -193,6 +197,13 @@ fn to_reply(reply: core::Reply) -> wit::Reply {
             core::Ended::Cache => wit::Ended::Cache,
             core::Ended::Origin => wit::Ended::Origin,
         },
+    }
+}
+
+fn to_extent(extent: core::Extent) -> wit::Extent {
+    match extent {
+        core::Extent::Exactly(bytes) => wit::Extent::Exactly(bytes),
+        core::Extent::AtMost(bytes) => wit::Extent::AtMost(bytes),
     }
 }
 

@@ -1,5 +1,8 @@
 //! `Cache-Status` (RFC 9211): what this cache did, and nothing but the truth.
 
+use serde::{Deserialize, Serialize};
+
+use crate::caching::stored_response::NotStorable;
 use crate::step::FetchError;
 
 /// How a request met the cache.
@@ -47,6 +50,87 @@ impl CacheStatus {
             Self::Accepted => "outport; detail=kept".to_owned(),
             Self::Method { status } => format!("outport; fwd=method; fwd-status={status}"),
             Self::Bypass { status } => format!("outport; fwd=bypass; fwd-status={status}"),
+        }
+    }
+}
+
+/// How a request for a cached route met the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RouteStatus {
+    /// Answered with what is stored; seconds until it is stale, below zero once it is.
+    Hit { ttl_s: i64, collapsed: bool },
+    /// Answered with what is stored and stale, since the upstream gave no answer.
+    StaleOnError,
+    /// The upstream was asked.
+    Forwarded(Forwarded),
+}
+
+/// What came of asking the upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Forwarded {
+    pub(crate) why: Why,
+    /// The status that it answered with.
+    pub(crate) status: u16,
+    pub(crate) stored: bool,
+    /// Why it was not stored.
+    pub(crate) why_not: Option<NotStorable>,
+}
+
+/// Why the upstream was asked (RFC 9211, section 2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Why {
+    /// Nothing is stored of the URI.
+    UriMiss,
+    /// Something is, for other requests.
+    VaryMiss,
+    /// What is stored is stale.
+    Stale,
+    /// What is stored is fresh, and the request does not take it.
+    Request,
+}
+
+impl RouteStatus {
+    /// The field's value.
+    pub(crate) fn value(self) -> String {
+        match self {
+            Self::Hit { ttl_s, collapsed: false } => format!("outport; hit; ttl={ttl_s}"),
+            Self::Hit { collapsed: true, .. } => "outport; fwd=uri-miss; collapsed".to_owned(),
+            Self::StaleOnError => "outport; fwd=stale; detail=validation-failed".to_owned(),
+            Self::Forwarded(Forwarded { why, status, stored, why_not }) => {
+                let why = why.name();
+                let stored = if stored { "; stored" } else { "" };
+                let detail = why_not.map(|why_not| format!("; detail={}", why_not.name()));
+                let detail = detail.unwrap_or_default();
+                format!("outport; fwd={why}; fwd-status={status}{stored}{detail}")
+            }
+        }
+    }
+}
+
+impl Why {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::UriMiss => "uri-miss",
+            Self::VaryMiss => "vary-miss",
+            Self::Stale => "stale",
+            Self::Request => "request",
+        }
+    }
+}
+
+impl NotStorable {
+    /// The reason in one word.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::NoStore => "no-store",
+            Self::Private => "private",
+            Self::Authorized => "authorized",
+            Self::Status => "status",
+            Self::Part => "part",
+            Self::Vary => "vary",
+            Self::NoUse => "no-freshness",
+            Self::Size => "size",
+            Self::Length => "length",
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::head::FieldLines;
 use crate::kept::{self, KeptDelivery};
 use crate::limit::Limit;
 use crate::step::{
-    Body, Ended, Fetch, FetchError, KeptHead, Looked, Moment, Need, Outcome, Reply, Store,
+    Body, Ended, Extent, Fetch, FetchError, KeptHead, Looked, Moment, Need, Outcome, Reply, Store,
     StoreBody, UpstreamHead,
 };
 use crate::stored::{Stored, StoredFile, file_key, read_record};
@@ -188,7 +188,7 @@ impl FileExchange {
         let stored = Stored::File(file.clone());
         let head = stored.encode();
         let (source, body) = if self.stores(file.length, context) {
-            (Source::Stored, StoreBody::Upstream(file.length))
+            (Source::Stored, StoreBody::Upstream(Extent::Exactly(file.length)))
         } else {
             (Source::Upstream, StoreBody::None)
         };

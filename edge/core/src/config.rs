@@ -149,6 +149,11 @@ pub struct Asset {
 }
 
 impl Config {
+    /// The route at this place, if it proxies something.
+    pub(crate) fn proxied(&self, place: u16) -> Option<&Route> {
+        self.routes.get(usize::from(place)).filter(|route| route.proxy.is_some())
+    }
+
     /// Reads a configuration that crossed as JSON.
     pub fn from_json(json: &[u8]) -> Result<Self, String> {
         serde_json::from_slice(json).map_err(|error| error.to_string())

@@ -10,8 +10,8 @@ use std::collections::VecDeque;
 use std::fmt::Write as _;
 
 use crate::step::{
-    Allowance, Body, ByteRange, Ended, Fetch, FetchError, Left, Looked, Need, Outcome, Reply,
-    Store, StoreBody, Taken, Upstream, UpstreamHead,
+    Allowance, Body, ByteRange, Ended, Extent, Fetch, FetchError, Left, Looked, Need, Outcome,
+    Reply, Store, StoreBody, Taken, Upstream, UpstreamHead,
 };
 
 use self::keeping::{
@@ -41,6 +41,8 @@ pub trait Subject: Sized {
     const COUNTS: bool = true;
     /// Whether the driver keeps things.
     const KEEPS: bool;
+    /// Whether the driver stores bodies whose length nobody said before they came.
+    const UNANNOUNCED: bool;
     /// How long after it was spent there is something of [`Subject::ALLOWANCE`] again.
     const REFILL_MS: u64 = 2_100;
     /// Tests that can't be held on this platform or its local runtime, and why.
@@ -86,6 +88,10 @@ macro_rules! conformance_tests {
             ranges_of_what_is_stored
             a_new_head_keeps_the_body
             a_cut_body_is_never_stored
+            a_body_of_unknown_length_is_stored
+            a_body_beyond_its_bound_passes_and_is_not_stored
+            a_head_that_is_put_is_found_by_who_waits
+            the_next_lookup_gives_up_the_one_before
             what_is_forgotten_is_gone
             what_is_forgotten_is_not_brought_back
             values_are_read
@@ -161,7 +167,9 @@ fn names<S: Subject>() -> String {
     for name in NAMES {
         let of_keeping = !S::KEEPS && OF_KEEPING.contains(name);
         let reason = S::LEFT_OUT.iter().find(|(left_out, _)| left_out == name);
+        let unannounced = !S::UNANNOUNCED && UNANNOUNCED.contains(name);
         let reason = reason.or(of_keeping.then_some(&KEEPS_NOTHING));
+        let reason = reason.or(unannounced.then_some(&ANNOUNCED_ONLY));
         let reason = reason.map_or(String::new(), |(_, reason)| format!("\t{reason}"));
         let _ = writeln!(text, "{name}{reason}"); // Writing to a String never fails.
     }
@@ -231,6 +239,11 @@ const OF_KEEPING: &[&str] = &[
     "what_is_refused_stays_and_lets_the_others_pass",
 ];
 const KEEPS_NOTHING: (&str, &str) = ("", "nothing is kept: the platform promises no durability");
+
+/// The tests of bodies whose length nobody said, which a driver that stores none leaves out.
+const UNANNOUNCED: &[&str] =
+    &["a_body_of_unknown_length_is_stored", "a_body_beyond_its_bound_passes_and_is_not_stored"];
+const ANNOUNCED_ONLY: (&str, &str) = ("", "only what announces its length is stored, so far");
 
 /// Of several lookups of a vacant key, one is told so and the others wait.
 async fn one_leads_and_the_others_wait<S: Subject>() {
@@ -355,11 +368,73 @@ async fn a_cut_body_is_never_stored<S: Subject>() {
     looked(&mut subject, leader).await;
     subject.ask(leader, fetch()).await;
     subject.outcome(leader).await;
-    let store = store(KEY, b"head", StoreBody::Upstream(10), 60_000);
+    let store = store(KEY, b"head", StoreBody::Upstream(Extent::Exactly(10)), 60_000);
     let (_, whole) = subject.reply(leader, with(Body::Stored(None), Some(store))).await;
     assert!(!whole);
     let next = look(&mut subject, KEY).await;
     assert_eq!(looked(&mut subject, next).await, Some(Looked::Vacant));
+}
+
+/// A body whose length nobody says is stored, whole, once it has ended.
+async fn a_body_of_unknown_length_is_stored<S: Subject>() {
+    let mut subject = S::new(vec![unannounced(b"hello")]).await;
+    assert_eq!(filled(&mut subject, Extent::AtMost(5)).await, (b"hello".to_vec(), true));
+    let reader = look(&mut subject, KEY).await;
+    assert_eq!(looked(&mut subject, reader).await, Some(found(b"head", true, false, false)));
+    assert_eq!(subject.reply(reader, stored(None)).await, (b"hello".to_vec(), true));
+}
+
+/// One that turns out to be too long for the cache is delivered all the same.
+async fn a_body_beyond_its_bound_passes_and_is_not_stored<S: Subject>() {
+    let mut subject = S::new(vec![unannounced(b"hello")]).await;
+    assert_eq!(filled(&mut subject, Extent::AtMost(4)).await, (b"hello".to_vec(), true));
+    let next = look(&mut subject, KEY).await;
+    assert_eq!(looked(&mut subject, next).await, Some(Looked::Vacant));
+}
+
+/// A head that is put ends the lead: who waits is given it.
+async fn a_head_that_is_put_is_found_by_who_waits<S: Subject>() {
+    let mut subject = S::new(vec![]).await;
+    let leader = look(&mut subject, KEY).await;
+    assert_eq!(looked(&mut subject, leader).await, Some(Looked::Vacant));
+    let waiter = look(&mut subject, KEY).await;
+    assert_eq!(looked(&mut subject, waiter).await, None);
+    let put = Need::Put { key: KEY.into(), head: b"index".to_vec(), fresh_ms: 60_000 };
+    subject.ask(leader, put).await;
+    assert_eq!(subject.outcome(leader).await, Some(Outcome::Put));
+    assert_eq!(looked(&mut subject, waiter).await, Some(found(b"index", false, false, true)));
+}
+
+/// Who looks another key up leads the one before no more.
+async fn the_next_lookup_gives_up_the_one_before<S: Subject>() {
+    let mut subject = S::new(vec![]).await;
+    let first = look(&mut subject, KEY).await;
+    assert_eq!(looked(&mut subject, first).await, Some(Looked::Vacant));
+    let waiter = look(&mut subject, KEY).await;
+    assert_eq!(looked(&mut subject, waiter).await, None);
+    subject.ask(first, Need::Lookup { key: "another".into() }).await;
+    assert_eq!(looked(&mut subject, first).await, Some(Looked::Vacant));
+    assert_eq!(looked(&mut subject, waiter).await, Some(Looked::Vacant));
+    let late = store("another", b"head", StoreBody::None, 60_000);
+    subject.reply(first, with(Body::Empty, Some(late))).await;
+    let reader = look(&mut subject, "another").await;
+    assert_eq!(looked(&mut subject, reader).await, Some(found(b"head", false, false, false)));
+}
+
+/// An answer whose body ends when it ends.
+fn unannounced(body: &[u8]) -> ScriptedAnswer {
+    let head = UpstreamHead { status: 200, fields: b"content-type: text/plain\r\n".to_vec() };
+    ScriptedAnswer::Answer(UpstreamAnswer { head, body: body.to_vec() })
+}
+
+/// Leads, asks the upstream and stores what it sends.
+async fn filled<S: Subject>(subject: &mut S, extent: Extent) -> (Vec<u8>, bool) {
+    let leader = look(subject, KEY).await;
+    looked(subject, leader).await;
+    subject.ask(leader, fetch()).await;
+    subject.outcome(leader).await;
+    let store = store(KEY, b"head", StoreBody::Upstream(extent), 60_000);
+    subject.reply(leader, with(Body::Stored(None), Some(store))).await
 }
 
 /// What is forgotten is not found by who looks later.
@@ -527,7 +602,7 @@ async fn put<S: Subject>(subject: &mut S, key: &str, head: &[u8], fresh_ms: u64)
 async fn fill<S: Subject>(subject: &mut S, leader: S::Ticket, length: u64) {
     subject.ask(leader, fetch()).await;
     assert!(matches!(subject.outcome(leader).await, Some(Outcome::Fetched(Ok(_)))));
-    let store = store(KEY, b"head", StoreBody::Upstream(length), 60_000);
+    let store = store(KEY, b"head", StoreBody::Upstream(Extent::Exactly(length)), 60_000);
     let (body, whole) = subject.reply(leader, with(Body::Stored(None), Some(store))).await;
     assert!(whole && body.len() as u64 == length);
 }

@@ -16,10 +16,12 @@ use crate::answer::{Visit, json, reply};
 use crate::assets::{self, AssetAsk};
 use crate::cache_status::CacheStatus;
 use crate::cached_file::{Context, FileExchange, Next, upstream_problem};
+use crate::cached_route::{self, RouteExchange};
+use crate::caching::ask::{Ask, Place};
 use crate::config::{Config, ISSUERS_MAX};
 use crate::cors;
 use crate::file::FileAsk;
-use crate::forward;
+use crate::forward::{self, Proxied};
 use crate::forwarded::{Client, TrustedProxies};
 use crate::guard::{Guarded, guard};
 use crate::head::{FieldLines, Fields};
@@ -64,6 +66,8 @@ enum Stage {
     Asset(AssetAsk),
     /// A file is delivered.
     File(Box<FileExchange>),
+    /// A cached route is asked.
+    Route(Box<RouteExchange>),
     /// A unit is taken from an allowance, or what is kept is handed over, before an upstream is
     /// asked.
     Preparing(Fetch, Forwarded),
@@ -81,8 +85,15 @@ enum Forwarded {
     /// It is Outport's own origin's. A change may have made what is stored at `forget` wrong.
     /// If it is one to HEAD, asked for by POST, the client would wait for the body.
     Origin { safe: bool, forget: Option<String>, head_by_post: bool },
-    /// It is a proxied route's.
-    Route { safe: bool },
+    /// It is a proxied route's. A change may have made what is stored of it wrong.
+    Route { safe: bool, changes: Option<Changed> },
+}
+
+/// What a request that is not safe may change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Changed {
+    place: Place,
+    target: String,
 }
 
 impl Exchange {
@@ -193,6 +204,22 @@ impl Edge {
                     Some(Next::Reply(reply)) => Step::Reply(reply),
                     Some(Next::Need(file, need)) => {
                         Step::Needs(Exchange { visit, stage: Stage::File(file) }, vec![need])
+                    }
+                }
+            }
+            (Stage::Route(route), Some(outcome)) => {
+                let context = cached_route::Context {
+                    config: &self.config,
+                    limits: &self.limits,
+                    visit: &visit,
+                    moment,
+                    unannounced: self.abilities.unannounced,
+                };
+                match route.resume(outcome, &context) {
+                    None => self.confused(&visit),
+                    Some(cached_route::Next::Reply(reply)) => Step::Reply(reply),
+                    Some(cached_route::Next::Need(route, need)) => {
+                        Step::Needs(Exchange { visit, stage: Stage::Route(route) }, vec![need])
                     }
                 }
             }
@@ -424,16 +451,25 @@ impl Edge {
                 let (file, need) = FileExchange::begin(ask, link_expired);
                 (Stage::File(Box::new(file)), Some(need))
             }
-            Target::Route(place)
-                if config
-                    .routes
-                    .get(usize::from(place))
-                    .is_some_and(|route| route.proxy.is_some()) =>
-            {
+            Target::Route(place) if let Some(route) = config.proxied(place) => {
                 let timeout_ms = config.upstream_timeout_ms;
-                let fetch = forward::to_route(guarded, place, client, timeout_ms);
-                let forwarded = Forwarded::Route { safe: guarded.is_read() };
-                return Ok(forward(fetch, forwarded, take.into_iter().collect(), visit));
+                let proxied = Proxied { place, client, timeout_ms };
+                match Ask::read(guarded, &proxied).filter(|_| route.cache) {
+                    Some(ask) => {
+                        let (exchange, need) = RouteExchange::begin(ask);
+                        (Stage::Route(Box::new(exchange)), Some(need))
+                    }
+                    None => {
+                        let fetch = forward::to_route(guarded, &proxied, |_| true);
+                        let safe = guarded.is_read();
+                        let changes = (route.cache && !safe).then(|| Changed {
+                            place: Place::of(guarded, &proxied),
+                            target: guarded.target.to_owned(),
+                        });
+                        let forwarded = Forwarded::Route { safe, changes };
+                        return Ok(forward(fetch, forwarded, take.into_iter().collect(), visit));
+                    }
+                }
             }
             Target::Files if let Some(accepting) = self.accepting(guarded, identity.as_ref()) => {
                 if take.is_none() {
@@ -536,10 +572,16 @@ impl Edge {
             }
         };
         sent.ended = Ended::Origin;
-        if let Forwarded::Origin { safe: false, forget: Some(key), .. } = forwarded {
-            // Where there was no answer, the change may have happened all the same.
-            let refused = answer.is_ok_and(|answer| (400..500).contains(&answer.status));
-            sent.forget = if refused { Vec::new() } else { vec![key] };
+        match forwarded {
+            Forwarded::Origin { safe: false, forget: Some(key), .. } => {
+                // Where there was no answer, the change may have happened all the same.
+                let refused = answer.is_ok_and(|answer| (400..500).contains(&answer.status));
+                sent.forget = if refused { Vec::new() } else { vec![key] };
+            }
+            Forwarded::Route { changes: Some(changed), .. } => {
+                sent.forget = changed.keys(answer.ok().as_ref());
+            }
+            Forwarded::Origin { .. } | Forwarded::Route { .. } => {}
         }
         sent
     }
@@ -561,7 +603,7 @@ impl Edge {
                 forward::from_origin(status, lines, base, &mut fields);
                 (*safe, fields)
             }
-            Forwarded::Route { safe } => {
+            Forwarded::Route { safe, .. } => {
                 let mut fields = Fields::new();
                 forward::from_route(lines, &mut fields);
                 (*safe, fields)
@@ -577,6 +619,26 @@ impl Edge {
     fn confused(&self, visit: &Visit) -> Step {
         let detail = "The edge's driver answered another question than was asked.";
         Step::Reply(visit.problem(&self.limits, &Problem::new(ProblemType::Internal, detail)))
+    }
+}
+
+impl Changed {
+    /// The keys of what is wrong now (RFC 9111, section 4.4): of the target, and of what the answer
+    /// names of the same authority. Nothing is, if the answer is an error; where there was none,
+    /// the change may have happened all the same.
+    fn keys(&self, answer: Option<&UpstreamHead>) -> Vec<String> {
+        let mut keys = vec![self.place.key(&self.target)];
+        let Some(answer) = answer else { return keys };
+        if answer.status >= 400 {
+            return Vec::new();
+        }
+        let fields = FieldLines::new(&answer.fields);
+        let named =
+            ["location", "content-location"].into_iter().filter_map(|name| fields.get(name));
+        keys.extend(
+            named.filter_map(|reference| self.place.key_of_reference(reference, &self.target)),
+        );
+        keys
     }
 }
 

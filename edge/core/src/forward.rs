@@ -47,6 +47,9 @@ const OURS: &str = "outport-";
 const ON_THE_WAY: &[&str] =
     &["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
 
+/// What a message that goes through says of it (RFC 9110, section 7.6.3).
+pub(crate) const VIA: &str = "1.1 outport";
+
 /// Whether a client's field of this name reaches the origin.
 pub(crate) fn reaches_origin(name: &str) -> bool {
     TO_ORIGIN.contains(&name)
@@ -135,16 +138,27 @@ fn sign(signed: &Signed<'_>, key: &Key, moment: Moment, fields: &mut Fields) {
     fields.push("signature", signature.signature);
 }
 
-/// A request to what a route proxies: every method, body and end-to-end field goes through.
+/// What is known of a request to a proxied route beside its head.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Proxied<'a> {
+    /// The route's place.
+    pub(crate) place: u16,
+    /// Who asks.
+    pub(crate) client: Client<'a>,
+    /// How long the upstream may take to answer.
+    pub(crate) timeout_ms: u64,
+}
+
+/// A request to what a route proxies: every method, body and end-to-end field that `passes`.
 pub(crate) fn to_route(
     request: &Guarded<'_>,
-    place: u16,
-    client: Client<'_>,
-    timeout_ms: u64,
+    proxied: &Proxied<'_>,
+    passes: impl Fn(&str) -> bool,
 ) -> Fetch {
+    let Proxied { place, client, timeout_ms } = *proxied;
     let mut fields = Fields::for_request(request.method, request.target);
     for (name, value) in end_to_end(request.lines) {
-        if !ON_THE_WAY.contains(&name) {
+        if !ON_THE_WAY.contains(&name) && passes(name) {
             fields.push(name, value);
         }
     }
@@ -153,7 +167,7 @@ pub(crate) fn to_route(
     if let Some(host) = client.host.or(request.fields.get("host")) {
         fields.push("x-forwarded-host", host);
     }
-    fields.push("via", "1.1 outport");
+    fields.push("via", VIA);
     Fetch {
         upstream: Upstream::Route(place),
         head: fields.into_bytes(),
@@ -210,7 +224,7 @@ pub(crate) fn from_route(answer: FieldLines<'_>, fields: &mut Fields) {
     for (name, value) in end_to_end(answer) {
         fields.push(name, value);
     }
-    fields.push("via", "1.1 outport");
+    fields.push("via", VIA);
 }
 
 /// The fields that pass on: neither the connection's (RFC 9110, section 7.6.1) nor ours.
@@ -271,7 +285,8 @@ mod tests {
             forwarded: for=8.8.8.8\r\n";
         let address = "192.0.2.1".parse().unwrap();
         let client = Client { address, secure: false, host: None, proxied: false };
-        let fetch = to_route(&guard(head).unwrap(), 3, client, 1);
+        let proxied = Proxied { place: 3, client, timeout_ms: 1 };
+        let fetch = to_route(&guard(head).unwrap(), &proxied, |_| true);
         assert_eq!(fetch.upstream, Upstream::Route(3));
         assert_eq!(
             names(&fetch.head),
@@ -290,7 +305,9 @@ mod tests {
         assert_eq!(sent.fields.get("x-forwarded-host"), Some("x"));
 
         let known = Client { secure: true, host: Some("files.example"), ..client };
-        let fetch = to_route(&guard(head).unwrap(), 3, known, 1);
+        let proxied = Proxied { client: known, ..proxied };
+        let fetch = to_route(&guard(head).unwrap(), &proxied, |name| name != "depth");
+        assert!(!names(&fetch.head).contains(&"depth".to_owned()));
         let sent = RequestHead::parse(&fetch.head).unwrap();
         assert_eq!(sent.fields.get("x-forwarded-proto"), Some("https"));
         assert_eq!(sent.fields.get("x-forwarded-host"), Some("files.example"));

@@ -260,6 +260,7 @@ fn outcome(need: &Need, luck: u8) -> Outcome {
             collapsed: false,
         }),
         Need::Lookup { .. } => Outcome::Looked(Looked::Vacant),
+        Need::Put { .. } => Outcome::Put,
         Need::Value { .. } => Outcome::Value((luck != 0).then_some(9)),
         Need::Take { .. } => Outcome::Taken(Taken { allowed: true, left: None }),
         Need::Verify { .. } => Outcome::Verified(luck != 0),

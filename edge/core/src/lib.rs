@@ -17,6 +17,8 @@ mod answer;
 mod assets;
 mod cache_status;
 mod cached_file;
+mod cached_route;
+mod caching;
 pub mod config;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;

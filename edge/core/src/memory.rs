@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::kept::{Packed, handed_over};
 use crate::step::{
-    Body, ByteRange, Fetch, FetchError, Handed, Kept, KeptHead, Looked, Moment, Need, Outcome,
-    Reply, Store, StoreBody, Taken, UpstreamHead,
+    Body, ByteRange, Extent, Fetch, FetchError, Handed, Kept, KeptHead, Looked, Moment, Need,
+    Outcome, Reply, Store, StoreBody, Taken, UpstreamHead,
 };
 
 /// Names an exchange towards the driver.
@@ -137,7 +137,18 @@ impl MemoryDriver {
     /// Begins to fulfil a need of an exchange.
     pub fn ask(&mut self, ticket: Ticket, need: Need) {
         let outcome = match need {
-            Need::Lookup { key } => self.lookup(ticket, key),
+            Need::Lookup { key } => {
+                let before = self.pending(ticket).looked.take();
+                self.release(ticket, before);
+                self.lookup(ticket, key)
+            }
+            Need::Put { key, head, fresh_ms } => {
+                let mut pending = self.exchanges.remove(&ticket).unwrap_or_default();
+                let store = Store { key, head, body: StoreBody::None, fresh_ms };
+                self.store(ticket, store, &mut pending);
+                self.exchanges.insert(ticket, pending);
+                Some(Outcome::Put)
+            }
             Need::Value { key } => {
                 let value = self.values.get(&key).cloned();
                 let length = value.as_ref().map(|value| value.len() as u64);
@@ -192,14 +203,14 @@ impl MemoryDriver {
             Body::Upstream => std::mem::take(&mut pending.upstream_body),
             Body::Kept(range) => cut(std::mem::take(&mut pending.kept), range),
         };
-        self.release(ticket, &pending);
+        self.release(ticket, pending.looked);
         (body, whole)
     }
 
     /// Ends an exchange whose client has gone.
     pub fn abandon(&mut self, ticket: Ticket) {
         let pending = self.exchanges.remove(&ticket).unwrap_or_default();
-        self.release(ticket, &pending);
+        self.release(ticket, pending.looked);
     }
 
     fn pending(&mut self, ticket: Ticket) -> &mut Pending {
@@ -292,17 +303,22 @@ impl MemoryDriver {
         let now_ms = self.now_ms;
         let entry = self.cache.entry(store.key.clone()).or_default();
         let current = pending.looked.as_ref().is_some_and(|(_, began)| *began == entry.generation);
+        let mut fits = true;
         let (body, whole) = match store.body {
             StoreBody::None => (None, true),
             StoreBody::Keep => (pending.stored_body.clone(), true),
-            StoreBody::Upstream(length) => {
+            StoreBody::Upstream(extent) => {
                 let body = std::mem::take(&mut pending.upstream_body);
-                let whole = body.len() as u64 == length;
+                let whole = match extent {
+                    Extent::Exactly(bytes) => body.len() as u64 == bytes,
+                    Extent::AtMost(_) => true,
+                };
+                fits = extent.holds(body.len() as u64);
                 pending.stored_body = Some(body.clone());
                 (Some(body), whole)
             }
         };
-        if current && whole {
+        if current && fits {
             let fresh_until_ms = now_ms + store.fresh_ms;
             entry.stored = Some(StoredResponse { head: store.head, body, fresh_until_ms });
             if entry.leader == Some(ticket) {
@@ -324,9 +340,9 @@ impl MemoryDriver {
     }
 
     /// An exchange is over: whoever waits for it goes on without.
-    fn release(&mut self, ticket: Ticket, pending: &Pending) {
-        let Some((key, _)) = &pending.looked else { return };
-        let Some(entry) = self.cache.get_mut(key) else { return };
+    fn release(&mut self, ticket: Ticket, looked: Option<(String, u64)>) {
+        let Some((key, _)) = looked else { return };
+        let Some(entry) = self.cache.get_mut(&key) else { return };
         entry.waiting.retain(|waiter| *waiter != ticket);
         if entry.leader != Some(ticket) {
             return;
@@ -335,7 +351,6 @@ impl MemoryDriver {
         let Some(next) = entry.waiting.pop_front() else { return };
         entry.leader = Some(next);
         let generation = entry.generation;
-        let key = key.clone();
         let pending = self.pending(next);
         pending.looked = Some((key, generation));
         pending.outcome = Some(Outcome::Looked(Looked::Vacant));
@@ -407,6 +422,7 @@ pub(crate) mod tests {
         type Ticket = Ticket;
 
         const KEEPS: bool = true;
+        const UNANNOUNCED: bool = true;
 
         async fn new(answers: Vec<conformance::ScriptedAnswer>) -> Self {
             let mut answers = answers.into_iter();

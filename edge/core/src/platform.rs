@@ -123,6 +123,7 @@ pub const WASMTIME: Platform = Platform {
         request_trailers: true,
         interim: true,
         durable: Some(Durable { value_bytes_max: KEPT_BYTES_MAX }),
+        unannounced: true,
     },
     cache: Cache {
         on: "memory, S3-FIFO",
@@ -163,6 +164,7 @@ pub const CLOUDFLARE: Platform = Platform {
         request_trailers: false,
         interim: false,
         durable: None,
+        unannounced: false,
     },
     cache: Cache {
         on: "Cache API",
@@ -207,6 +209,7 @@ pub const FASTLY: Platform = Platform {
         request_trailers: false,
         interim: false,
         durable: None,
+        unannounced: false,
     },
     cache: Cache {
         on: "core cache, transactions",
@@ -253,6 +256,7 @@ pub const SPIN: Platform = Platform {
         request_trailers: false,
         interim: false,
         durable: None,
+        unannounced: false,
     },
     cache: Cache {
         on: "key-value store",

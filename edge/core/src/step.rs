@@ -58,9 +58,22 @@ pub enum Need {
     /// has ended without doing so, whereupon one of them leads. Where something stale is stored,
     /// everybody is given it at once and one of them is told that it leads. A leader that
     /// vanishes counts as ended.
+    ///
+    /// An exchange holds one key: with the next lookup it gives up what it held before.
     Lookup {
         /// Names the stored response. Any string of at most 512 bytes.
         key: String,
+    },
+    /// Store a head, with no body, under `key`, which is the one looked up last. Answered by
+    /// [`Outcome::Put`]. It ends what this exchange leads there, as a reply that stores does, and
+    /// is not done where the key was forgotten since.
+    Put {
+        /// The key.
+        key: String,
+        /// As in [`Store`].
+        head: Vec<u8>,
+        /// As in [`Store`].
+        fresh_ms: u64,
     },
     /// Read the value at `key` in the key-value store. Answered by [`Outcome::Value`]. A value
     /// written on this node is seen at once; one written elsewhere within the platform's stated
@@ -101,8 +114,8 @@ pub enum Need {
     /// as its body, and asks the core what the answer means
     /// ([`handed_over`](crate::kept::handed_over)). It does so at once, and again with growing
     /// pauses until the core says that it is done; only then is it forgotten. Whether the exchange
-    /// ended meanwhile does not matter. Of one group, one is handed over at a time, in the order
-    /// of their keys; one that was refused lets the others pass.
+    /// ended meanwhile does not matter. Those of one group set out in the order of their keys, and
+    /// several may be on their way at once; one that was refused lets the others pass.
     ///
     /// Atomic: it is kept whole or not at all. A key is kept once only.
     Keep {
@@ -164,6 +177,8 @@ pub struct Allowance {
 pub enum Outcome {
     /// Of [`Need::Lookup`].
     Looked(Looked),
+    /// Of [`Need::Put`].
+    Put,
     /// Of [`Need::Value`]: the value's length, if there is one.
     Value(Option<u64>),
     /// Of [`Need::Take`].
@@ -325,12 +340,40 @@ pub struct Store {
 pub enum StoreBody {
     /// There is none.
     None,
-    /// What the upstream sends, of just this length. A body that ends early is never stored as
-    /// whole: who reads it meanwhile sees the connection end, and the entry goes. The driver
-    /// reads it to its end even if the client leaves.
-    Upstream(u64),
+    /// What the upstream sends, of this length. A body that ends early, or is longer, is never
+    /// stored as whole: who reads it meanwhile sees the connection end, and the entry goes. The
+    /// driver reads it to its end even if the client leaves.
+    Upstream(Extent),
     /// What is stored already; only the head is new.
     Keep,
+}
+
+/// How long a body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// Just so many bytes.
+    Exactly(u64),
+    /// Nobody knows before it ends. One that has more bytes than this is not stored; who reads it
+    /// meanwhile gets it all the same, to its end.
+    AtMost(u64),
+}
+
+impl Extent {
+    /// The length, where it is known.
+    pub const fn exact(self) -> Option<u64> {
+        match self {
+            Self::Exactly(length) => Some(length),
+            Self::AtMost(_) => None,
+        }
+    }
+
+    /// Whether a body of so many bytes is stored.
+    pub const fn holds(self, bytes: u64) -> bool {
+        match self {
+            Self::Exactly(length) => bytes == length,
+            Self::AtMost(most) => bytes <= most,
+        }
+    }
 }
 
 /// Where a request ended.
@@ -368,6 +411,8 @@ pub struct Abilities {
     pub interim: bool,
     /// It keeps what it is given through every crash, until the origin has it.
     pub durable: Option<Durable>,
+    /// It stores bodies whose length nobody said before they came.
+    pub unannounced: bool,
 }
 
 /// How a driver keeps things.

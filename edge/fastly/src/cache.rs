@@ -122,7 +122,8 @@ impl Place {
         };
         let (body, length) = match (store.body, &self.found) {
             (StoreBody::None, _) => (None, Some(0)),
-            (StoreBody::Upstream(length), _) => (upstream.take(), Some(length)),
+            // One of no known length is never asked for: the driver declares no ability to store it.
+            (StoreBody::Upstream(extent), _) => (upstream.take(), extent.exact()),
             (StoreBody::Keep, Some(found)) => (Some(found.to_stream()?), found.known_length()),
             (StoreBody::Keep, None) => (None, None),
         };

@@ -50,6 +50,9 @@ impl Fastly {
     fn prefixed(&self, need: Need) -> Need {
         match need {
             Need::Lookup { key } => Need::Lookup { key: format!("{}{key}", self.prefix) },
+            Need::Put { key, head, fresh_ms } => {
+                Need::Put { key: format!("{}{key}", self.prefix), head, fresh_ms }
+            }
             Need::Value { key } => Need::Value { key: format!("{}{key}", self.prefix) },
             Need::Take { key, allowance } => {
                 Need::Take { key: format!("{key}{}", self.prefix), allowance }
@@ -63,6 +66,7 @@ impl Subject for Fastly {
     type Ticket = u64;
 
     const KEEPS: bool = false;
+    const UNANNOUNCED: bool = false;
     const LEFT_OUT: &'static [(&'static str, &'static str)] = &[
         ("allowances_are_spent", "Viceroy's rate limiter never limits"),
         ("allowances_refill", "Viceroy's rate limiter never limits"),
@@ -93,7 +97,10 @@ impl Subject for Fastly {
         let need = self.prefixed(need);
         let Some(state) = self.exchanges.get_mut(&ticket) else { panic!("no such exchange") };
         state.asked = Some(match need {
-            Need::Lookup { key } => Ok(Asked::new(key)),
+            Need::Lookup { key } => {
+                state.exchange.give_up();
+                Ok(Asked::new(key))
+            }
             need => Err(state.exchange.fulfil(need)),
         });
     }

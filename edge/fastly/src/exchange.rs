@@ -2,7 +2,7 @@
 
 use fastly::Body;
 use fastly::kv_store::{KVStore, KVStoreError};
-use outport_edge_core::step::{self, Kept, Looked, Need, Outcome, Reply};
+use outport_edge_core::step::{self, Kept, Looked, Need, Outcome, Reply, Store, StoreBody};
 
 use crate::cache::{self, Asked, Place};
 use crate::limit;
@@ -33,7 +33,18 @@ impl<'a> Exchange<'a> {
     /// Meets a need.
     pub(crate) fn fulfil(&mut self, need: Need) -> Outcome {
         match need {
-            Need::Lookup { key } => Outcome::Looked(self.look(Asked::new(key))),
+            Need::Lookup { key } => {
+                self.give_up();
+                Outcome::Looked(self.look(Asked::new(key)))
+            }
+            Need::Put { key, head, fresh_ms } => {
+                if let Some(place) = &mut self.place {
+                    let store = Store { key, head, body: StoreBody::None, fresh_ms };
+                    place.store(&store, &mut None);
+                    place.settle();
+                }
+                Outcome::Put
+            }
             Need::Value { key } => Outcome::Value(self.value(&key)),
             Need::Take { key, allowance } => Outcome::Taken(limit::take(&key, allowance)),
             // Never asked, as the driver declares no signatures. What it can't check is wrong.
@@ -50,6 +61,13 @@ impl<'a> Exchange<'a> {
                     head
                 }))
             }
+        }
+    }
+
+    /// Gives up what was looked up last, for who waits for it.
+    pub(crate) fn give_up(&mut self) {
+        if let Some(mut place) = self.place.take() {
+            place.leave();
         }
     }
 

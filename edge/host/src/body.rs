@@ -57,8 +57,9 @@ pub(crate) enum EdgeBody {
     Full(Option<Bytes>),
     /// What an upstream sends. Dropped as soon as it fails.
     Upstream(Incoming),
-    /// What is being stored, as it arrives; with the bytes still to come.
-    Stored(BoxStream<'static, Result<Bytes, Cut>>, u64),
+    /// What is being stored, as it arrives; with the bytes still to come, where that is
+    /// known.
+    Stored(BoxStream<'static, Result<Bytes, Cut>>, Option<u64>),
 }
 
 impl EdgeBody {
@@ -89,7 +90,7 @@ impl Body for EdgeBody {
                 let chunk = ready!(Pin::new(stream).poll_next(context));
                 Poll::Ready(chunk.map(|chunk| {
                     let chunk = chunk?;
-                    *left = left.saturating_sub(chunk.len() as u64);
+                    *left = left.map(|left| left.saturating_sub(chunk.len() as u64));
                     Ok(Frame::data(chunk))
                 }))
             }
@@ -100,7 +101,7 @@ impl Body for EdgeBody {
         match self {
             Self::Full(bytes) => bytes.is_none(),
             Self::Upstream(body) => body.is_end_stream(),
-            Self::Stored(_, left) => *left == 0,
+            Self::Stored(_, left) => *left == Some(0),
         }
     }
 
@@ -108,7 +109,7 @@ impl Body for EdgeBody {
         match self {
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
             Self::Upstream(body) => body.size_hint(),
-            Self::Stored(_, left) => SizeHint::with_exact(*left),
+            Self::Stored(_, left) => left.map_or_else(SizeHint::default, SizeHint::with_exact),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Eviction is quick_cache's variant of S3-FIFO: what was asked for once goes first. Heads are
 //! the core's and opaque. Requests for one vacant key are collapsed: the first leads, the others
-//! wait for what it stores. A body can be read while it is still arriving.
+//! wait for what it stores.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -12,13 +12,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures::stream::{self, StreamExt as _};
-use outport_edge_core::step::ByteRange;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache as Entries;
 use tokio::sync::watch;
 
-use crate::body::{Cut, EdgeBody};
+use crate::stored_body::StoredBody;
 
 const SHARDS: usize = 64;
 /// What an entry takes beyond its head and body: keys, pointers, counters.
@@ -65,7 +63,7 @@ struct Weight;
 
 impl Weighter<String, Arc<Entry>> for Weight {
     fn weight(&self, key: &String, entry: &Arc<Entry>) -> u64 {
-        let body = entry.body.as_ref().map_or(0, |body| body.length);
+        let body = entry.body.as_ref().map_or(0, |body| body.bytes());
         body + (entry.head.len() + key.len() + ENTRY_BYTES) as u64
     }
 }
@@ -151,7 +149,15 @@ impl Cache {
         self.entries.remove(key);
     }
 
-    /// Takes back a response whose body was cut.
+    /// Counts a response anew, whose body has ended: nobody knew its length before.
+    pub(crate) fn weigh(&self, key: &str, entry: &Arc<Entry>) {
+        let _flights = self.flights(key);
+        if self.entries.peek(key).is_some_and(|current| Arc::ptr_eq(&current, entry)) {
+            self.entries.insert(key.to_owned(), entry.clone());
+        }
+    }
+
+    /// Takes back a response whose body was cut, or is too long.
     pub(crate) fn take_back(&self, key: &str, entry: &Arc<Entry>) {
         let _flights = self.flights(key);
         if self.entries.peek(key).is_some_and(|current| Arc::ptr_eq(&current, entry)) {
@@ -238,124 +244,15 @@ impl Drop for Holding {
     }
 }
 
-/// A stored body, whole or still arriving.
-pub(crate) struct StoredBody {
-    length: u64,
-    arriving: watch::Sender<Arriving>,
-}
-
-#[derive(Default)]
-struct Arriving {
-    chunks: Vec<Bytes>,
-    bytes: u64,
-    cut: bool,
-}
-
-impl StoredBody {
-    /// A body of this length, of which nothing has arrived.
-    pub(crate) fn new(length: u64) -> Arc<Self> {
-        Arc::new(Self { length, arriving: watch::Sender::new(Arriving::default()) })
-    }
-
-    /// Adds what has arrived. The error: it is more than there should be.
-    pub(crate) fn push(&self, chunk: Bytes) -> Result<(), Cut> {
-        let mut fits = true;
-        self.arriving.send_modify(|arriving| {
-            fits = arriving.bytes + chunk.len() as u64 <= self.length;
-            if fits && !chunk.is_empty() {
-                arriving.bytes += chunk.len() as u64;
-                arriving.chunks.push(chunk);
-            }
-        });
-        if fits { Ok(()) } else { Err(Cut) }
-    }
-
-    /// Nothing more arrives. The error: it should have.
-    pub(crate) fn end(&self) -> Result<(), Cut> {
-        if self.arriving.borrow().bytes == self.length { Ok(()) } else { Err(Cut) }
-    }
-
-    /// Nothing more arrives, and who reads it must know.
-    pub(crate) fn cut(&self) {
-        self.arriving.send_modify(|arriving| arriving.cut = true);
-    }
-
-    /// The body, or a range of it.
-    pub(crate) fn read(self: &Arc<Self>, range: Option<ByteRange>) -> EdgeBody {
-        let (from, until) = match range {
-            Some(range) => (range.first, range.last + 1),
-            None => (0, self.length),
-        };
-        if let Some(bytes) = self.whole_chunk(from, until) {
-            return EdgeBody::full(bytes);
-        }
-        let reader =
-            Reader { _body: self.clone(), updates: self.arriving.subscribe(), from, until };
-        EdgeBody::Stored(stream::unfold(reader, Reader::next).boxed(), until - from)
-    }
-
-    /// The range, where it lies within the first chunk and has arrived: the case of small files.
-    fn whole_chunk(&self, from: u64, until: u64) -> Option<Bytes> {
-        let arriving = self.arriving.borrow();
-        let chunk = arriving.chunks.first()?;
-        let range = usize::try_from(from).ok()?..usize::try_from(until).ok()?;
-        (range.end <= chunk.len()).then(|| chunk.slice(range))
-    }
-}
-
-/// Reads a body from one place to another, waiting for what has not arrived.
-struct Reader {
-    /// Keeps the sender of `updates`.
-    _body: Arc<StoredBody>,
-    updates: watch::Receiver<Arriving>,
-    from: u64,
-    until: u64,
-}
-
-impl Reader {
-    async fn next(mut self) -> Option<(Result<Bytes, Cut>, Self)> {
-        if self.from >= self.until {
-            return None;
-        }
-        let from = self.from;
-        let chunk = {
-            // The sender is kept, so it is never gone.
-            let arriving = self.updates.wait_for(|now| now.bytes > from || now.cut).await.ok()?;
-            chunk_at(&arriving, self.from, self.until)
-        };
-        let Some(chunk) = chunk else {
-            self.from = self.until;
-            return Some((Err(Cut), self));
-        };
-        self.from += chunk.len() as u64;
-        Some((Ok(chunk), self))
-    }
-}
-
-/// What has arrived from `from` on, within one chunk and before `until`.
-fn chunk_at(arriving: &Arriving, from: u64, until: u64) -> Option<Bytes> {
-    let mut begins = 0;
-    for chunk in &arriving.chunks {
-        let ends = begins + chunk.len() as u64;
-        if from < ends {
-            let first = usize::try_from(from - begins).ok()?;
-            let last = usize::try_from(until.min(ends) - begins).ok()?;
-            return Some(chunk.slice(first..last));
-        }
-        begins = ends;
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
-    use http_body_util::BodyExt as _;
+    use outport_edge_core::step::Extent;
 
     use super::*;
 
     async fn put(cache: &Arc<Cache>, key: &str, length: usize) {
         let holding = cache.look(key.to_owned()).await;
-        let body = StoredBody::new(length as u64);
+        let body = StoredBody::new(Extent::Exactly(length as u64));
         body.push(Bytes::from(vec![0; length])).unwrap();
         holding.store(vec![], NewBody::Arriving(body), Duration::from_secs(60));
     }
@@ -368,37 +265,6 @@ mod tests {
             assert!(cache.size().0 <= 1 << 20);
         }
         assert!(cache.size().1 > 50);
-    }
-
-    #[tokio::test]
-    async fn a_body_is_read_while_it_arrives() {
-        let body = StoredBody::new(10);
-        let reader = body.read(Some(ByteRange { first: 2, last: 8 }));
-        let reading = tokio::spawn(async move { reader.collect().await.unwrap().to_bytes() });
-        for chunk in ["0", "123", "", "4567", "89"] {
-            tokio::task::yield_now().await;
-            body.push(Bytes::from_static(chunk.as_bytes())).unwrap();
-        }
-        body.end().unwrap();
-        assert_eq!(reading.await.unwrap(), "2345678");
-    }
-
-    #[tokio::test]
-    async fn a_cut_body_does_not_end() {
-        let body = StoredBody::new(10);
-        body.push(Bytes::from_static(b"0123")).unwrap();
-        let reader = body.read(None);
-        assert!(body.end().is_err());
-        body.cut();
-        assert!(reader.collect().await.is_err());
-    }
-
-    #[test]
-    fn more_than_announced_is_cut_off() {
-        let body = StoredBody::new(3);
-        assert!(body.push(Bytes::from_static(b"0123")).is_err());
-        assert!(body.push(Bytes::from_static(b"012")).is_ok());
-        assert!(body.end().is_ok());
     }
 
     #[tokio::test]

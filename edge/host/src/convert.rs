@@ -26,6 +26,7 @@ pub(crate) fn step(step: wit::Step) -> Step {
 fn need(need: wit::Need) -> core::Need {
     match need {
         wit::Need::Lookup(key) => core::Need::Lookup { key },
+        wit::Need::Put(wit::Put { key, head, fresh_ms }) => core::Need::Put { key, head, fresh_ms },
         wit::Need::Value(key) => core::Need::Value { key },
         wit::Need::Take(wit::Take { key, interval_us, burst }) => {
             core::Need::Take { key, allowance: core::Allowance { interval_us, burst } }
@@ -59,12 +60,13 @@ pub(crate) fn handed(handed: wit::Handed) -> core::Handed {
 }
 
 pub(crate) fn abilities(abilities: core::Abilities) -> wit::Abilities {
-    let core::Abilities { signatures, request_trailers, interim, durable } = abilities;
+    let core::Abilities { signatures, request_trailers, interim, durable, unannounced } = abilities;
     wit::Abilities {
         signatures,
         request_trailers,
         interim,
         durable: durable.map(|durable| durable.value_bytes_max),
+        unannounced,
     }
 }
 
@@ -87,7 +89,7 @@ fn reply(reply: wit::Reply) -> core::Reply {
             head,
             body: match body {
                 wit::StoreBody::None => core::StoreBody::None,
-                wit::StoreBody::Upstream(length) => core::StoreBody::Upstream(length),
+                wit::StoreBody::Upstream(length) => core::StoreBody::Upstream(extent(length)),
                 wit::StoreBody::Keep => core::StoreBody::Keep,
             },
             fresh_ms,
@@ -97,6 +99,13 @@ fn reply(reply: wit::Reply) -> core::Reply {
             wit::Ended::Cache => core::Ended::Cache,
             wit::Ended::Origin => core::Ended::Origin,
         },
+    }
+}
+
+fn extent(extent: wit::Extent) -> core::Extent {
+    match extent {
+        wit::Extent::Exactly(bytes) => core::Extent::Exactly(bytes),
+        wit::Extent::AtMost(bytes) => core::Extent::AtMost(bytes),
     }
 }
 
@@ -111,6 +120,7 @@ pub(crate) fn outcome(outcome: core::Outcome) -> wit::Outcome {
         core::Outcome::Looked(core::Looked::Found { head, body, lead, collapsed }) => {
             wit::Outcome::Lookup(Some(wit::Found { head, body, lead, collapsed }))
         }
+        core::Outcome::Put => wit::Outcome::Put,
         core::Outcome::Value(length) => wit::Outcome::Value(length),
         core::Outcome::Taken(core::Taken { allowed, left }) => {
             let left = left.map(|core::Left { remaining, retry_us, full_us }| wit::Left {

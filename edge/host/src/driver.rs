@@ -18,7 +18,7 @@ use outport_edge_core::step::{
 use outport_interim::Interim;
 
 use crate::body::{EdgeBody, RequestBody};
-use crate::cache::{Cache, Entry, Holding, NewBody, StoredBody};
+use crate::cache::{Cache, Entry, Holding, NewBody};
 use crate::convert::Step;
 use crate::head;
 use crate::instances::Instances;
@@ -27,6 +27,7 @@ use crate::kept::{Kept, KeptError};
 use crate::kept_handover::Handover;
 use crate::limiter::Limiter;
 use crate::metrics::Metrics;
+use crate::stored_body::{Pushed, StoredBody};
 use crate::upstream::Upstreams;
 use crate::values::Values;
 
@@ -144,6 +145,12 @@ impl Exchange {
     pub(crate) async fn fulfil(&mut self, need: Need) -> Outcome {
         match need {
             Need::Lookup { key } => Outcome::Looked(self.look(key).await),
+            Need::Put { head, fresh_ms, .. } => {
+                if let Some(holding) = &self.looked {
+                    holding.store(head, NewBody::None, Duration::from_millis(fresh_ms));
+                }
+                Outcome::Put
+            }
             Need::Value { key } => {
                 let read = self.needs.values.get(key).await;
                 self.value = read.unwrap_or_else(|error| {
@@ -202,6 +209,8 @@ impl Exchange {
     }
 
     async fn look(&mut self, key: String) -> Looked {
+        // What was held before is given up first: who waits holds nothing that others wait for.
+        self.looked = None;
         let holding = self.needs.cache.look(key).await;
         let looked = match holding.entry() {
             None => Looked::Vacant,
@@ -232,8 +241,9 @@ impl Exchange {
         }
         let held = self.looked.as_ref().and_then(Holding::entry);
         let mut stored = held.and_then(|(entry, _)| entry.body().cloned());
-        if let Some(store) = reply.store {
-            stored = self.store(store).or(stored);
+        let filling = reply.store.and_then(|store| self.store(store));
+        if let Some((body, _)) = &filling {
+            stored = Some(body.clone());
         }
         let body = match reply.body {
             Body::Empty => EdgeBody::empty(),
@@ -247,6 +257,10 @@ impl Exchange {
                 self.upstream_body.take().map_or(EdgeBody::empty(), EdgeBody::Upstream)
             }
         };
+        if let Some((_, filling)) = filling {
+            // After the body: what only passes is for who reads it already.
+            tokio::spawn(filling);
+        }
         let mut response = Response::new(body);
         *response.status_mut() =
             StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -254,11 +268,14 @@ impl Exchange {
         response
     }
 
-    /// Stores what the core says. Returns the body that is stored or now arriving.
-    fn store(&mut self, store: Store) -> Option<Arc<StoredBody>> {
+    /// Stores what the core says. Returns the body that arrives from now on, and what fills it.
+    fn store(
+        &mut self,
+        store: Store,
+    ) -> Option<(Arc<StoredBody>, impl Future<Output = ()> + Send + use<>)> {
         let holding = self.looked.as_ref()?;
         let fresh = Duration::from_millis(store.fresh_ms);
-        let length = match store.body {
+        let extent = match store.body {
             StoreBody::None => {
                 holding.store(store.head, NewBody::None, fresh);
                 return None;
@@ -267,18 +284,19 @@ impl Exchange {
                 holding.store(store.head, NewBody::Keep, fresh);
                 return None;
             }
-            StoreBody::Upstream(length) => length,
+            StoreBody::Upstream(extent) => extent,
         };
-        let body = StoredBody::new(length);
+        let body = StoredBody::new(extent);
         let entry = holding.store(store.head, NewBody::Arriving(body.clone()), fresh);
         let upstream = self.upstream_body.take()?;
         let (cache, key) = holding.place();
-        tokio::spawn(fill(upstream, body.clone(), cache, key, entry));
-        Some(body)
+        let filling = fill(upstream, body.clone(), cache, key, entry);
+        Some((body, filling))
     }
 }
 
-/// Reads an upstream's body to its end, whoever still wants it.
+/// Reads an upstream's body to its end, whoever still wants it; unless it is too long to be stored,
+/// and nobody does.
 async fn fill(
     mut upstream: Incoming,
     body: Arc<StoredBody>,
@@ -289,22 +307,34 @@ async fn fill(
     let arrived = loop {
         match upstream.frame().await {
             Some(Ok(frame)) => {
-                if let Ok(chunk) = frame.into_data()
-                    && let Err(cut) = body.push(chunk)
-                {
-                    break Err(cut);
+                let Ok(chunk) = frame.into_data() else { continue };
+                match body.push(chunk) {
+                    Ok(Pushed::Stored) => {}
+                    Ok(Pushed::TooLong) => {
+                        if let Some(entry) = &entry {
+                            cache.take_back(&key, entry);
+                        }
+                        if !body.room().await {
+                            return body.cut();
+                        }
+                    }
+                    Err(cut) => break Err(cut),
                 }
             }
             Some(Err(_)) => break Err(crate::body::Cut),
             None => break body.end(),
         }
     };
-    if arrived.is_err() {
-        tracing::warn!(key, "a body was cut while it was being stored");
-        if let Some(entry) = &entry {
-            cache.take_back(&key, entry);
+    match (arrived, &entry) {
+        (Ok(()), Some(entry)) if body.is_unannounced() => cache.weigh(&key, entry),
+        (Ok(()), _) => {}
+        (Err(crate::body::Cut), entry) => {
+            tracing::warn!(key, "a body was cut while it was being stored");
+            if let Some(entry) = entry {
+                cache.take_back(&key, entry);
+            }
+            body.cut();
         }
-        body.cut();
     }
 }
 
@@ -396,6 +426,7 @@ mod tests {
         type Ticket = u64;
 
         const KEEPS: bool = true;
+        const UNANNOUNCED: bool = true;
 
         async fn new(answers: Vec<ScriptedAnswer>) -> Self {
             let folder = tempfile::tempdir().unwrap();

@@ -21,6 +21,7 @@ mod limiter;
 mod metrics;
 mod node;
 mod page;
+mod stored_body;
 mod upstream;
 mod values;
 

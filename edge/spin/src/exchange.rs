@@ -36,6 +36,12 @@ impl Exchange {
         };
         match need {
             Need::Lookup { key } => Outcome::Looked(self.look(&needs, &key).await),
+            Need::Put { head, fresh_ms, .. } => {
+                if let Some(holding) = &mut self.looked {
+                    holding.put(head, None, fresh_ms);
+                }
+                Outcome::Put
+            }
             Need::Value { key } => {
                 self.value = needs.store.get(&key).await;
                 Outcome::Value(self.value.as_ref().map(|value| value.len() as u64))
@@ -54,6 +60,8 @@ impl Exchange {
     }
 
     async fn look(&mut self, needs: &Needs, key: &str) -> Looked {
+        // What was held before is given up first, for who waits for it.
+        self.looked = None;
         let holding = cache::look(needs.store.clone(), key).await;
         let looked = match &holding.entry {
             None => Looked::Vacant,
@@ -113,7 +121,9 @@ impl Exchange {
                 let body = holding.entry.as_ref().and_then(|entry| entry.body);
                 holding.put(store.head, body, store.fresh_ms);
             }
-            StoreBody::Upstream(length) => {
+            StoreBody::Upstream(extent) => {
+                // One of no known length is never asked for: the driver can't store it.
+                let length = extent.exact()?;
                 let (holding, upstream) = (self.looked.take()?, self.upstream_body.take()?);
                 let arriving = |range| Arriving::new(holding, upstream, store, length, range);
                 if let BodyPlan::Stored(range) = plan {

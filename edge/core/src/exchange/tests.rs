@@ -20,8 +20,13 @@ mod kept;
 const ID: &str = "01000G0000000C000000000004";
 const OTHER_ID: &str = "01000G0000000C000000000005";
 
-const SIGNATURES: Abilities =
-    Abilities { signatures: true, request_trailers: false, interim: false, durable: None };
+const SIGNATURES: Abilities = Abilities {
+    signatures: true,
+    request_trailers: false,
+    interim: false,
+    durable: None,
+    unannounced: false,
+};
 
 struct World {
     edge: Edge,

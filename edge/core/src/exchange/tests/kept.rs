@@ -10,6 +10,7 @@ const KEEPING: Abilities = Abilities {
     request_trailers: false,
     interim: false,
     durable: Some(Durable { value_bytes_max: 1 << 20 }),
+    unannounced: false,
 };
 
 fn keeping() -> World {

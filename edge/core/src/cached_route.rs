@@ -1,0 +1,550 @@
+//! The way of a request through the cache of a proxied route: looked up, filled, validated, passed.
+//!
+//! What the cache may do is [`crate::caching`]'s to say. A URI's key holds its stored response; or
+//! what its responses vary on, and then each has a key of its own; or that nothing of it is stored,
+//! so that nobody waits for anybody.
+
+use outport_wire::conditions::{ByteRange, Delivery};
+use outport_wire::problem::{Problem, ProblemType};
+use serde::{Deserialize, Serialize};
+
+use crate::answer::{Visit, reply};
+use crate::cache_status::{Forwarded, RouteStatus, Why};
+use crate::cached_file::upstream_problem;
+use crate::caching::ask::{Ask, range_of};
+use crate::caching::freshness::Times;
+use crate::caching::stored_response::{Entry, NotStorable, Storable, StoredResponse};
+use crate::caching::vary::Variants;
+use crate::config::Config;
+use crate::forward::{self, VIA};
+use crate::head::{FieldLines, Fields};
+use crate::limit::Limit;
+use crate::step::{
+    Body, Ended, Extent, Fetch, FetchError, Looked, Moment, Need, Outcome, Reply, Store, StoreBody,
+    UpstreamHead,
+};
+
+/// For how long it is known that an upstream fails, in milliseconds.
+const FAILED_MS: u64 = 1_000;
+/// For how long it is known that what a URI gives is not stored, in milliseconds: its requests go
+/// their ways meanwhile, and none waits for another.
+const NOT_STORED_MS: u64 = 10_000;
+/// What comes with a stale response whose validation failed. RFC 9111 has no use for it any more;
+/// who knows RFC 7234 reads it.
+const STALE: &str = "111 outport \"Revalidation Failed\"";
+
+/// An exchange with a cached route, between two steps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RouteExchange {
+    ask: Ask,
+    /// The key that was looked up last.
+    key: String,
+    stage: Stage,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Stage {
+    /// The URI is looked up.
+    Looking,
+    /// Of its variants, the request's is looked up.
+    Selecting(Variants),
+    /// The upstream is asked for all of it.
+    Filling(Asking),
+    /// The upstream is asked whether what is stored still holds.
+    Validating { head: Vec<u8>, asking: Asking },
+    /// The upstream is asked for what is not going to be stored.
+    Passing(Why),
+    /// It has answered, and what it said is to be stored under another key: at first the URI is
+    /// looked up anew.
+    Returning(Answered),
+    /// The URI's key is being told what its responses vary on.
+    Indexing(Answered, Variants),
+    /// The variant's key is looked up, to be filled.
+    Placing(Answered),
+}
+
+/// The upstream is being asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Asking {
+    since_ms: u64,
+    why: Why,
+    /// Known of the URI: then the key that was looked up last is a variant's.
+    variants: Option<Variants>,
+}
+
+/// What the upstream has answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Answered {
+    status: u16,
+    fields: Vec<u8>,
+    requested_ms: u64,
+    received_ms: u64,
+    why: Why,
+}
+
+/// What an exchange is decided from.
+pub(crate) struct Context<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) limits: &'a [Limit],
+    pub(crate) visit: &'a Visit,
+    pub(crate) moment: Moment,
+    /// Whether bodies are stored whose length nobody said.
+    pub(crate) unannounced: bool,
+}
+
+/// What comes next.
+pub(crate) enum Next {
+    Need(Box<RouteExchange>, Need),
+    Reply(Reply),
+}
+
+impl RouteExchange {
+    /// Begins by asking the cache.
+    pub(crate) fn begin(ask: Ask) -> (Self, Need) {
+        let key = ask.key.clone();
+        let need = Need::Lookup { key: key.clone() };
+        (Self { ask, key, stage: Stage::Looking }, need)
+    }
+
+    /// Goes on with the outcome. `None` where the outcome is of another need.
+    pub(crate) fn resume(mut self, outcome: Outcome, context: &Context<'_>) -> Option<Next> {
+        let stage = std::mem::replace(&mut self.stage, Stage::Looking);
+        Some(match (stage, outcome) {
+            (Stage::Looking, Outcome::Looked(looked)) => self.looked(looked, None, context),
+            (Stage::Selecting(variants), Outcome::Looked(looked)) => {
+                self.looked(looked, Some(variants), context)
+            }
+            (Stage::Filling(asking), Outcome::Fetched(answer)) => match answer {
+                Ok(answer) => self.answered(answer, asking, context),
+                Err(failure) => Next::Reply(self.failed(failure, context)),
+            },
+            (Stage::Validating { head, asking }, Outcome::Fetched(answer)) => {
+                self.validated(&head, answer, asking, context)
+            }
+            (Stage::Passing(why), Outcome::Fetched(answer)) => {
+                Next::Reply(self.passed(why, answer, context))
+            }
+            (Stage::Returning(answered), Outcome::Looked(_)) => self.index(answered, context),
+            (Stage::Indexing(answered, variants), Outcome::Put) => {
+                let key = variants.key(&self.ask.key, &self.ask.selecting());
+                self.look(Stage::Placing(answered), key)
+            }
+            (Stage::Placing(answered), Outcome::Looked(_)) => self.placed(&answered, context),
+            _ => return None,
+        })
+    }
+
+    fn looked(self, looked: Looked, variants: Option<Variants>, context: &Context<'_>) -> Next {
+        let Looked::Found { head, body, lead, collapsed } = looked else {
+            return self.miss(variants, context);
+        };
+        let now_ms = context.moment.unix_ms;
+        match Entry::decode(&head) {
+            Some(Entry::Variants(found)) if variants.is_none() => {
+                let key = found.key(&self.ask.key, &self.ask.selecting());
+                self.look(Stage::Selecting(found), key)
+            }
+            Some(Entry::Failed { until_ms, status }) if now_ms < until_ms => {
+                let failure =
+                    if status == 504 { FetchError::Timeout } else { FetchError::Unreachable };
+                let problem = upstream_problem(failure, None);
+                Next::Reply(context.visit.problem(context.limits, &problem))
+            }
+            Some(Entry::Response(stored)) if body || !has_content(&stored) => {
+                let found = Found { stored, lead, collapsed };
+                self.found(&head, &found, variants, context)
+            }
+            _ => self.miss(variants, context),
+        }
+    }
+
+    fn found(
+        self,
+        head: &[u8],
+        found: &Found<'_>,
+        variants: Option<Variants>,
+        context: &Context<'_>,
+    ) -> Next {
+        let now_ms = context.moment.unix_ms;
+        let freshness = &found.stored.freshness;
+        let insists = self.ask.insists(freshness, now_ms);
+        let unwaited = !found.lead && !insists && freshness.while_revalidating(now_ms);
+        if self.ask.takes(freshness, now_ms) || unwaited {
+            let ttl_s = freshness.left_ms(now_ms).div_euclid(1000);
+            let status = RouteStatus::Hit { ttl_s, collapsed: found.collapsed };
+            return Next::Reply(self.deliver(&found.stored, status, context));
+        }
+        if freshness.rests(now_ms) {
+            let status = RouteStatus::StaleOnError;
+            return Next::Reply(self.deliver(&found.stored, status, context));
+        }
+        let why = if insists { Why::Request } else { Why::Stale };
+        if self.ask.only_if_cached {
+            return Next::Reply(not_cached(context));
+        }
+        if self.ask.head_only {
+            return self.pass(why);
+        }
+        let fetch = self.ask.validating(&found.stored);
+        let asking = Asking { since_ms: now_ms, why, variants };
+        self.need(Stage::Validating { head: head.to_vec(), asking }, fetch)
+    }
+
+    /// Nothing is stored that could be used. A part, or a head, alone is not stored.
+    fn miss(self, variants: Option<Variants>, context: &Context<'_>) -> Next {
+        if self.ask.only_if_cached {
+            return Next::Reply(not_cached(context));
+        }
+        let why = if variants.is_some() { Why::VaryMiss } else { Why::UriMiss };
+        if self.ask.head_only || self.ask.wants_range() {
+            return self.pass(why);
+        }
+        let fetch = self.ask.whole();
+        let asking = Asking { since_ms: context.moment.unix_ms, why, variants };
+        self.need(Stage::Filling(asking), fetch)
+    }
+
+    fn pass(self, why: Why) -> Next {
+        let fetch = self.ask.as_sent();
+        self.need(Stage::Passing(why), fetch)
+    }
+
+    /// The upstream has answered in full.
+    fn answered(self, answer: UpstreamHead, asking: Asking, context: &Context<'_>) -> Next {
+        let Asking { since_ms, why, variants } = asking;
+        let UpstreamHead { status, fields } = answer;
+        let received_ms = context.moment.unix_ms;
+        let answered = Answered { status, fields, requested_ms: since_ms, received_ms, why };
+        let storable = match self.storable(&answered, context) {
+            Ok(storable) => storable,
+            Err(why_not) => return Next::Reply(self.not_stored(&answered, why_not, context)),
+        };
+        let here = match (&variants, &storable.varies_on) {
+            (None, None) => true,
+            (Some(variants), Some(names)) => variants.vary_on(names),
+            _ => false,
+        };
+        if here {
+            return Next::Reply(self.store(&answered, &storable, context));
+        }
+        if variants.is_none() {
+            return self.index(answered, context);
+        }
+        let key = self.ask.key.clone();
+        self.look(Stage::Returning(answered), key)
+    }
+
+    /// The URI's key is held: it is told what the responses vary on, if they do.
+    fn index(mut self, answered: Answered, context: &Context<'_>) -> Next {
+        let storable = match self.storable(&answered, context) {
+            Ok(storable) => storable,
+            Err(why_not) => return Next::Reply(self.not_stored(&answered, why_not, context)),
+        };
+        let Some(names) = storable.varies_on.clone() else {
+            return Next::Reply(self.store(&answered, &storable, context));
+        };
+        let variants = Variants::new(names, context.moment.random);
+        let entry = Entry::Variants(variants.clone());
+        let fresh_ms = entry.unled_ms(context.moment.unix_ms);
+        let need = Need::Put { key: self.ask.key.clone(), head: entry.encode(), fresh_ms };
+        self.stage = Stage::Indexing(answered, variants);
+        Next::Need(Box::new(self), need)
+    }
+
+    /// The variant's key is held.
+    fn placed(self, answered: &Answered, context: &Context<'_>) -> Next {
+        Next::Reply(match self.storable(answered, context) {
+            Ok(storable) => self.store(answered, &storable, context),
+            Err(why_not) => self.not_stored(answered, why_not, context),
+        })
+    }
+
+    fn storable(
+        &self,
+        answered: &Answered,
+        context: &Context<'_>,
+    ) -> Result<Storable, NotStorable> {
+        let Answered { status, requested_ms, received_ms, .. } = *answered;
+        let times = Times { requested_ms, received_ms };
+        let fields = FieldLines::new(&answered.fields);
+        let storable = Storable::read(status, fields, self.ask.asked, times)?;
+        match storable.stored().length() {
+            Some(length) if length > context.config.stored_bytes_max => Err(NotStorable::Size),
+            None if has_content(&storable.stored()) && !context.unannounced => {
+                Err(NotStorable::Length)
+            }
+            _ => Ok(storable),
+        }
+    }
+
+    /// The answer, which is stored under the key that was looked up last.
+    fn store(self, answered: &Answered, storable: &Storable, context: &Context<'_>) -> Reply {
+        let stored = storable.stored();
+        let length = stored.length();
+        let extent = match length {
+            Some(length) => Extent::Exactly(length),
+            None => Extent::AtMost(context.config.stored_bytes_max),
+        };
+        let has_content = has_content(&stored);
+        let body = if has_content { StoreBody::Upstream(extent) } else { StoreBody::None };
+        let entry = Entry::Response(stored);
+        let store = Store { body, ..self.remembered(&entry, context) };
+        let status = RouteStatus::Forwarded(Forwarded {
+            why: answered.why,
+            status: answered.status,
+            stored: true,
+            why_not: None,
+        });
+        let fields = FieldLines::new(&answered.fields);
+        let delivery = self.ask.delivery(answered.status, fields, length);
+        let body = match delivery {
+            _ if !has_content => Body::Empty,
+            _ => Body::Stored(range_of(delivery)),
+        };
+        let mut sent = Sent { status: answered.status, fields, length, delivery, age_ms: None }
+            .reply(status, body, context);
+        sent.store = Some(store);
+        sent
+    }
+
+    /// The answer, of which it is known for a while that it is not stored.
+    fn not_stored(
+        &self,
+        answered: &Answered,
+        why_not: NotStorable,
+        context: &Context<'_>,
+    ) -> Reply {
+        let fields = FieldLines::new(&answered.fields);
+        let status = RouteStatus::Forwarded(Forwarded {
+            why: answered.why,
+            status: answered.status,
+            stored: false,
+            why_not: Some(why_not),
+        });
+        let delivery = self.ask.delivery(answered.status, fields, None);
+        let sent = Sent { status: answered.status, fields, length: None, delivery, age_ms: None };
+        let mut sent = sent.reply(status, Body::Upstream, context);
+        let until_ms = context.moment.unix_ms + NOT_STORED_MS;
+        sent.store = Some(self.remembered(&Entry::NotStored { until_ms }, context));
+        sent
+    }
+
+    fn validated(
+        self,
+        head: &[u8],
+        answer: Result<UpstreamHead, FetchError>,
+        asking: Asking,
+        context: &Context<'_>,
+    ) -> Next {
+        let now_ms = context.moment.unix_ms;
+        let Some(Entry::Response(stored)) = Entry::decode(head) else {
+            return Next::Reply(self.failed(FetchError::Unreachable, context));
+        };
+        let failed = answer.as_ref().map_or(true, |answer| answer.status >= 500);
+        if failed && stored.freshness.if_error(now_ms) {
+            let freshness = stored.freshness.failed(now_ms);
+            let stale = stored.with(freshness);
+            let mut sent = self.deliver(&stale, RouteStatus::StaleOnError, context);
+            sent.store = Some(self.kept(&Entry::Response(stale), context));
+            sent.ended = Ended::Origin;
+            return Next::Reply(sent);
+        }
+        match answer {
+            Err(failure) => Next::Reply(self.failed(failure, context)),
+            Ok(answer) if answer.status == 304 => {
+                let times = Times { requested_ms: asking.since_ms, received_ms: now_ms };
+                let fields = FieldLines::new(&answer.fields);
+                let renewed = stored.validated(fields, times);
+                let status = RouteStatus::Forwarded(Forwarded {
+                    why: asking.why,
+                    status: 304,
+                    stored: true,
+                    why_not: None,
+                });
+                let mut sent = self.deliver(&renewed.stored(), status, context);
+                sent.store = Some(self.kept(&Entry::Response(renewed.stored()), context));
+                sent.ended = Ended::Origin;
+                Next::Reply(sent)
+            }
+            Ok(answer) => self.answered(answer, asking, context),
+        }
+    }
+
+    /// What the client asked for itself, untouched.
+    fn passed(
+        &self,
+        why: Why,
+        answer: Result<UpstreamHead, FetchError>,
+        context: &Context<'_>,
+    ) -> Reply {
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(failure) => {
+                let problem = upstream_problem(failure, None);
+                return ended_at_origin(context.visit.problem(context.limits, &problem));
+            }
+        };
+        let status = RouteStatus::Forwarded(Forwarded {
+            why,
+            status: answer.status,
+            stored: false,
+            why_not: Some(NotStorable::Part),
+        });
+        let sent = Sent {
+            status: answer.status,
+            fields: FieldLines::new(&answer.fields),
+            length: None,
+            delivery: Delivery::Whole,
+            age_ms: None,
+        };
+        sent.reply(status, Body::Upstream, context)
+    }
+
+    /// There was no answer. That is remembered for a moment, so that all who wait for the same are
+    /// told at once.
+    fn failed(&self, failure: FetchError, context: &Context<'_>) -> Reply {
+        let problem = upstream_problem(failure, None);
+        let until_ms = context.moment.unix_ms + FAILED_MS;
+        let entry = Entry::Failed { until_ms, status: problem.kind.status() };
+        let mut sent = ended_at_origin(context.visit.problem(context.limits, &problem));
+        sent.store = Some(self.remembered(&entry, context));
+        sent
+    }
+
+    /// Answers with what is stored.
+    fn deliver(
+        &self,
+        stored: &StoredResponse<'_>,
+        status: RouteStatus,
+        context: &Context<'_>,
+    ) -> Reply {
+        let length = stored.length();
+        let delivery = self.ask.delivery(stored.status, stored.fields(), length);
+        let body = match delivery {
+            _ if self.ask.head_only || !has_content(stored) => Body::Empty,
+            _ => Body::Stored(range_of(delivery)),
+        };
+        let age_ms = Some(stored.freshness.age_ms(context.moment.unix_ms));
+        let sent =
+            Sent { status: stored.status, fields: stored.fields(), length, delivery, age_ms };
+        Reply { ended: Ended::Cache, ..sent.reply(status, body, context) }
+    }
+
+    /// An entry without content, under the key that was looked up last.
+    fn remembered(&self, entry: &Entry<'_>, context: &Context<'_>) -> Store {
+        let fresh_ms = entry.unled_ms(context.moment.unix_ms);
+        Store { key: self.key.clone(), head: entry.encode(), body: StoreBody::None, fresh_ms }
+    }
+
+    /// A new head for the content that is stored.
+    fn kept(&self, entry: &Entry<'_>, context: &Context<'_>) -> Store {
+        Store { body: StoreBody::Keep, ..self.remembered(entry, context) }
+    }
+
+    fn look(mut self, stage: Stage, key: String) -> Next {
+        self.stage = stage;
+        self.key.clone_from(&key);
+        Next::Need(Box::new(self), Need::Lookup { key })
+    }
+
+    fn need(mut self, stage: Stage, fetch: Fetch) -> Next {
+        self.stage = stage;
+        Next::Need(Box::new(self), Need::Fetch(fetch))
+    }
+}
+
+/// A stored response that was found.
+struct Found<'a> {
+    stored: StoredResponse<'a>,
+    lead: bool,
+    collapsed: bool,
+}
+
+/// What is sent of a response.
+struct Sent<'a> {
+    status: u16,
+    fields: FieldLines<'a>,
+    length: Option<u64>,
+    delivery: Delivery,
+    /// Of what is stored; what has just come says its age by itself.
+    age_ms: Option<u64>,
+}
+
+impl Sent<'_> {
+    fn reply(&self, cache: RouteStatus, body: Body, context: &Context<'_>) -> Reply {
+        if self.delivery == Delivery::RangeNotSatisfiable {
+            return self.not_satisfiable(context);
+        }
+        let mut fields = Fields::new();
+        for (name, value) in forward::end_to_end(self.fields) {
+            if self.sends(name) {
+                fields.push(name, value);
+            }
+        }
+        if let Some(age_ms) = self.age_ms {
+            fields.push_number("age", age_ms / 1000);
+        }
+        if cache == RouteStatus::StaleOnError {
+            fields.push("warning", STALE);
+        }
+        let (status, body) = match self.delivery {
+            Delivery::NotModified => (304, Body::Empty),
+            Delivery::Part(range) => {
+                self.describe_part(range, &mut fields);
+                (206, body)
+            }
+            _ => (self.status, body),
+        };
+        fields.push("via", VIA);
+        fields.push("cache-status", cache.value());
+        ended_at_origin(reply(status, fields, body))
+    }
+
+    /// Whether a field goes with this delivery. A 304 tells nothing of a content that it has not
+    /// (RFC 9110, section 15.4.5).
+    fn sends(&self, name: &str) -> bool {
+        match self.delivery {
+            Delivery::NotModified => {
+                !name.starts_with("content-")
+                    || matches!(name, "content-location" | "content-security-policy")
+            }
+            Delivery::Part(_) => name != "content-length",
+            _ => true,
+        }
+    }
+
+    fn describe_part(&self, range: ByteRange, fields: &mut Fields) {
+        let ByteRange { first, last } = range;
+        let length = self.length.unwrap_or_default();
+        fields.push_args("content-range", format_args!("bytes {first}-{last}/{length}"));
+        fields.push_number("content-length", range.length());
+    }
+
+    fn not_satisfiable(&self, context: &Context<'_>) -> Reply {
+        let length = self.length.unwrap_or_default();
+        let detail = format!("There are {length} bytes.");
+        let problem = Problem::new(ProblemType::RangeNotSatisfiable, detail).with("size", length);
+        let mut sent = context.visit.problem(context.limits, &problem);
+        let range = format!("content-range: bytes */{length}\r\n");
+        sent.fields.extend_from_slice(range.as_bytes());
+        sent
+    }
+}
+
+/// Whether there is content to be stored and sent.
+fn has_content(stored: &StoredResponse<'_>) -> bool {
+    stored.status != 204 && stored.length() != Some(0)
+}
+
+/// Nothing stored can be used, and the upstream may not be asked (RFC 9111, section 5.2.1.7).
+fn not_cached(context: &Context<'_>) -> Reply {
+    let detail = "Nothing is stored that could be used; ask without `only-if-cached`.";
+    context.visit.problem(context.limits, &Problem::new(ProblemType::NotCached, detail))
+}
+
+fn ended_at_origin(reply: Reply) -> Reply {
+    Reply { ended: Ended::Origin, ..reply }
+}
+
+#[cfg(test)]
+mod tests;

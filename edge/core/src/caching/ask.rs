@@ -1,0 +1,271 @@
+//! What a request wants of a cache: under which key, in which state, and how much of it.
+
+use outport_wire::conditions::{ByteRange, Conditions, Delivery, Representation, matches_weakly};
+use outport_wire::time::parse_http_date;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::directives::{DELTA_S_MAX, Directives, SURROGATE_NAME};
+use super::fields::Lines;
+use super::freshness::Freshness;
+use super::stored_response::{Asked, StoredResponse};
+use crate::forward::{self, Proxied};
+use crate::guard::Guarded;
+use crate::head::{FieldLines, RequestHead};
+use crate::step::Fetch;
+
+/// The fields of a condition and of a range: the cache answers them, or sends its own.
+const CONDITIONS: &[&str] =
+    &["if-match", "if-modified-since", "if-none-match", "if-range", "if-unmodified-since", "range"];
+
+/// Fields by which some servers are told of another URI or method than the request's. They are in
+/// no key, so that whoever sends them would decide what others get: a cached route passes none on.
+const UNKEYED: &[&str] = &[
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-scheme",
+    "x-forwarded-server",
+    "x-host",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-host",
+    "x-original-url",
+    "x-rewrite-url",
+];
+
+/// Names what is stored of a route for one authority: all that goes upstream beside target and
+/// fields.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Place {
+    route: u16,
+    secure: bool,
+    host: String,
+    forwarded_host: Option<String>,
+}
+
+/// What a request wants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ask {
+    /// The key of its URI.
+    pub(crate) key: String,
+    pub(crate) head_only: bool,
+    pub(crate) asked: Asked,
+    pub(crate) only_if_cached: bool,
+    no_cache: bool,
+    max_age_s: Option<u64>,
+    min_fresh_s: u64,
+    max_stale_s: u64,
+    /// The request for the whole of it, without conditions.
+    fetch: Fetch,
+    /// The lines of the client's conditions and range.
+    conditions: Vec<u8>,
+}
+
+impl Place {
+    /// Where this request goes.
+    pub(crate) fn of(request: &Guarded<'_>, proxied: &Proxied<'_>) -> Self {
+        Self {
+            route: proxied.place,
+            secure: proxied.client.secure,
+            host: request.fields.get("host").unwrap_or_default().to_ascii_lowercase(),
+            forwarded_host: proxied.client.host.map(str::to_ascii_lowercase),
+        }
+    }
+
+    /// The key of this target.
+    pub(crate) fn key(&self, target: &str) -> String {
+        let mut all = Sha256::new();
+        let scheme = if self.secure { "https" } else { "http" };
+        for part in [scheme, &self.host, self.forwarded_host.as_deref().unwrap_or("\0"), target] {
+            all.update((part.len() as u64).to_be_bytes());
+            all.update(part);
+        }
+        let all =
+            all.finalize().iter().take(20).map(|byte| format!("{byte:02x}")).collect::<String>();
+        format!("route {} {all}", self.route)
+    }
+
+    /// The key of what a field like `Location` names, if it is of the same authority (RFC 9111,
+    /// section 4.4).
+    pub(crate) fn key_of_reference(&self, reference: &str, target: &str) -> Option<String> {
+        let reference = reference.trim();
+        let host = self.forwarded_host.as_deref().unwrap_or(&self.host);
+        let schemeless = reference.split_once("://").map(|(_, rest)| rest);
+        let resolved = match schemeless.or_else(|| reference.strip_prefix("//")) {
+            Some(rest) => {
+                let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+                let (authority, target) = rest.split_at_checked(end)?;
+                if !authority.eq_ignore_ascii_case(host) {
+                    return None;
+                }
+                if target.starts_with('/') { target.to_owned() } else { format!("/{target}") }
+            }
+            None if reference.starts_with('/') => reference.to_owned(),
+            None if reference.is_empty() => target.to_owned(),
+            None => {
+                let path = target.split('?').next().unwrap_or_default();
+                let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+                format!("{folder}/{reference}")
+            }
+        };
+        Some(self.key(resolved.split('#').next().unwrap_or_default()))
+    }
+}
+
+impl Ask {
+    /// Reads what is asked. `None` where the cache has no part in it: another method, a body, or a
+    /// condition that only the upstream can decide.
+    pub(crate) fn read(request: &Guarded<'_>, proxied: &Proxied<'_>) -> Option<Self> {
+        let has = |name| request.fields.bytes(name).is_some();
+        let apart = ["content-length", "transfer-encoding", "if-match", "if-unmodified-since"];
+        if !matches!(request.method, "GET" | "HEAD") || apart.into_iter().any(has) {
+            return None;
+        }
+        let lines = Lines::new(request.lines);
+        let directives = Directives::read(lines.all("cache-control"));
+        // For clients of HTTP/1.0 (RFC 9111, section 5.4).
+        let pragma = !has("cache-control") && lines.all("pragma").any(|value| value == b"no-cache");
+        Some(Self {
+            key: Place::of(request, proxied).key(request.target),
+            head_only: request.method == "HEAD",
+            asked: Asked { authorized: has("authorization"), no_store: directives.no_store },
+            only_if_cached: directives.only_if_cached,
+            no_cache: directives.no_cache.is_there() || pragma,
+            max_age_s: directives.max_age_s,
+            min_fresh_s: directives.min_fresh_s.unwrap_or_default(),
+            max_stale_s: directives.max_stale_s.unwrap_or_default(),
+            fetch: whole(request, proxied),
+            conditions: conditions(request),
+        })
+    }
+
+    /// Whether only a part is wanted.
+    pub(crate) fn wants_range(&self) -> bool {
+        self.condition("range").is_some()
+    }
+
+    /// Whether what is stored may be used at once, for this request.
+    pub(crate) fn takes(&self, freshness: &Freshness, now_ms: u64) -> bool {
+        if self.no_cache || self.asked.no_store {
+            return false;
+        }
+        let young = self.max_age_s.is_none_or(|most| freshness.age_ms(now_ms) < most.max(1) * 1000)
+            && self.max_age_s != Some(0);
+        let fresh = freshness.is_fresh(now_ms)
+            && freshness.left_ms(now_ms)
+                >= i64::try_from(self.min_fresh_s * 1000).unwrap_or(i64::MAX);
+        young && fresh
+            || self.max_stale_s > 0 && freshness.may_be_stale(now_ms, self.max_stale_s * 1000)
+    }
+
+    /// Whether the request insists that the upstream is asked.
+    pub(crate) fn insists(&self, freshness: &Freshness, now_ms: u64) -> bool {
+        freshness.is_fresh(now_ms) && !self.takes(freshness, now_ms)
+    }
+
+    /// The request for all of it.
+    pub(crate) fn whole(&self) -> Fetch {
+        self.fetch.clone()
+    }
+
+    /// The request with what the client itself sent.
+    pub(crate) fn as_sent(&self) -> Fetch {
+        self.with(&self.conditions)
+    }
+
+    /// The request that validates a stored response (RFC 9111, section 4.3.1).
+    pub(crate) fn validating(&self, stored: &StoredResponse<'_>) -> Fetch {
+        let mut lines = Vec::new();
+        for (field, condition) in
+            [("etag", "if-none-match"), ("last-modified", "if-modified-since")]
+        {
+            let value = stored.fields().iter().find(|(name, _)| *name == field);
+            if let Some((_, value)) = value {
+                lines.extend_from_slice(condition.as_bytes());
+                lines.extend_from_slice(&[b": ", value, b"\r\n"].concat());
+            }
+        }
+        self.with(&lines)
+    }
+
+    fn with(&self, lines: &[u8]) -> Fetch {
+        Fetch { head: [&self.fetch.head, lines].concat(), ..self.fetch.clone() }
+    }
+
+    /// The fields of the request by which variants are told apart.
+    pub(crate) fn selecting(&self) -> Lines<'_> {
+        let fields = RequestHead::parse(&self.fetch.head).map(|head| head.fields);
+        Lines::new(fields.unwrap_or(FieldLines::new(b"")))
+    }
+
+    /// Decides what is delivered of a response with these fields and, where it is known, this
+    /// length.
+    pub(crate) fn delivery(
+        &self,
+        status: u16,
+        fields: FieldLines<'_>,
+        length: Option<u64>,
+    ) -> Delivery {
+        if status != 200 {
+            return Delivery::Whole;
+        }
+        let etag = fields.get("etag").unwrap_or_default();
+        if self.knows(etag, fields) {
+            return Delivery::NotModified;
+        }
+        let (Some(range), Some(length), false) = (self.condition("range"), length, self.head_only)
+        else {
+            return Delivery::Whole;
+        };
+        let strong = if etag.starts_with('"') { etag } else { "" };
+        let last_modified = fields.get("last-modified").unwrap_or_default();
+        let if_range = self.condition("if-range");
+        let conditions = Conditions { range: Some(range), if_range, ..Conditions::default() };
+        Delivery::decide(&conditions, Representation { etag: strong, last_modified, length })
+    }
+
+    /// Whether the client has it already (RFC 9110, sections 13.1.2 and 13.1.3).
+    fn knows(&self, etag: &str, fields: FieldLines<'_>) -> bool {
+        if let Some(tags) = self.condition("if-none-match") {
+            let opaque = etag.strip_prefix("W/").unwrap_or(etag);
+            return !opaque.is_empty() && matches_weakly(tags, opaque) || tags.trim() == "*";
+        }
+        // Without `Last-Modified`, when it was made is the latest that it can have changed
+        // (RFC 9111, section 4.3.2).
+        let modified = fields.get("last-modified").or(fields.get("date")).and_then(parse_http_date);
+        let since = self.condition("if-modified-since").and_then(parse_http_date);
+        modified.zip(since).is_some_and(|(modified, since)| modified <= since)
+    }
+
+    fn condition(&self, name: &str) -> Option<&str> {
+        FieldLines::new(&self.conditions).get(name)
+    }
+}
+
+fn whole(request: &Guarded<'_>, proxied: &Proxied<'_>) -> Fetch {
+    let passes = |name: &str| !CONDITIONS.contains(&name) && !UNKEYED.contains(&name);
+    let mut fetch = forward::to_route(request, proxied, passes);
+    // What this cache understands (Edge Architecture Specification 1.0).
+    let capability = format!("surrogate-capability: {SURROGATE_NAME}=\"Surrogate/1.0\"\r\n");
+    fetch.head.extend_from_slice(capability.as_bytes());
+    Fetch { with_body: false, ..fetch }
+}
+
+fn conditions(request: &Guarded<'_>) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for (name, value) in request.fields.iter().filter(|(name, _)| CONDITIONS.contains(name)) {
+        lines.extend_from_slice(&[name.as_bytes(), b": ", value, b"\r\n"].concat());
+    }
+    lines
+}
+
+/// The part of a length.
+pub(crate) const fn range_of(delivery: Delivery) -> Option<ByteRange> {
+    match delivery {
+        Delivery::Part(range) => Some(range),
+        _ => None,
+    }
+}
+
+const _: () = assert!(DELTA_S_MAX < u64::MAX / 1000, "times fit in milliseconds");
