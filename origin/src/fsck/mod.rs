@@ -10,7 +10,7 @@ mod report;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use futures::TryStreamExt as _;
@@ -46,8 +46,8 @@ pub(crate) struct Fsck {
 struct Run {
     repair: bool,
     found: Fscked,
-    /// What is to expire, and when.
-    expecting: HashMap<FileId, UnixSeconds>,
+    /// What is to expire, and when. In order, so that the same store is told of in the same way.
+    expecting: BTreeMap<FileId, UnixSeconds>,
     /// What the index of what is due knows.
     noted: HashSet<FileId>,
 }
@@ -62,7 +62,7 @@ impl Fsck {
         let mut run = Run {
             repair,
             found: Fscked::default(),
-            expecting: HashMap::new(),
+            expecting: BTreeMap::new(),
             noted: HashSet::new(),
         };
         let mut after = None;

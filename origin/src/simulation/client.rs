@@ -518,7 +518,8 @@ fn refusals(state: &State) -> Option<u64> {
     (!state.is_full).then_some(count)
 }
 
-fn owner() -> Identity {
+/// Whose files they are.
+pub(super) fn owner() -> Identity {
     Identity { tenant: "demo".into(), subject: "alice".into(), scopes: Scopes::all() }
 }
 

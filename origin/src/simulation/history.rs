@@ -14,10 +14,12 @@ use super::client::{Board, Client};
 use super::dice::Dice;
 use super::faults::Injected;
 use super::invariants::{Broken, Checks, Invariant};
+use super::model::Model;
 use super::plan::Plan;
 use super::scene::Scene;
 use super::schedule::Scheduler;
 use super::world::World;
+use crate::fsck::{Fscked, Kind as Disagreeing};
 
 /// A history that takes longer than this, on its own clock, stands still.
 const LIFE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -127,13 +129,26 @@ async fn collect(world: &Rc<World>) {
         checks.hold(Invariant::Swept, fine, || format!("the collector failed: {collected:?}"));
     }
     world.tell_all().await;
+    let checked = world.check().await;
     let mut state = world.scene.state();
     let state = &mut *state;
+    let sound = checked.as_ref().is_ok_and(|found| is_sound(found, &state.model));
+    let checks = &mut state.model.checks;
+    checks.hold(Invariant::Sound, sound, || format!("{checked:?}"));
     let untold = state.untold().cloned();
     state.news.check_all_told(untold.as_ref(), &mut state.model.checks);
     state.model.check_all(&state.objects);
     state.model.check_swept(&state.objects);
     state.quota.check_settled(&mut state.model.checks);
+}
+
+/// Everything agrees, but for partial uploads that a failed concatenation could not give back:
+/// those stay as they are, and so does what was to be made of them (`store/concat.rs`).
+fn is_sound(found: &Fscked, model: &Model) -> bool {
+    let told = found.disagreements.iter();
+    let mut others =
+        told.filter(|one| one.kind != Disagreeing::Orphan || !model.is_kept_by_abandoned(one.id));
+    others.next().is_none() && found.unnamed_parts.count == 0
 }
 
 async fn stand_still(scene: Arc<Scene>) {

@@ -18,12 +18,13 @@ pub(super) enum Invariant {
     Ledger,
     Told,
     News,
+    Sound,
     Ends,
 }
 
 impl Invariant {
     /// All of them, as they are reported.
-    pub(super) const ALL: [Self; 16] = [
+    pub(super) const ALL: [Self; 17] = [
         Self::Durable,
         Self::Offset,
         Self::OneWriter,
@@ -39,6 +40,7 @@ impl Invariant {
         Self::Ledger,
         Self::Told,
         Self::News,
+        Self::Sound,
         Self::Ends,
     ];
 
@@ -60,6 +62,7 @@ impl Invariant {
             Self::Ledger => "a ledger has all that is stored, and no more at the end",
             Self::Told => "what has happened to a file is told at least once",
             Self::News => "nothing is told that has not happened",
+            Self::Sound => "in the end fsck finds that everything agrees",
             Self::Ends => "once nothing fails, every upload can be completed",
         }
     }

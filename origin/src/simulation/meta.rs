@@ -10,7 +10,7 @@ use futures::future::{BoxFuture, FutureExt as _};
 use super::faults::Fault;
 use super::scene::{Change, Scene};
 use super::schedule::Domain;
-use crate::meta::{Entry, Key, Meta, MetaError, SCAN_ENTRIES_MAX, VALUE_BYTES_MAX, Version};
+use crate::meta::{Entry, Key, Meta, MetaError, SCAN_ENTRIES_MAX, VALUE_BYTES_MAX, Version, Walk};
 
 /// How often in a row somebody else is first.
 const TOUCHES_MAX: u64 = 20;
@@ -128,6 +128,18 @@ impl Meta for FaultyMeta {
         let limit = limit.min(SCAN_ENTRIES_MAX);
         let scan = move || self.scene.state().scan(&partition, after.as_ref(), limit);
         async move { self.read("scan", scan).await }.boxed()
+    }
+}
+
+impl Walk for FaultyMeta {
+    fn walk(
+        &self,
+        after: Option<Key>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(Key, Entry)>, MetaError>> {
+        let limit = limit.min(SCAN_ENTRIES_MAX);
+        let walk = move || self.scene.state().walk(after.as_ref(), limit);
+        async move { self.read("walk", walk).await }.boxed()
     }
 }
 

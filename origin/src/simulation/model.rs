@@ -251,6 +251,13 @@ impl Model {
         }) || self.partials(id).into_iter().any(|partial| self.may_be_gone(partial))
     }
 
+    /// Whether it is claimed by what is there, and was to be made of it, and will not be.
+    pub(super) fn is_kept_by_abandoned(&self, id: FileId) -> bool {
+        let record = |id| self.uploads.get(&id).and_then(|upload| upload.record.as_ref());
+        let claimer = record(id).and_then(Record::claimed_by).and_then(record);
+        claimer.is_some_and(|claimer| claimer.concat.is_none())
+    }
+
     /// Whether somebody may have been told that it was removed.
     pub(super) fn was_removed(&self, id: FileId) -> bool {
         let was_asked = |upload: &Upload| upload.record.is_none() && upload.was_asked;

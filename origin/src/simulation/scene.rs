@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -214,6 +215,13 @@ impl State {
             .take(limit)
             .map(|(key, entry)| (key.key.clone(), entry.clone()))
             .collect()
+    }
+
+    /// Entries of all partitions, in their order.
+    pub(super) fn walk(&self, after: Option<&Key>, limit: usize) -> Vec<(Key, Entry)> {
+        let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let entries = self.entries.range::<Key, _>((begin, Bound::Unbounded)).take(limit);
+        entries.map(|(key, entry)| (key.clone(), entry.clone())).collect()
     }
 
     /// A receiver has taken an event.

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use super::blobs::FaultyBlobs;
+use super::client::owner;
 use super::faults::Fault;
 use super::meta::FaultyMeta;
 use super::plan::Plan;
@@ -21,6 +22,7 @@ use super::schedule::{Domain, Scheduler, WORLD};
 use crate::collector::{Collected, Collector, Mode};
 use crate::config::Collection;
 use crate::environment::Environment;
+use crate::fsck::{Fsck, Fscked};
 use crate::hooks::queue::Shelf;
 use crate::meta::Meta;
 use crate::metrics::Metrics;
@@ -171,8 +173,22 @@ impl World {
         }
         self.start(0);
         let policy = self.plan.collection;
-        let round = |store| async move { collector(store, policy).round(Mode::Remove).await };
+        let round = |store: Store| async move {
+            // What a list passes over is what the collector looks at.
+            store.list(&owner(), "", usize::MAX, None).await?;
+            collector(store, policy).round(Mode::Remove).await
+        };
         self.ask(0, round).await.unwrap_or(Err(StoreError::Contended))
+    }
+
+    /// Has the origin that runs hold everything against everything else.
+    pub(super) async fn check(&self) -> Result<Fscked, StoreError> {
+        let (scene, policy) = (self.scene.clone(), self.plan.collection);
+        let check = |store: Store| async move {
+            let all = Arc::new(FaultyMeta::new(scene, WORLD));
+            Fsck::new(store.clone(), all, collector(store, policy)).run(false).await
+        };
+        self.ask(0, check).await.unwrap_or(Err(StoreError::Contended))
     }
 
     /// All that was to be told is told by the origin that runs, or was found not to be true.
