@@ -110,6 +110,7 @@ fn from_outcome(outcome: wit::Outcome) -> core::Outcome {
             wit::Kept::Durably => core::Kept::Durably,
             wit::Kept::Broken => core::Kept::Broken,
             wit::Kept::Declined => core::Kept::Declined,
+            wit::Kept::Unknown => core::Kept::Unknown,
         }),
         wit::Outcome::ReadKept(found) => core::Outcome::ReadKept(
             found.map(|wit::KeptHead { head, bytes }| core::KeptHead { head, bytes }),

@@ -272,6 +272,7 @@ fn outcome(need: &Need, luck: u8) -> Outcome {
         Need::Keep { .. } => Outcome::Kept(match luck {
             0 => Kept::Broken,
             1 => Kept::Durably,
+            2 => Kept::Unknown,
             _ => Kept::Declined,
         }),
         Need::ReadKept { .. } => Outcome::ReadKept(

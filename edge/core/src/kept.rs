@@ -267,13 +267,18 @@ pub struct Packed<'a> {
 }
 
 impl<'a> Packed<'a> {
-    /// Makes the value: the head's length in four bytes, the head, the digest, the body.
+    /// Makes the value.
     pub fn pack(head: &[u8], body: &[u8]) -> Vec<u8> {
-        let length = u32::try_from(head.len()).unwrap_or_default().to_be_bytes();
-        [&length[..], head, &Sha256::digest(body), body].concat()
+        [&Self::front(head, &Sha256::digest(body).into()), body].concat()
     }
 
-    /// Takes the value apart. `None` where it is none.
+    /// What the value has before the body: the head's length in four bytes, the head, the digest.
+    pub fn front(head: &[u8], sha256: &[u8; 32]) -> Vec<u8> {
+        let length = u32::try_from(head.len()).unwrap_or_default().to_be_bytes();
+        [&length[..], head, sha256].concat()
+    }
+
+    /// Takes the value, or the beginning of one, apart. `None` where it is none.
     pub fn unpack(value: &'a [u8]) -> Option<Self> {
         let (length, rest) = value.split_first_chunk::<4>()?;
         let (head, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;

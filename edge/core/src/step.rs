@@ -112,10 +112,12 @@ pub enum Need {
     /// driver, [`Need::ReadKept`] finds it at once, and the driver hands it over: it asks the core
     /// for the request ([`Edge::hand_over`](crate::Edge::hand_over)), sends it with what was kept
     /// as its body, and asks the core what the answer means
-    /// ([`handed_over`](crate::kept::handed_over)). It does so at once, and again with growing
-    /// pauses until the core says that it is done; only then is it forgotten. Whether the exchange
-    /// ended meanwhile does not matter. Those of one group set out in the order of their keys, and
-    /// several may be on their way at once; one that was refused lets the others pass.
+    /// ([`handed_over`](crate::kept::handed_over)). It does so at once, and again after pauses
+    /// until the core says that it is done; only then is it forgotten. Whether the exchange ended
+    /// meanwhile does not matter. Those of one group set out in the order of their keys, and
+    /// several may be on their way at once; one that was refused lets the others pass. Where
+    /// several instances share a store, two may send the same one, as if a first answer were lost:
+    /// any number of attempts leave one file.
     ///
     /// Atomic: it is kept whole or not at all. A key is kept once only.
     Keep {
@@ -205,6 +207,9 @@ pub enum Kept {
     /// There is no room, or the store failed. Nothing is kept, and the body is all there still: it
     /// can go along with a [`Need::Fetch`].
     Declined,
+    /// The store did not say, and the origin could not be given it instead. It may be kept, and
+    /// the body is gone.
+    Unknown,
 }
 
 /// What is kept under a key.

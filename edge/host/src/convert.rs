@@ -136,6 +136,7 @@ pub(crate) fn outcome(outcome: core::Outcome) -> wit::Outcome {
             core::Kept::Durably => wit::Kept::Durably,
             core::Kept::Broken => wit::Kept::Broken,
             core::Kept::Declined => wit::Kept::Declined,
+            core::Kept::Unknown => wit::Kept::Unknown,
         }),
         core::Outcome::ReadKept(found) => wit::Outcome::ReadKept(
             found.map(|core::KeptHead { head, bytes }| wit::KeptHead { head, bytes }),

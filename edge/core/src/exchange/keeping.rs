@@ -99,6 +99,11 @@ impl Edge {
                 let problem = upstream_problem(FetchError::RequestBroken, None);
                 Step::Reply(visit.problem(&self.limits, &problem))
             }
+            Kept::Unknown => {
+                let detail = "Whether the file was stored is not known. Before you send it again, \
+                              look whether it is in your list.";
+                Step::Reply(self.try_later(&visit, detail))
+            }
             Kept::Declined => {
                 // It was read before, and is the same.
                 let Ok(guarded) = guard(&accepting.head) else { return self.confused(&visit) };
@@ -116,6 +121,10 @@ impl Edge {
     pub(super) fn not_yet_there(&self, visit: &Visit) -> Reply {
         let detail = "The file is safe here, and the origin, which can't be reached, does not have \
                       it yet. Try again.";
+        self.try_later(visit, detail)
+    }
+
+    fn try_later(&self, visit: &Visit, detail: &'static str) -> Reply {
         let problem = Problem::new(ProblemType::Overloaded, detail);
         let mut refused = visit.problem(&self.limits, &problem);
         refused.fields.extend_from_slice(format!("retry-after: {RETRY_S}\r\n").as_bytes());

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::*;
-use crate::step::Durable;
+use crate::step::{Durable, Kept};
 
 const KEEPING: Abilities = Abilities {
     signatures: false,
@@ -92,6 +92,35 @@ fn a_body_that_breaks_off_is_told() {
     let sent = world.send_body("POST /files", &fields, b"hel");
     assert_eq!((sent.status, sent.problem().as_str()), (400, "body-too-short"));
     assert!(world.driver.kept_keys().is_empty() && world.seen().is_empty());
+}
+
+#[test]
+fn what_may_be_kept_is_not_sent_on() {
+    let mut world = keeping();
+    let token = world.token("demo", "alice", "read write");
+    let head = format!("POST /files HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n{token}");
+    let request =
+        Request { head: head.as_bytes(), peer: "192.0.2.1".parse().unwrap(), secure: false };
+    let mut step = world.edge.begin(&request, world.driver.moment());
+    let ticket = world.driver.open();
+    let reply = loop {
+        let (exchange, needs) = match step {
+            Step::Needs(exchange, needs) => (exchange, needs),
+            Step::Reply(reply) => break reply,
+        };
+        let outcomes = needs.into_iter().map(|need| match need {
+            Need::Keep { .. } => Outcome::Kept(Kept::Unknown),
+            need => {
+                world.driver.ask(ticket, need);
+                world.driver.outcome(ticket).unwrap()
+            }
+        });
+        let outcomes = outcomes.collect();
+        step = world.edge.resume(exchange, outcomes, world.driver.moment());
+    };
+    assert_eq!(reply.status, 503);
+    assert_eq!(FieldLines::new(&reply.fields).get("retry-after"), Some("5"));
+    assert!(world.seen().is_empty(), "it could be there twice");
 }
 
 #[test]
