@@ -1,10 +1,13 @@
-//! The conformance suite of the edge's needs on a platform's own runtime, over HTTP.
+//! A driver on a platform's own runtime, over HTTP: the conformance suite of the edge's needs, and
+//! what becomes of what the edge keeps when processes are killed.
 //!
 //! Set `OUTPORT_EDGE` to where a driver's conformance build listens, with `scripted-upstream` as
-//! its origin. Without it nothing runs.
+//! its origin; or `OUTPORT_RUNTIME`, for the kills ([`kept`]). Without either nothing runs.
 
 // What is not as it should be ends the test.
-#![allow(clippy::expect_used)]
+#![allow(clippy::expect_used, clippy::indexing_slicing)]
+
+mod kept;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -22,6 +25,9 @@ const TEST_MAX: Duration = Duration::from_secs(60);
 const PANICS: usize = 3;
 
 fn main() -> ExitCode {
+    if std::env::var_os("OUTPORT_RUNTIME").is_some() {
+        return outport_tests::suite::run_checks(kept::all());
+    }
     let mut args = Arguments::from_args();
     // The tests count what reaches the platform's stores and how long it takes.
     args.test_threads = Some(1);

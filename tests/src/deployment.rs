@@ -27,19 +27,30 @@ pub fn run<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> String {
     String::from_utf8(output.stdout).expect("it prints text").trim().to_owned()
 }
 
-/// A data folder that goes away with it.
-pub struct Data(TempDir);
+/// A data folder.
+pub struct Data {
+    path: PathBuf,
+    /// Goes away with it.
+    _temporary: Option<TempDir>,
+}
 
 impl Data {
-    /// An empty one.
+    /// An empty one, which goes away with it.
     #[allow(clippy::new_without_default)] // It makes a folder; that is no default.
     pub fn new() -> Self {
-        Self(tempfile::Builder::new().prefix("outport-").tempdir().expect("a folder can be made"))
+        let folder = tempfile::Builder::new().prefix("outport-").tempdir();
+        let folder = folder.expect("a folder can be made");
+        Self { path: folder.path().to_owned(), _temporary: Some(folder) }
+    }
+
+    /// One that is there, and stays.
+    pub fn at(path: &Path) -> Self {
+        Self { path: path.to_owned(), _temporary: None }
     }
 
     /// Its path.
     pub fn path(&self) -> &Path {
-        self.0.path()
+        &self.path
     }
 
     /// A token that a server with this folder accepts.

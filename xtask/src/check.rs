@@ -111,14 +111,18 @@ fn checks_on(platform: Platform) -> Vec<Check> {
     if platform == Platform::Wasmtime {
         return Vec::new();
     }
-    vec![
+    let mut checks = vec![
         Check::on("clippy", platform, platforms::clippy),
         Check::on("deployable", platform, platforms::deployable),
         Check::on("without its configuration", platform, platforms::unconfigured),
         Check::on("contracts of the needs", platform, platforms::conformance),
         Check::on("scenarios over HTTP", platform, platforms::scenarios),
         Check::on("the same answers", platform, platforms::same_answers),
-    ]
+    ];
+    if platform == Platform::Cloudflare {
+        checks.push(Check::on("kills around what is kept", platform, platforms::kills));
+    }
+    checks
 }
 
 /// One line of the report.

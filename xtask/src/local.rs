@@ -28,6 +28,8 @@ name = \"OUTPORT_LIMIT_TEST\"
 namespace_id = \"1999\"
 simple = { limit = 3, period = 10 }
 ";
+/// Where wrangler keeps what it keeps, in the runtime's folder.
+pub(crate) const CLOUDFLARE_STATE: &str = "state";
 /// How often it is asked.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -64,19 +66,7 @@ impl Local {
         flavour: Flavour,
         spot: &Spot<'_>,
     ) -> Result<Self> {
-        let folder = spot.data.join(platform.name());
-        fs::create_dir_all(&folder)?;
-        let rendered = folder.join("rendered");
-        render(workspace, platform, spot, &rendered)?;
-        let port = if spot.edge_port == 0 { free_port()? } else { spot.edge_port };
-        let rendered = spot.configured.then_some(rendered.as_path());
-        let at = At { workspace, platform, flavour, folder: &folder, rendered, port };
-        let run = match platform {
-            Platform::Wasmtime => bail!("`outport serve` runs the edge on wasmtime"),
-            Platform::Cloudflare => cloudflare(&at)?,
-            Platform::Fastly => fastly(&at)?,
-            Platform::Spin => spin(&at)?,
-        };
+        let Ready { run, port, folder } = make_ready(workspace, platform, flavour, spot)?;
         let log = folder.join("log");
         let mut service = Service::start(platform.name(), run, &log)?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -86,6 +76,38 @@ impl Local {
         })?;
         Ok(Self { url: format!("http://{address}"), service, log })
     }
+}
+
+/// A runtime that need only be started.
+pub(crate) struct Ready {
+    pub(crate) run: Run,
+    /// Where it will listen.
+    pub(crate) port: u16,
+    /// What it keeps is in here.
+    pub(crate) folder: PathBuf,
+}
+
+/// Renders the configuration, and puts together what starts the platform's runtime.
+pub(crate) fn make_ready(
+    workspace: &Workspace,
+    platform: Platform,
+    flavour: Flavour,
+    spot: &Spot<'_>,
+) -> Result<Ready> {
+    let folder = spot.data.join(platform.name());
+    fs::create_dir_all(&folder)?;
+    let rendered = folder.join("rendered");
+    render(workspace, platform, spot, &rendered)?;
+    let port = if spot.edge_port == 0 { free_port()? } else { spot.edge_port };
+    let rendered = spot.configured.then_some(rendered.as_path());
+    let at = At { workspace, platform, flavour, folder: &folder, rendered, port };
+    let run = match platform {
+        Platform::Wasmtime => bail!("`outport serve` runs the edge on wasmtime"),
+        Platform::Cloudflare => cloudflare(&at)?,
+        Platform::Fastly => fastly(&at)?,
+        Platform::Spin => spin(&at)?,
+    };
+    Ok(Ready { run, port, folder })
 }
 
 struct At<'a> {
@@ -147,8 +169,8 @@ pub(crate) fn free_port() -> Result<u16> {
 }
 
 fn cloudflare(at: &At<'_>) -> Result<Run> {
-    let (manifest, state) = (at.manifest("wrangler.toml", "main", CONTRACT_LIMIT)?, "state");
-    let state = at.folder.join(state);
+    let manifest = at.manifest("wrangler.toml", "main", CONTRACT_LIMIT)?;
+    let state = at.folder.join(CLOUDFLARE_STATE);
     let inspector = free_port()?.to_string();
     let mut run = tools::wrangler(at.workspace)
         .args(["dev", "--local", "--inspector-port", &inspector])

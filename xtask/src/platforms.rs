@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use crate::build::{self, Product};
 use crate::counts::Counts;
 use crate::drivers::{self, Flavour};
-use crate::local::{Local, Spot};
+use crate::local::{self, CLOUDFLARE_STATE, Local, Ready, Spot};
 use crate::platform::Platform;
 use crate::process::{Run, say};
 use crate::runner::{Outcome, browser_test, counted, test_run};
@@ -30,6 +30,13 @@ burst = 3
 [[routes]]
 path = \"/dead/{*rest}\"
 proxy = \"http://127.0.0.1:1\"
+";
+
+/// What the scenarios are run under: as at home, where edge and origin are side by side, every
+/// upload goes to the origin. Else a platform that keeps small ones would answer otherwise.
+const SCENARIOS_CONFIG: &str = "\
+[edge]
+small_upload_bytes_max = 0
 ";
 
 /// How long after an answer the log may be silent about it.
@@ -115,6 +122,31 @@ pub(crate) fn conformance(workspace: &Workspace, platform: Platform) -> Result<O
     shown_if_failed(&edge, counted(test.env("OUTPORT_EDGE", &edge.url))?)
 }
 
+/// Kills around what the edge keeps. The test starts and ends the platform's runtime by itself,
+/// and is told how.
+pub(crate) fn kills(workspace: &Workspace, platform: Platform) -> Result<Outcome> {
+    let data = Scratch::new(workspace, "kills", platform)?;
+    let origin_port = local::free_port()?;
+    let spot = Spot {
+        edge_port: 0,
+        origin: &format!("http://127.0.0.1:{origin_port}"),
+        data: &data.0,
+        config: None,
+        configured: true,
+    };
+    let Ready { run, port, folder } =
+        local::make_ready(workspace, platform, Flavour::Product, &spot)?;
+    let mut runtime = run.to_json();
+    runtime["edge"] = format!("http://127.0.0.1:{port}").into();
+    runtime["origin_port"] = origin_port.into();
+    runtime["data"] = data.0.to_string_lossy().into();
+    runtime["state"] = folder.join(CLOUDFLARE_STATE).to_string_lossy().into();
+    let told = data.0.join("runtime.json");
+    fs::write(&told, runtime.to_string())?;
+    let test = test_run(workspace, ["--test=platforms".to_owned()]);
+    counted(test.env("OUTPORT_RUNTIME", told))
+}
+
 /// What an edge says that was deployed without its configuration: nothing secret to the world, and
 /// in the log which name is missing.
 pub(crate) fn unconfigured(workspace: &Workspace, platform: Platform) -> Result<Outcome> {
@@ -152,8 +184,10 @@ pub(crate) fn scenarios_at_home(workspace: &Workspace) -> Result<Outcome> {
 /// The scenarios on the platform's runtime.
 pub(crate) fn scenarios(workspace: &Workspace, platform: Platform) -> Result<Outcome> {
     let data = Scratch::new(workspace, "scenarios", platform)?;
-    let asked =
-        Asked { platform, edge_port: 0, origin_port: 0, data: data.0.clone(), config: None };
+    let config = data.0.join("outport.toml");
+    fs::write(&config, SCENARIOS_CONFIG)?;
+    let (data_folder, config) = (data.0.clone(), Some(config));
+    let asked = Asked { platform, edge_port: 0, origin_port: 0, data: data_folder, config };
     let deployment = Deployment::start(workspace, &asked, Flavour::Product)?;
     let test = scenarios_run(workspace)
         .env("OUTPORT_PLATFORM", platform.name())

@@ -1,5 +1,6 @@
 //! Calling other programs, and saying what happens.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Write};
@@ -9,6 +10,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
 
 /// How often a child with a deadline is looked at.
 const DEADLINE_POLL: Duration = Duration::from_millis(50);
@@ -91,6 +93,18 @@ impl Run {
     pub(crate) fn folder(mut self, folder: &Path) -> Self {
         self.command.current_dir(folder);
         self
+    }
+
+    /// The call as JSON, for a program that makes it by itself.
+    pub(crate) fn to_json(&self) -> Value {
+        let text = |text: &OsStr| text.to_string_lossy().into_owned();
+        let command = std::iter::once(self.command.get_program()).chain(self.command.get_args());
+        let set = self.command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        json!({
+            "command": command.map(text).collect::<Vec<_>>(),
+            "folder": self.command.get_current_dir(),
+            "env": set.map(|(name, value)| (text(name), text(value))).collect::<BTreeMap<_, _>>(),
+        })
     }
 
     /// Runs it with its output on standard error; an error if it fails.

@@ -9,11 +9,13 @@ use super::manifest::{Table, Value};
 use crate::settings::{Limit, Sink};
 
 const VALUES: &str = "OUTPORT_VALUES";
+const KEPT: &str = "OUTPORT_KEPT";
 /// Set as secrets; `outport render` writes both.
 const SECRETS: [&str; 2] = ["OUTPORT_CONFIG", "OUTPORT_SECRETS"];
 
 pub(super) fn check(subject: &Subject, manifest: Table<'_>, sink: &Sink) {
     values(manifest, sink);
+    kept(subject, manifest, sink);
     variables(manifest, sink);
     let mut namespaces = HashMap::new();
     for (name, limit) in &subject.settings.limits {
@@ -36,6 +38,31 @@ fn values(manifest: Table<'_>, sink: &Sink) {
     if let Some(id) = space.get("id").filter(placeholder) {
         let right = format!("`wrangler kv namespace create {VALUES}` prints the id to put here");
         sink.note(id.at, format!("the id of the KV namespace {VALUES} is a placeholder"), right);
+    }
+}
+
+/// What small uploads are kept in may be missing, and they go to the origin then, unless somebody
+/// asked for it. What is in it must be handed over.
+fn kept(subject: &Subject, manifest: Table<'_>, sink: &Sink) {
+    let buckets = manifest.tables("r2_buckets");
+    let bucket = buckets.into_iter().find(|bucket| bucket.text("binding") == Some(KEPT));
+    let Some(bucket) = bucket else {
+        if subject.settings.edge.small_upload_bytes_max.is_some_and(|max| max > 0) {
+            let at = manifest.get("r2_buckets").map_or(0, |buckets| buckets.at);
+            let wrong = format!(
+                "there is no R2 bucket {KEPT}, which small uploads are kept in \
+                 (edge.small_upload_bytes_max)"
+            );
+            let right = format!("add [[r2_buckets]] with binding = \"{KEPT}\" and a bucket_name");
+            sink.note(at, wrong, right);
+        }
+        return;
+    };
+    let triggers = manifest.table("triggers").and_then(|triggers| triggers.get("crons"));
+    if triggers.is_none_or(|crons| crons.items().is_empty()) {
+        let at = triggers.map_or(bucket.at, |crons| crons.at);
+        let wrong = format!("nothing hands over what stays in the R2 bucket {KEPT}");
+        sink.note(at, wrong, "add [triggers] with crons = [\"* * * * *\"]");
     }
 }
 
@@ -204,6 +231,26 @@ simple = { limit = 30000, period = 60 }
             found("", &RIGHT.replace("\"abc\"", "\"000\"")),
             ["4:6 the id of the KV namespace OUTPORT_VALUES is a placeholder | `wrangler kv \
               namespace create OUTPORT_VALUES` prints the id to put here"]
+        );
+    }
+
+    #[test]
+    fn small_uploads_are_kept_where_somebody_wants_it_and_handed_over() {
+        let bucket = "[[r2_buckets]]\nbinding = \"OUTPORT_KEPT\"\nbucket_name = \"b\"\n";
+        let crons = "[triggers]\ncrons = [\"* * * * *\"]\n";
+        let asked = "[edge]\nsmall_upload_bytes_max = 5\n";
+        assert_eq!(found(asked, &format!("{RIGHT}{bucket}{crons}")), [""; 0]);
+        assert_eq!(found("[edge]\nsmall_upload_bytes_max = 0\n", RIGHT), [""; 0]);
+        assert_eq!(
+            found(asked, RIGHT),
+            ["1:1 there is no R2 bucket OUTPORT_KEPT, which small uploads are kept in \
+              (edge.small_upload_bytes_max) | add [[r2_buckets]] with binding = \"OUTPORT_KEPT\" \
+              and a bucket_name"]
+        );
+        assert_eq!(
+            found("", &format!("{RIGHT}{bucket}[triggers]\ncrons = []\n")),
+            ["17:9 nothing hands over what stays in the R2 bucket OUTPORT_KEPT | add [triggers] \
+              with crons = [\"* * * * *\"]"]
         );
     }
 

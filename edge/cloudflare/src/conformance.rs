@@ -45,16 +45,17 @@ struct Worker {
     parts: Parts,
     /// Before every key: cache and stores outlive a test.
     prefix: String,
-    answers: VecDeque<ScriptedAnswer>,
+    answers: Answers,
     exchanges: HashMap<u64, (Exchange, Asked)>,
     opened: u64,
 }
 
+type Answers = Rc<RefCell<VecDeque<ScriptedAnswer>>>;
 type Asked = Rc<RefCell<Option<(Outcome, Held)>>>;
 
 impl Worker {
     fn key(&self, key: &str) -> String {
-        format!("{}/{key}", self.prefix)
+        format!("{}-{key}", self.prefix)
     }
 
     fn close(&mut self, ticket: u64) -> Exchange {
@@ -69,13 +70,23 @@ impl Subject for Worker {
     const ALLOWANCE: Allowance = Allowance { interval_us: 10_000_000, burst: 3 };
     const REFILL_MS: u64 = 10_100;
     const COUNTS: bool = false;
-    const KEEPS: bool = false;
+    const KEEPS: bool = true;
     const UNANNOUNCED: bool = false;
 
     async fn new(answers: Vec<ScriptedAnswer>) -> Self {
-        let parts = PARTS.take().unwrap_or_else(|| panic!("a test runs in a request"));
+        let mut parts = PARTS.take().unwrap_or_else(|| panic!("a test runs in a request"));
         let prefix = format!("{:016x}", js::random());
-        Self { parts, prefix, answers: answers.into(), exchanges: HashMap::new(), opened: 0 }
+        let answers: Answers = Rc::new(RefCell::new(answers.into()));
+        let kept = parts.kept.as_mut().unwrap_or_else(|| panic!("no R2 bucket is bound"));
+        let handed = answers.clone();
+        kept.request = Rc::new(move |head, _| {
+            let need = Need::Fetch(conformance::handover(head));
+            match conformance::scripted(need, &mut handed.borrow_mut()) {
+                Need::Fetch(fetch) => Some(fetch),
+                _ => None,
+            }
+        });
+        Self { parts, prefix, answers, exchanges: HashMap::new(), opened: 0 }
     }
 
     fn open(&mut self) -> u64 {
@@ -84,25 +95,39 @@ impl Subject for Worker {
         self.opened
     }
 
+    fn open_sending(&mut self, body: Vec<u8>) -> u64 {
+        let ticket = self.open();
+        if let Some((exchange, _)) = self.exchanges.get_mut(&ticket) {
+            exchange.request_body = js::stream(&Uint8Array::from(&body[..]));
+        }
+        ticket
+    }
+
     async fn ask(&mut self, ticket: u64, need: Need) {
-        let need = match conformance::scripted(need, &mut self.answers) {
+        let need = match conformance::scripted(need, &mut self.answers.borrow_mut()) {
             Need::Lookup { key } => Need::Lookup { key: self.key(&key) },
             Need::Value { key } => Need::Value { key: self.key(&key) },
             Need::Take { key, allowance } => {
                 let (limit, taker) = key.split_once(' ').unwrap_or_default();
                 Need::Take { key: format!("{limit} {}", self.key(taker)), allowance }
             }
+            Need::Keep { key, head, bytes } => Need::Keep { key: self.key(&key), head, bytes },
+            Need::ReadKept { key } => Need::ReadKept { key: self.key(&key) },
+            Need::HandOver { prefix, timeout_ms } => {
+                Need::HandOver { prefix: self.key(&prefix), timeout_ms }
+            }
             need => need,
         };
         let asked = Asked::default();
-        let mut looked = None;
+        let (mut looked, mut body) = (None, None);
         if let Some((exchange, place)) = self.exchanges.get_mut(&ticket) {
+            body = exchange.request_body.take();
             *place = asked.clone();
             looked = exchange.looked_for(&need);
         }
         let parts = self.parts.clone();
         spawn_local(async move {
-            let met = parts.fulfil(need, None, looked).await;
+            let met = parts.fulfil(need, body, looked).await;
             asked.replace(Some(met));
         });
     }

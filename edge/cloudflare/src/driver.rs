@@ -2,6 +2,7 @@
 //! to do is always the core's to say.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use futures::future::{Either, join_all, select};
@@ -13,7 +14,8 @@ use worker::{AnalyticsEngineDataPointBuilder, Context, Delay, Env, console_error
 
 use crate::cache::Cache;
 use crate::exchange::{Exchange, Parts};
-use crate::setup;
+use crate::kept::Kept;
+use crate::setup::{self, Setup};
 use crate::{head, js};
 
 /// How long an answer waits for the rest of a body that nobody wants.
@@ -23,13 +25,15 @@ const READ_FIRST_MAX: Duration = Duration::from_millis(50);
 pub(crate) async fn serve(
     request: web_sys::Request,
     env: Env,
-    context: &Context,
+    context: Rc<Context>,
 ) -> Result<Response, JsValue> {
     let (reply, mut exchange, cache) = match setup::setup(&env) {
         None => (unconfigured(), Exchange::default(), Cache::default()),
         Some(setup) => {
             let cache = Cache::of(&request.url(), &setup.deployment.core);
-            let parts = Parts { env: env.clone(), setup, cache: cache.clone() };
+            let kept = kept(&env, &setup);
+            let (env, cache) = (env.clone(), cache.clone());
+            let parts = Parts { env, setup, cache, kept, context: context.clone() };
             #[cfg(feature = "conformance")]
             if let Some(answer) = crate::conformance::answer(&request, &parts).await {
                 return answer;
@@ -39,7 +43,7 @@ pub(crate) async fn serve(
                 console_error!("a request could not be decided: {fault}");
                 broken()
             });
-            (reply, exchange, cache)
+            (reply, exchange, parts.cache)
         }
     };
     count(&env, &reply);
@@ -59,6 +63,21 @@ pub(crate) async fn serve(
     };
     context.wait_until(answered.after);
     Ok(answered.response)
+}
+
+/// Hands over what is kept for the origin.
+pub(crate) async fn hand_over(env: Env) {
+    let kept = setup::setup(&env).and_then(|setup| kept(&env, &setup));
+    if let Some(kept) = kept {
+        kept.hand_over_all().await;
+    }
+}
+
+fn kept(env: &Env, setup: &Rc<Setup>) -> Option<Kept> {
+    let of = setup.clone();
+    let request =
+        move |head: &[u8], sha256: &[u8; 32]| of.edge.borrow().hand_over(head, sha256, moment());
+    Kept::of(env, setup, Rc::new(request))
 }
 
 async fn decide(
@@ -85,6 +104,7 @@ async fn decide(
         let met = needs.into_iter().map(|need| {
             let body = match &need {
                 Need::Fetch(fetch) if fetch.with_body => exchange.request_body.take(),
+                Need::Keep { .. } => exchange.request_body.take(),
                 _ => None,
             };
             let looked = exchange.looked_for(&need);

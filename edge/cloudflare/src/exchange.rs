@@ -6,18 +6,19 @@ use futures::future::LocalBoxFuture;
 use outport_edge_core::deployment::limit_binding;
 use outport_edge_core::head::FieldLines;
 use outport_edge_core::step::{
-    Body, ByteRange, Extent, Fetch, FetchError, Kept, Need, Outcome, Reply, Store, StoreBody,
+    self, Body, ByteRange, Extent, Fetch, FetchError, Need, Outcome, Reply, Store, StoreBody,
     Taken, UpstreamHead,
 };
 use worker::js_sys::{ArrayBuffer, Uint8Array};
 use worker::wasm_bindgen::{JsCast as _, JsValue};
 use worker::wasm_bindgen_futures::JsFuture;
 use worker::web_sys::{ReadableStream, Request, Response};
-use worker::{Env, console_error};
+use worker::{Context, Env, console_error};
 
 use crate::cache::{Cache, Holding, NewBody};
+use crate::kept::Kept;
 use crate::setup::{self, Setup};
-use crate::{cache, head, js, upstream};
+use crate::{cache, head, js, kept, upstream};
 
 /// What needs are met with.
 #[derive(Clone)]
@@ -25,6 +26,10 @@ pub(crate) struct Parts {
     pub(crate) env: Env,
     pub(crate) setup: Rc<Setup>,
     pub(crate) cache: Cache,
+    /// What keeps things, where a bucket is bound.
+    pub(crate) kept: Option<Kept>,
+    /// What is begun for a request, and goes on when it is answered.
+    pub(crate) context: Rc<Context>,
 }
 
 /// What the driver holds for an exchange.
@@ -33,6 +38,7 @@ pub(crate) struct Exchange {
     pub(crate) request_body: Option<ReadableStream>,
     looked: Option<Holding>,
     value: Option<ArrayBuffer>,
+    kept: Option<Uint8Array>,
     answer: Option<Response>,
 }
 
@@ -41,6 +47,7 @@ pub(crate) enum Held {
     Nothing,
     Looked(Holding),
     Value(ArrayBuffer),
+    Kept(Uint8Array),
     Answer(Response),
 }
 
@@ -91,15 +98,49 @@ impl Parts {
                 let signed = js::is_signed(&key, &message, &signature).await;
                 (Outcome::Verified(signed), Held::Nothing)
             }
-            // Never asked: the driver declares no ability to keep anything.
-            Need::Keep { .. } => (Outcome::Kept(Kept::Declined), Held::Nothing),
-            Need::ReadKept { .. } => (Outcome::ReadKept(None), Held::Nothing),
-            Need::HandOver { .. } => (Outcome::HandedOver(true), Held::Nothing),
+            Need::Keep { key, head, bytes } => {
+                (Outcome::Kept(self.keep(key, &head, bytes, body).await), Held::Nothing)
+            }
+            Need::ReadKept { key } => match self.read_kept(&key).await {
+                Some(value) => (Outcome::ReadKept(Some(value.head())), Held::Kept(value.body)),
+                None => (Outcome::ReadKept(None), Held::Nothing),
+            },
+            Need::HandOver { prefix, timeout_ms } => {
+                let handed = match &self.kept {
+                    Some(kept) => kept.hand_over_now(&prefix, timeout_ms).await,
+                    None => true,
+                };
+                (Outcome::HandedOver(handed), Held::Nothing)
+            }
             Need::Fetch(fetch) => match self.fetch(&fetch, body).await {
                 Ok((head, answer)) => (Outcome::Fetched(Ok(head)), Held::Answer(answer)),
                 Err(failure) => (Outcome::Fetched(Err(failure)), Held::Nothing),
             },
         }
+    }
+
+    async fn keep(
+        &self,
+        key: String,
+        head: &[u8],
+        bytes: u64,
+        body: Option<ReadableStream>,
+    ) -> step::Kept {
+        // Without a bucket the driver does not declare that it keeps anything, and is not asked.
+        let Some(kept) = self.kept.clone() else { return step::Kept::Declined };
+        let Some(body) = js::read_whole(body, bytes).await else { return step::Kept::Broken };
+        let (kept, after) = kept.keep(key, head, &body).await;
+        if let Some(after) = after {
+            self.context.wait_until(after);
+        }
+        kept
+    }
+
+    async fn read_kept(&self, key: &str) -> Option<kept::Value> {
+        self.kept.as_ref()?.read(key).await.unwrap_or_else(|error| {
+            console_error!("{key}, which may be kept, can't be read: {error:?}");
+            None
+        })
     }
 
     async fn value(&self, key: &str) -> Option<ArrayBuffer> {
@@ -169,6 +210,7 @@ impl Exchange {
             Held::Nothing => {}
             Held::Looked(holding) => self.looked = Some(holding),
             Held::Value(value) => self.value = Some(value),
+            Held::Kept(body) => self.kept = Some(body),
             Held::Answer(answer) => self.answer = Some(answer),
         }
     }
@@ -185,9 +227,13 @@ impl Exchange {
         }
         let mut arriving = None;
         let body = match std::mem::replace(&mut reply.body, Body::Empty) {
-            Body::Empty | Body::Kept(_) => None,
+            Body::Empty => None,
             Body::Bytes(bytes) => Some(Uint8Array::from(&bytes[..]).into()),
             Body::Value => Some(self.value.take().ok_or("the value is gone")?.into()),
+            Body::Kept(range) => {
+                let body = self.kept.take().ok_or("what was kept is gone")?;
+                Some(kept::part(&body, range).into())
+            }
             Body::Upstream => self.answer.take().as_ref().and_then(js::body),
             Body::Stored(range) => {
                 let body = match (reply.store.as_ref().map(|store| store.body), &mut self.looked) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures::future::{LocalBoxFuture, select};
+use futures::future::{Either, LocalBoxFuture, select};
 use worker::js_sys::{self, Object, Promise, Reflect, Uint8Array};
 use worker::wasm_bindgen::prelude::*;
 use worker::wasm_bindgen_futures::JsFuture;
@@ -11,6 +11,8 @@ use worker::{Delay, wasm_bindgen, web_sys};
 /// How much of a body that nobody wants is read all the same, in bytes, and for how long.
 const READ_ON_BYTES_MAX: u32 = 16 << 20;
 const READ_ON_MAX: Duration = Duration::from_secs(5);
+/// How long a body that is kept may stand still.
+const BODY_IDLE_MAX: Duration = Duration::from_secs(30);
 
 #[wasm_bindgen]
 extern "C" {
@@ -34,6 +36,40 @@ extern "C" {
     #[wasm_bindgen(method)]
     pub(crate) fn put(this: &KvNamespace, key: &str, value: &Uint8Array) -> Promise;
 
+    /// A bucket of R2.
+    #[derive(Clone)]
+    pub(crate) type R2Bucket;
+    #[wasm_bindgen(method)]
+    pub(crate) fn get(this: &R2Bucket, key: &str) -> Promise;
+    #[wasm_bindgen(method)]
+    pub(crate) fn put(this: &R2Bucket, key: &str, value: &Uint8Array, options: &Object) -> Promise;
+    #[wasm_bindgen(method)]
+    pub(crate) fn delete(this: &R2Bucket, key: &str) -> Promise;
+    #[wasm_bindgen(method)]
+    pub(crate) fn list(this: &R2Bucket, options: &Object) -> Promise;
+
+    /// An object of a bucket; its contents where it was asked for.
+    pub(crate) type R2Object;
+    #[wasm_bindgen(method, getter)]
+    pub(crate) fn key(this: &R2Object) -> String;
+    #[wasm_bindgen(method, getter)]
+    pub(crate) fn etag(this: &R2Object) -> String;
+    #[wasm_bindgen(method, getter, js_name = customMetadata)]
+    pub(crate) fn metadata(this: &R2Object) -> JsValue;
+    #[wasm_bindgen(method, js_name = arrayBuffer)]
+    pub(crate) fn array_buffer(this: &R2Object) -> Promise;
+
+    /// A page of what is in a bucket.
+    pub(crate) type R2Objects;
+    #[wasm_bindgen(method, getter)]
+    pub(crate) fn objects(this: &R2Objects) -> js_sys::Array;
+    #[wasm_bindgen(method, getter, js_name = delimitedPrefixes)]
+    pub(crate) fn delimited_prefixes(this: &R2Objects) -> js_sys::Array;
+    #[wasm_bindgen(method, getter)]
+    pub(crate) fn truncated(this: &R2Objects) -> bool;
+    #[wasm_bindgen(method, getter)]
+    pub(crate) fn cursor(this: &R2Objects) -> Option<String>;
+
     #[wasm_bindgen(js_name = fetch)]
     pub(crate) fn send(request: &web_sys::Request) -> Promise;
 
@@ -52,6 +88,8 @@ extern "C" {
     ) -> Promise;
     #[wasm_bindgen(js_namespace = ["crypto", "subtle"], js_name = verify)]
     fn verify(algorithm: &str, key: &JsValue, signature: &Uint8Array, of: &Uint8Array) -> Promise;
+    #[wasm_bindgen(js_namespace = ["crypto", "subtle"], js_name = digest)]
+    fn digest(algorithm: &str, of: &Uint8Array) -> Promise;
 }
 
 /// The cache of this data centre.
@@ -82,6 +120,21 @@ pub(crate) async fn is_signed(key: &[u8], message: &[u8], signature: &[u8]) -> b
     checked.is_ok_and(|right| right.is_truthy())
 }
 
+/// The SHA-256 of these bytes.
+pub(crate) async fn sha256(of: &Uint8Array) -> Result<[u8; 32], JsValue> {
+    let digest = Uint8Array::new(&JsFuture::from(digest("SHA-256", of)).await?).to_vec();
+    digest.try_into().map_err(|_| JsValue::from("a digest of another length"))
+}
+
+/// An object with these members.
+pub(crate) fn object<const N: usize>(members: [(&str, JsValue); N]) -> Result<Object, JsValue> {
+    let object = Object::new();
+    for (name, value) in members {
+        Reflect::set(&object, &name.into(), &value)?;
+    }
+    Ok(object)
+}
+
 /// The binding of this name.
 pub(crate) fn binding(env: &worker::Env, name: &str) -> Option<JsValue> {
     Reflect::get(env, &name.into()).ok().filter(JsValue::is_object)
@@ -108,6 +161,40 @@ pub(crate) fn response(
 /// The body of a response, as the next one takes it.
 pub(crate) fn body(response: &web_sys::Response) -> Option<JsValue> {
     response.body().map(JsValue::from)
+}
+
+/// These bytes as a stream.
+pub(crate) fn stream(bytes: &Uint8Array) -> Option<web_sys::ReadableStream> {
+    web_sys::Response::new_with_opt_buffer_source(Some(bytes)).ok()?.body()
+}
+
+/// Reads a request's body that has just so many bytes. `None` where it broke off, has others, or
+/// stands still.
+pub(crate) async fn read_whole(
+    body: Option<web_sys::ReadableStream>,
+    bytes: u64,
+) -> Option<Uint8Array> {
+    let whole = Uint8Array::new_with_length(u32::try_from(bytes).ok()?);
+    let mut filled = 0;
+    if let Some(body) = body {
+        let reader = web_sys::ReadableStreamDefaultReader::new(&body).ok()?;
+        loop {
+            let read = JsFuture::from(reader.read());
+            let Either::Left((read, _)) = select(read, Delay::from(BODY_IDLE_MAX)).await else {
+                let _ = reader.cancel(); // Nobody waits for what it is told.
+                return None;
+            };
+            let chunk = Reflect::get(&read.ok()?, &"value".into()).ok()?;
+            let Some(chunk) = chunk.dyn_ref::<Uint8Array>() else { break };
+            let end = chunk.byte_length().checked_add(filled)?;
+            if end > whole.length() {
+                return None;
+            }
+            whole.set(chunk, filled);
+            filled = end;
+        }
+    }
+    (filled == whole.length()).then_some(whole)
 }
 
 /// Two streams of what one brings.

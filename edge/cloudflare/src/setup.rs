@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use outport_edge_core::deployment::{Deployment, gather, limit_binding};
+use outport_edge_core::step::Abilities;
 use outport_edge_core::{Edge, platform};
 use worker::{Env, console_error};
 
@@ -12,6 +13,7 @@ use crate::js;
 const CONFIG: &str = "OUTPORT_CONFIG";
 const SECRETS: &str = "OUTPORT_SECRETS";
 pub(crate) const VALUES: &str = "OUTPORT_VALUES";
+pub(crate) const KEPT: &str = "OUTPORT_KEPT";
 pub(crate) const METRICS: &str = "OUTPORT_METRICS";
 
 thread_local! {
@@ -61,6 +63,13 @@ fn read(env: &Env) -> Result<Setup, String> {
             return Err(format!("bind a rate limit as {name} (ratelimits in wrangler.toml)"));
         }
     }
-    let edge = Edge::new(deployment.core.clone(), platform::CLOUDFLARE.abilities)?;
+    let edge = Edge::new(deployment.core.clone(), abilities(env))?;
     Ok(Setup { deployment, edge: RefCell::new(edge) })
+}
+
+/// What this deployment can do: it keeps things where it is given something to keep them in.
+fn abilities(env: &Env) -> Abilities {
+    let abilities = platform::CLOUDFLARE.abilities;
+    let durable = abilities.durable.filter(|_| js::binding(env, KEPT).is_some());
+    Abilities { durable, ..abilities }
 }

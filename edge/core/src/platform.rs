@@ -163,7 +163,8 @@ pub const CLOUDFLARE: Platform = Platform {
         signatures: true,
         request_trailers: false,
         interim: false,
-        durable: None,
+        // Where a bucket is bound.
+        durable: Some(Durable { value_bytes_max: KEPT_BYTES_MAX }),
         unannounced: false,
     },
     cache: Cache {
@@ -175,7 +176,9 @@ pub const CLOUDFLARE: Platform = Platform {
                   back, until its record is stale",
     },
     values: Values { on: "Workers KV", consistency: "within about 60 s" },
-    keeps: "nothing, so far",
+    keeps: "R2, where a bucket is bound: durable and seen everywhere once it is written; handed \
+            over at once, and what is left once a minute. Of one owner in order within an isolate, \
+            not across them",
     limits: Limits {
         on: "rate-limit bindings",
         counts: Reach::DataCentre,
@@ -195,6 +198,7 @@ pub const CLOUDFLARE: Platform = Platform {
     untested: &[
         "the cache's reach over one data centre: locally there is one",
         "the reach and accuracy of the rate limits, and how late KV shows a new value",
+        "R2's durability, and several isolates that hand over at once",
         "the limit of a plan on request bodies",
     ],
 };

@@ -1,0 +1,262 @@
+//! Hands what is kept over to the origin. No policy: the request, and what its answer means, are
+//! the core's to say.
+//!
+//! It begins right after a file was kept, in what is left of the platform's time for that request,
+//! and once a minute for whatever is there. Of one group this isolate hands over one at a time, in
+//! the order of keys. Another isolate may do the same at the same moment: the origin makes one file
+//! of any number of attempts, and what one isolate forgets the other finds gone, which is well.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::future::select;
+use outport_edge_core::kept::handed_over;
+use outport_edge_core::step::{FetchError, Handed};
+use worker::js_sys::Uint8Array;
+use worker::{Delay, console_error, console_warn};
+
+use crate::kept::{Kept, Listed, Value};
+use crate::{js, upstream};
+
+/// How long the handover after a file was kept may take, in milliseconds, and how many files it
+/// may come to. The platform ends everything 30 s after the answer.
+const AT_ONCE_MS: u64 = 15_000;
+const AT_ONCE_FILES_MAX: u32 = 100;
+/// The same of the one once a minute. A run may make 10,000 calls, and a file takes four of them.
+const REGULAR_MS: u64 = 50_000;
+const REGULAR_FILES_MAX: u32 = 2_000;
+/// Groups that are handed over at once then: the platform lets a run wait for six answers.
+const GROUPS_MAX: usize = 6;
+/// How many keys are asked for at once.
+const PAGE_KEYS: u32 = 100;
+/// For how long what was refused is left alone, in milliseconds.
+const REFUSED_PAUSE_MS: u64 = 60_000;
+/// How much longer than it should somebody may have its turn, in milliseconds: a request that the
+/// platform cancels leaves nothing behind, not even a drop.
+const TURN_SPARE_MS: u64 = 15_000;
+/// Between two looks at whether it is one's turn.
+const TURN_POLL: Duration = Duration::from_millis(10);
+
+thread_local! {
+    static TURNS: RefCell<HashMap<String, Turns>> = RefCell::default();
+}
+
+/// How far a handover may go.
+struct Run {
+    until_ms: u64,
+    files_left: Cell<u32>,
+    /// What was refused a moment ago is tried again.
+    refused_too: bool,
+}
+
+/// Whose turn it is with a group.
+#[derive(Default)]
+struct Turns {
+    /// A number of whose turn it is, and until when at most.
+    held: Option<(u64, u64)>,
+    /// Somebody waits, until then at most.
+    awaited_until_ms: u64,
+}
+
+/// Nobody else of this isolate hands over the group, until this is dropped.
+struct Turn {
+    group: String,
+    number: u64,
+}
+
+impl Kept {
+    /// A key is kept from now on: hands over its group, unless somebody else is about to look.
+    pub(crate) async fn begin(self, key: String) {
+        let group = group_of(&key);
+        let run = Run::of(AT_ONCE_MS, AT_ONCE_FILES_MAX, false);
+        if await_alone(group, run.until_ms) {
+            self.hand_over_group(group, &run).await;
+        }
+    }
+
+    /// Hands over a group now. Whether nothing is left that begins with `prefix`.
+    pub(crate) async fn hand_over_now(&self, prefix: &str, timeout_ms: u64) -> bool {
+        if self.is_gone(prefix).await {
+            return true;
+        }
+        let run = Run::of(timeout_ms, REGULAR_FILES_MAX, true);
+        let through = Box::pin(self.hand_over_group(group_of(prefix), &run));
+        select(through, Delay::from(Duration::from_millis(timeout_ms))).await;
+        self.is_gone(prefix).await
+    }
+
+    /// Hands over whatever is kept, as far as a run goes.
+    pub(crate) async fn hand_over_all(&self) {
+        let run = Run::of(REGULAR_MS, REGULAR_FILES_MAX, false);
+        let mut cursor = None;
+        while run.goes_on() {
+            let (groups, more) = match self.groups(cursor.as_deref()).await {
+                Ok(page) => page,
+                Err(error) => return console_error!("what is kept can't be listed: {error:?}"),
+            };
+            let groups = futures::stream::iter(&groups);
+            let handing = groups.map(|group| self.hand_over_group(group, &run));
+            handing.buffer_unordered(GROUPS_MAX).collect::<()>().await;
+            cursor = more;
+            if cursor.is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn is_gone(&self, prefix: &str) -> bool {
+        let left = self.list(prefix, None, 1).await;
+        left.is_ok_and(|(left, _)| left.is_empty())
+    }
+
+    /// Hands over what is kept of a group, in the order of its keys, once it is this one's turn.
+    async fn hand_over_group(&self, group: &str, run: &Run) {
+        let Some(_turn) = Turn::wait(group, run.until_ms).await else { return };
+        let mut after: Option<String> = None;
+        while run.goes_on() {
+            let (page, more) = match self.list(group, after.as_deref(), PAGE_KEYS).await {
+                Ok(page) => page,
+                Err(error) => {
+                    return console_error!("what is kept of {group} can't be listed: {error:?}");
+                }
+            };
+            for listed in &page {
+                if run.is_due(listed) && self.hand_over(&listed.key).await == Handed::Later {
+                    return;
+                }
+            }
+            after = page.into_iter().last().map(|last| last.key);
+            if !more {
+                return;
+            }
+        }
+    }
+
+    /// Hands over one, and forgets it once the origin has it.
+    async fn hand_over(&self, key: &str) -> Handed {
+        let value = match self.read(key).await {
+            Ok(Some(value)) => value,
+            Ok(None) => return Handed::Done,
+            Err(error) => {
+                console_error!("{key}, which is kept, can't be read: {error:?}");
+                return Handed::Refused;
+            }
+        };
+        let handed = self.send(&value.head, &value.sha256, &value.body).await;
+        match handed {
+            Handed::Later => {}
+            Handed::Refused => self.refused(key, &value).await,
+            Handed::Done => {
+                if let Err(error) = self.forget(key).await {
+                    // It will be handed over again, which changes nothing.
+                    console_error!("{key} can't be forgotten: {error:?}");
+                }
+            }
+        }
+        handed
+    }
+
+    /// Sends one to the origin.
+    pub(crate) async fn send(&self, head: &[u8], sha256: &[u8; 32], body: &Uint8Array) -> Handed {
+        let Some(mut fetch) = (self.request)(head, sha256) else { return Handed::Refused };
+        let length = format!("content-length: {}\r\n", body.length());
+        fetch.head.extend_from_slice(length.as_bytes());
+        let answer = match self.setup.deployment.url(fetch.upstream) {
+            Some(base) => upstream::fetch(&fetch, base, js::stream(body)).await,
+            None => Err(FetchError::Unreachable),
+        };
+        let answer = answer.map(|(head, answer)| {
+            js::discard(&answer);
+            head
+        });
+        handed_over(&answer)
+    }
+
+    async fn refused(&self, key: &str, value: &Value) {
+        console_error!("the origin does not take {key}, which was accepted here");
+        if let Err(error) = self.note_refusal(key, value).await {
+            console_warn!("that {key} was refused can't be noted: {error:?}");
+        }
+    }
+}
+
+impl Run {
+    fn of(ms: u64, files_max: u32, refused_too: bool) -> Self {
+        Self { until_ms: js::now_ms() + ms, files_left: Cell::new(files_max), refused_too }
+    }
+
+    fn goes_on(&self) -> bool {
+        self.files_left.get() > 0 && js::now_ms() < self.until_ms
+    }
+
+    /// Whether this one is to be handed over now.
+    fn is_due(&self, listed: &Listed) -> bool {
+        let is_rested = |at_ms: u64| js::now_ms().saturating_sub(at_ms) >= REFUSED_PAUSE_MS;
+        let due = self.goes_on() && (self.refused_too || listed.refused_ms.is_none_or(is_rested));
+        if due {
+            self.files_left.set(self.files_left.get() - 1);
+        }
+        due
+    }
+}
+
+impl Turn {
+    /// Waits for one's turn. `None` where it does not come in time.
+    async fn wait(group: &str, until_ms: u64) -> Option<Self> {
+        loop {
+            if let Some(turn) = Self::take(group, until_ms) {
+                return Some(turn);
+            }
+            if js::now_ms() >= until_ms {
+                return None;
+            }
+            Delay::from(TURN_POLL).await;
+        }
+    }
+
+    fn take(group: &str, until_ms: u64) -> Option<Self> {
+        TURNS.with_borrow_mut(|groups| {
+            let turns = groups.entry(group.to_owned()).or_default();
+            if turns.held.is_some_and(|(_, until_ms)| js::now_ms() < until_ms) {
+                return None;
+            }
+            let number = js::random();
+            turns.held = Some((number, until_ms + TURN_SPARE_MS));
+            turns.awaited_until_ms = 0;
+            Some(Self { group: group.to_owned(), number })
+        })
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        TURNS.with_borrow_mut(|groups| {
+            let Some(turns) = groups.get_mut(&self.group) else { return };
+            let is_mine = turns.held.is_some_and(|(number, _)| number == self.number);
+            if is_mine && turns.awaited_until_ms <= js::now_ms() {
+                groups.remove(&self.group);
+            } else if is_mine {
+                turns.held = None;
+            }
+        });
+    }
+}
+
+/// Whether nobody waits for a turn with this group yet, who would then see what the caller sees.
+fn await_alone(group: &str, until_ms: u64) -> bool {
+    TURNS.with_borrow_mut(|groups| {
+        let turns = groups.entry(group.to_owned()).or_default();
+        let alone = turns.awaited_until_ms <= js::now_ms();
+        if alone {
+            turns.awaited_until_ms = until_ms;
+        }
+        alone
+    })
+}
+
+/// What a key begins with, its slash included.
+fn group_of(key: &str) -> &str {
+    key.split_inclusive('/').next().unwrap_or_default()
+}
