@@ -42,6 +42,8 @@ struct Flight {
 pub(crate) struct Entry {
     head: Bytes,
     body: Option<Arc<StoredBody>>,
+    /// What the body was counted as. The same from the entry's beginning to its end.
+    body_bytes: u64,
     fresh_until: Instant,
     led: AtomicBool,
 }
@@ -63,8 +65,7 @@ struct Weight;
 
 impl Weighter<String, Arc<Entry>> for Weight {
     fn weight(&self, key: &String, entry: &Arc<Entry>) -> u64 {
-        let body = entry.body.as_ref().map_or(0, |body| body.bytes());
-        body + (entry.head.len() + key.len() + ENTRY_BYTES) as u64
+        entry.body_bytes + (entry.head.len() + key.len() + ENTRY_BYTES) as u64
     }
 }
 
@@ -153,7 +154,14 @@ impl Cache {
     pub(crate) fn weigh(&self, key: &str, entry: &Arc<Entry>) {
         let _flights = self.flights(key);
         if self.entries.peek(key).is_some_and(|current| Arc::ptr_eq(&current, entry)) {
-            self.entries.insert(key.to_owned(), entry.clone());
+            let counted = Entry {
+                head: entry.head.clone(),
+                body: entry.body.clone(),
+                body_bytes: bytes_of(entry.body.as_ref()),
+                fresh_until: entry.fresh_until,
+                led: AtomicBool::new(entry.led.load(Ordering::Acquire)),
+            };
+            self.entries.insert(key.to_owned(), Arc::new(counted));
         }
     }
 
@@ -200,6 +208,7 @@ impl Holding {
         };
         let entry = Arc::new(Entry {
             head: Bytes::from(head),
+            body_bytes: bytes_of(body.as_ref()),
             body,
             fresh_until: Instant::now() + fresh,
             led: AtomicBool::new(false),
@@ -227,6 +236,10 @@ impl Holding {
     pub(crate) fn place(&self) -> (Arc<Cache>, String) {
         (self.cache.clone(), self.key.clone())
     }
+}
+
+fn bytes_of(body: Option<&Arc<StoredBody>>) -> u64 {
+    body.map_or(0, |body| body.bytes())
 }
 
 impl Drop for Holding {
@@ -265,6 +278,22 @@ mod tests {
             assert!(cache.size().0 <= 1 << 20);
         }
         assert!(cache.size().1 > 50);
+    }
+
+    #[tokio::test]
+    async fn a_body_of_unknown_length_is_counted_once_it_has_ended() {
+        let cache = Cache::new(1 << 20);
+        let holding = cache.look("a".into()).await;
+        let body = StoredBody::new(Extent::AtMost(5_000));
+        let stored = NewBody::Arriving(body.clone());
+        let entry = holding.store(vec![], stored, Duration::from_secs(60)).unwrap();
+        let before = cache.size().0;
+        body.push(Bytes::from(vec![0; 5_000])).unwrap();
+        body.end().unwrap();
+        cache.weigh("a", &entry);
+        assert_eq!(cache.size(), (before + 5_000, 1));
+        cache.forget("a");
+        assert_eq!(cache.size(), (0, 0));
     }
 
     #[tokio::test]

@@ -94,7 +94,8 @@ impl StoredBody {
     pub(crate) async fn room(&self) -> bool {
         let mut updates = self.arriving.subscribe();
         let room = |arriving: &Arriving| {
-            arriving.slowest().is_none_or(|read| arriving.bytes - read < PASSING_BYTES_MAX)
+            let unread = |read| arriving.bytes.saturating_sub(read);
+            arriving.slowest().is_none_or(|read| unread(read) < PASSING_BYTES_MAX)
         };
         // The sender is here, so it is never gone.
         let arriving = updates.wait_for(room).await;

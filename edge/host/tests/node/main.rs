@@ -250,7 +250,8 @@ async fn a_route_is_proxied_and_the_rest_is_nothing() {
 async fn of_what_a_head_leaves_out_no_length_is_made_up() {
     let upstream = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", upstream.local_addr().unwrap());
-    let answering = tokio::task::spawn_blocking(move || {
+    // A thread that nobody waits for: where the node answers by itself, it is never asked.
+    std::thread::spawn(move || {
         let (mut stream, _) = upstream.accept().unwrap();
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -264,7 +265,6 @@ async fn of_what_a_head_leaves_out_no_length_is_made_up() {
     let url = format!("{}/legacy/a", setup.edge);
     let request = Request::head(url).body(Empty::new()).unwrap();
     let answer = setup.client.request(request).await.unwrap();
-    answering.await.unwrap();
     assert_eq!((answer.status(), answer.headers().get("content-length")), (StatusCode::OK, None));
 }
 
