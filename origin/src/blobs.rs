@@ -286,3 +286,16 @@ fn chunks(range: Range<u64>, bytes: u64) -> impl Iterator<Item = Range<u64>> {
         (!chunk.is_empty()).then_some(chunk)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_synced() {
+        let folder = tempfile::tempdir().unwrap();
+        // Nothing but a loss of power shows it otherwise.
+        let store = format!("{:?}", local(folder.path()).unwrap());
+        assert!(store.contains("fsync: true"), "{store}");
+    }
+}

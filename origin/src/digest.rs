@@ -413,6 +413,11 @@ mod tests {
         let mut digests = Digests::default().content(expected);
         digests.update(b"hello world");
         assert_eq!(digests.check(), Ok(()));
+        let sha512 = format!("sha-512=:{}:", STANDARD.encode([0; 64]));
+        for both in [format!("{sha256}, {sha512}"), format!("{sha512}, {sha256}")] {
+            let strongest = Expected::of_field(&both).unwrap();
+            assert_eq!(strongest.algorithm, Algorithm::Sha512);
+        }
         for (text, why) in [
             ("sha-256", Unchecked::Malformed),
             ("sha-256=uU0n", Unchecked::Malformed),

@@ -369,8 +369,9 @@ mod tests {
         assert_eq!((second.bytes, second.end), (0, Some(End::Cut)));
     }
 
-    #[tokio::test]
-    async fn a_shutdown_or_a_newer_request_ends_it() {
+    #[tokio::test(start_paused = true)]
+    async fn a_shutdown_or_a_newer_request_ends_it_at_once() {
+        let begun = Instant::now();
         let (shut_down, shutdown) = watch::channel(false);
         let (supersede, superseded) = watch::channel(None);
         let cuts = Cuts { shutdown, superseded: Some(superseded) };
@@ -383,5 +384,6 @@ mod tests {
         supersede.send(None).unwrap();
         shut_down.send(true).unwrap();
         assert_eq!(chunk(&mut intake(), 10).await, (String::new(), Some(End::Cut)));
+        assert_eq!(begun.elapsed(), Duration::ZERO, "it did not stand still for so long");
     }
 }

@@ -475,6 +475,18 @@ mod tests {
     }
 
     #[test]
+    fn progress_moves_an_expiry_on_and_makes_none() {
+        let mut record = record(&[10]);
+        record.live_until(100);
+        assert_eq!(record.upload_expires_s, None);
+        record.upload_expires_s = Some(200);
+        for (until_s, expires_s) in [(100, 200), (300, 300)] {
+            record.live_until(until_s);
+            assert_eq!(record.upload_expires_s, Some(expires_s));
+        }
+    }
+
+    #[test]
     fn a_piece_of_a_file_expires_until_it_is_claimed() {
         let mut record = record(&[10]);
         record.upload_expires_s = Some(100);

@@ -232,6 +232,12 @@ async fn a_file_in_pieces_counts_once() {
     let whole = whole.unwrap();
     assert!(whole.record.is_file());
     assert_eq!(scene.used().await, Amount { bytes: 2000, files: 1 });
+    let renamed = scene.store.change(whole.id, |record| {
+        record.name = "b".into();
+        Ok::<_, ()>(())
+    });
+    renamed.await.unwrap();
+    assert_eq!(scene.used().await, Amount { bytes: 2000, files: 1 });
     is_refused(scene.begin(Opening::of_length(0)).await);
     scene.remove(&whole).await;
     let again = scene.begin(Opening::of_length(2000)).await.unwrap();

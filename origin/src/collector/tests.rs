@@ -264,6 +264,34 @@ async fn what_a_final_upload_left_behind_goes() {
 }
 
 #[tokio::test]
+async fn what_a_final_upload_left_behind_is_found_by_its_parts_too() {
+    let scene = Scene::new();
+    let one = scene.partial(b"01").await;
+    let of = vec![one.id];
+    let last = scene.store.concatenate(&alice(), description(), of, 100).await.unwrap();
+    let key = Key::new(format!("file/{}", last.id), "record");
+    let entry = scene.meta.get(key.clone()).await.unwrap().unwrap();
+    scene.meta.delete(key, entry.version).await.unwrap();
+    // Long before it is due.
+    scene.pass(26 * HOUR);
+    assert_eq!(scene.round().await.orphans, Tally { count: 1, bytes: 2 });
+    assert_eq!(scene.parts().await, 0);
+}
+
+#[tokio::test]
+async fn a_step_looks_at_so_many_entries() {
+    let scene = Scene::new();
+    for _ in 0..3 {
+        scene.begin(Opening::of_length(10)).await;
+    }
+    scene.pass(WEEK + 2 * HOUR);
+    let mut step = Round::new(Mode::Remove, 2);
+    scene.collector.look_at_due(&mut step).await.unwrap();
+    assert_eq!(step.done.uploads.count, 2);
+    assert_eq!(scene.round().await.uploads.count, 1, "what is left is there in the next one");
+}
+
+#[tokio::test]
 async fn a_final_upload_lives_as_long_as_its_partial_ones() {
     let scene = Scene::new();
     let concat = Some(Concat::Partial { claimed_by: None });
@@ -353,6 +381,8 @@ async fn an_upload_that_was_begun_by_half_leaves_nothing() {
     scene.pass(WEEK + 2 * HOUR);
     assert_eq!(scene.round().await.list_entries, 1);
     assert_eq!(scene.listed().await, 0);
+    let place = scene.store.slot(held.id).await.unwrap();
+    assert!(matches!(place, Slot::Buried(_)), "its record does not come behind that");
 }
 
 #[tokio::test]
@@ -368,8 +398,6 @@ async fn an_entry_of_a_list_without_a_record_goes_once_it_was_seen() {
     scene.store.list(&alice(), "", 10, None).await.unwrap();
     assert_eq!(scene.round().await.list_entries, 1);
     assert_eq!((scene.listed().await, scene.parts().await), (0, 0));
-    let place = scene.store.slot(file.id).await.unwrap();
-    assert!(matches!(place, Slot::Buried(_)), "its record does not come behind that");
 }
 
 #[tokio::test]

@@ -428,6 +428,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_can_not_be_moved_stays_where_it_is() {
+        let queue = queue();
+        queue.add(event(1, A)).await.unwrap();
+        let claimed = queue.claim(due(&queue, 1).await.remove(0), 50).await.unwrap().unwrap();
+        let outcome = "x".repeat(meta::VALUE_BYTES_MAX);
+        let moved = queue.again(claimed, 500, Attempt { at_ms: 2, outcome }).await;
+        assert!(matches!(moved, Err(MetaError::TooLarge(_))), "{moved:?}");
+        assert_eq!(due(&queue, 50).await.len(), 1, "nothing is taken away before it is elsewhere");
+    }
+
+    #[tokio::test]
     async fn pages_go_through_everything() {
         let queue = queue();
         for at_ms in 0..5 {

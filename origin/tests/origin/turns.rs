@@ -93,7 +93,9 @@ async fn a_patch_ends_a_patch_that_hangs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delete_ends_a_patch_that_hangs() {
-    let origin = Running::start().await;
+    // Otherwise a part that has its age would find that the upload is gone.
+    let hour = Duration::from_secs(3600);
+    let origin = Running::start_with(|config| config.storage.part_age_max = hour).await;
     let alice = origin.alice();
     let upload = alice.begin(20_000, "").await;
     let mut hung = hanging(&alice, &upload, 20_000, &bytes(9_000)).await;

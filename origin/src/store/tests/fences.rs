@@ -203,3 +203,21 @@ async fn a_list_goes_on_behind_very_many_that_are_no_files() {
     assert_eq!(second.files.len(), 1);
     assert_eq!(second.files[0].0, file.id);
 }
+
+#[tokio::test]
+async fn what_a_body_has_beyond_the_length_leaves_no_part() {
+    let scene = Scene::new();
+    let content = bytes(10_001);
+    let held = scene.begin(10_000).await;
+    let pieces: Vec<_> =
+        content.chunks(700).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+    let mut longer = Intake::new(futures::stream::iter(pieces).boxed(), 10_000, IDLE, never());
+    let refused = scene.store.append(held.clone(), &mut longer, Completes::AtLength).await;
+    let kept = 2 * PART_BYTES as u64; // The last part was in several chunks.
+    assert!(
+        matches!(refused, Err(AppendError::TooLong { offset }) if offset == kept),
+        "{refused:?}"
+    );
+    assert!(scene.content(&held).await == content[..2 * PART_BYTES]);
+    assert_eq!(scene.parts().await, 2);
+}

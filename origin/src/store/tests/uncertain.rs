@@ -117,3 +117,15 @@ async fn a_removal_that_may_have_been_made_is_made() {
         assert!(matches!(give(&scene, &mut intake(b"")).await, Ok(Given::Removed)));
     }
 }
+
+#[tokio::test]
+async fn nobody_is_shut_out_for_certain_by_what_is_uncertain() {
+    for happened in [Failing::UncertainDone, Failing::UncertainNotDone] {
+        let scene = Scene::new();
+        let held = scene.begin(10).await;
+        scene.meta.fail([happened]);
+        assert!(!scene.store.shut_out(&held).await.unwrap(), "the collector looks again");
+        let now = scene.store.load(held.id).await.unwrap().unwrap();
+        assert!(scene.store.shut_out(&now).await.unwrap());
+    }
+}
