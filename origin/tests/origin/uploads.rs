@@ -266,6 +266,7 @@ async fn progress_is_seen_while_a_body_comes() {
 async fn shutdown_keeps_what_arrived() {
     let origin = Running::start_with(|config| {
         config.shutdown_deadline = Duration::from_millis(200);
+        config.storage.part_age_max = Duration::from_secs(3600); // Its age does not end the part.
     })
     .await;
     let alice = origin.alice();
