@@ -130,8 +130,12 @@ impl Collector {
                 }
                 Ok(Outcome::Settled)
             }
-            // Removed, or never made.
+            // Removed, or never made, or yet to be made by somebody who is slow. Nobody would look
+            // at that one any more, so it never is.
             Slot::Empty => {
+                if round.removes() && due.owner.is_some() && !self.store.bury(due.id).await? {
+                    return Ok(Outcome::Stays); // The record has come.
+                }
                 if let Some(owner) = &due.owner
                     && self.unlist(owner, due.id, round.mode).await?
                 {
@@ -161,18 +165,19 @@ impl Collector {
     ) -> Result<Outcome, StoreError> {
         match self.store.slot(id).await? {
             Slot::Held(last) if self.is_dead(held) && !last.record.complete => {
-                // The final upload can't be completed any more, and this one goes with it.
-                self.remove(&last, round).await
+                // The final upload can't be completed any more, and this one goes with it, even where
+                // that one does not name it any more.
+                match self.remove(&last, round).await? {
+                    Outcome::Settled => self.settle_orphan(held, round).await,
+                    other => Ok(other),
+                }
             }
             Slot::Held(_) => {
                 let again_s = self.store.now_s() + CLAIMED_AGAIN_S;
                 let expires_s = held.record.upload_expires_s.filter(|_| !held.record.complete);
                 Ok(Outcome::Moved(expires_s.map_or(again_s, |expires_s| expires_s.min(again_s))))
             }
-            Slot::Buried(_) | Slot::Empty => {
-                self.remove_orphan(held, round).await?;
-                Ok(Outcome::Settled)
-            }
+            Slot::Buried(_) | Slot::Empty => self.settle_orphan(held, round).await,
         }
     }
 
@@ -255,6 +260,15 @@ impl Collector {
             round.done.uploads.add(own_bytes(&partial.record));
         }
         Ok(())
+    }
+
+    /// Removes a partial upload whose final one is gone. While it is there, so is the reason to look.
+    async fn settle_orphan(&self, held: &Held, round: &mut Round) -> Result<Outcome, StoreError> {
+        self.remove_orphan(held, round).await?;
+        Ok(match self.store.slot(held.id).await? {
+            Slot::Held(_) => Outcome::Stays,
+            Slot::Buried(_) | Slot::Empty => Outcome::Settled,
+        })
     }
 
     /// Removes a partial upload whose final one is gone. One that changes meanwhile is found again.

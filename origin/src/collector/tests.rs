@@ -14,7 +14,7 @@ use crate::environment::Environment as _;
 use crate::fixtures::{alice, description};
 use crate::http::failure::Failure;
 use crate::intake::{Cuts, Intake};
-use crate::meta::{Key, Meta as _};
+use crate::meta::{Key, Meta as _, MetaError};
 use crate::record::{Concat, Opening, Record};
 use crate::store::{AppendError, Found, Held, day_of};
 use crate::turns::Remains;
@@ -307,8 +307,11 @@ async fn a_final_upload_lives_as_long_as_its_partial_ones() {
     assert!(scene.is_there(&last).await && scene.is_there(&done).await);
     scene.pass(2 * DAY);
     assert_eq!(scene.round().await.uploads, Tally { count: 3, bytes: 3 });
-    scene.pass(40 * DAY);
-    scene.round().await;
+    // What is looked at once more is buried for thirty days, so that it never comes late.
+    for _ in 0..2 {
+        scene.pass(40 * DAY);
+        scene.round().await;
+    }
     assert_eq!((scene.parts().await, scene.due().await, scene.listed().await), (0, 0, 0));
 }
 
@@ -383,6 +386,41 @@ async fn an_upload_that_was_begun_by_half_leaves_nothing() {
     assert_eq!(scene.listed().await, 0);
     let place = scene.store.slot(held.id).await.unwrap();
     assert!(matches!(place, Slot::Buried(_)), "its record does not come behind that");
+}
+
+/// The concatenation failed, and could not give it back.
+#[tokio::test]
+async fn a_piece_goes_with_what_is_not_to_be_made_of_it_any_more() {
+    let scene = Scene::new();
+    let concat = Some(Concat::Partial { claimed_by: None });
+    let piece = scene.begin(Opening { concat, ..Opening::of_length(2) }).await;
+    let of = vec![piece.id];
+    let last = scene.store.concatenate(&alice(), description(), of, 100).await.unwrap();
+    let abandoned = scene.store.change(last.id, |record| {
+        record.concat = None;
+        Ok::<_, ()>(())
+    });
+    abandoned.await.unwrap();
+    scene.pass(2 * WEEK);
+    scene.round().await;
+    for id in [piece.id, last.id] {
+        assert!(!matches!(scene.store.slot(id).await.unwrap(), Slot::Held(_)), "{id}");
+    }
+}
+
+/// Its writer slept between the index of what is due and the list, for longer than it would live.
+#[tokio::test]
+async fn an_upload_that_nobody_would_look_at_any_more_is_never_made() {
+    let scene = Scene::new();
+    let held = scene.begin(Opening::of_length(2)).await;
+    let key = Key::new(format!("file/{}", held.id), "record");
+    let entry = scene.meta.get(key.clone()).await.unwrap().unwrap();
+    scene.meta.delete(key.clone(), entry.version).await.unwrap();
+    scene.store.unlist(&alice(), held.id).await;
+    scene.pass(WEEK + 2 * HOUR);
+    scene.round().await;
+    let late = scene.meta.put(key, entry.value, None).await;
+    assert!(matches!(late, Err(MetaError::Conflict)), "{late:?}");
 }
 
 #[tokio::test]

@@ -19,14 +19,14 @@ use super::plan::Plan;
 use super::scene::Scene;
 use super::schedule::Scheduler;
 use super::world::World;
-use crate::fsck::{Fscked, Kind as Disagreeing};
+use crate::fsck::{Disagreement, Fscked, Kind as Disagreeing};
 
 /// A history that takes longer than this, on its own clock, stands still.
 const LIFE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// How often the collector goes over everything in the end. What was claimed by a final upload that
 /// is gone is found by the second round.
-const ROUNDS: usize = 2;
+const ROUNDS: i64 = 2;
 
 /// What a history came to.
 #[derive(Clone, Debug)]
@@ -122,7 +122,7 @@ async fn finish(world: &Rc<World>, board: &Board) {
 /// Rounds of the collector leave nothing behind that nobody names.
 async fn collect(world: &Rc<World>) {
     for round in 1..=ROUNDS {
-        let collected = world.collect_all().await;
+        let collected = world.collect_all(round).await;
         world.scene.note(format_args!("round {round}: {collected:?}"));
         let fine = collected.as_ref().is_ok_and(|done| done.failures == 0);
         let checks = &mut world.scene.state().model.checks;
@@ -142,13 +142,15 @@ async fn collect(world: &Rc<World>) {
     state.quota.check_settled(&mut state.model.checks);
 }
 
-/// Everything agrees, but for partial uploads that a failed concatenation could not give back:
-/// those stay as they are, and so does what was to be made of them (`store/concat.rs`).
+/// Everything agrees, but for two kinds of partial uploads that nobody can use any more. Those that
+/// a failed concatenation could not give back stay as they are, and so does what was to be made of
+/// them (`store/concat.rs`). Those without a byte, where uploads don't expire, no collector comes to.
 fn is_sound(found: &Fscked, model: &Model) -> bool {
-    let told = found.disagreements.iter();
-    let mut others =
-        told.filter(|one| one.kind != Disagreeing::Orphan || !model.is_kept_by_abandoned(one.id));
-    others.next().is_none() && found.unnamed_parts.count == 0
+    let may_stay = |one: &Disagreement| {
+        let known = model.is_kept_by_abandoned(one.id) || model.is_out_of_sight(one.id);
+        one.kind == Disagreeing::Orphan && known
+    };
+    found.disagreements.iter().all(may_stay) && found.unnamed_parts.count == 0
 }
 
 async fn stand_still(scene: Arc<Scene>) {

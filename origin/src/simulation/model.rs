@@ -258,6 +258,12 @@ impl Model {
         claimer.is_some_and(|claimer| claimer.concat.is_none())
     }
 
+    /// Whether nothing leads a collector to it: it has no parts, and does not expire.
+    pub(super) fn is_out_of_sight(&self, id: FileId) -> bool {
+        let record = self.uploads.get(&id).and_then(|upload| upload.record.as_ref());
+        record.is_some_and(|record| record.parts.is_empty() && record.upload_expires_s.is_none())
+    }
+
     /// Whether somebody may have been told that it was removed.
     pub(super) fn was_removed(&self, id: FileId) -> bool {
         let was_asked = |upload: &Upload| upload.record.is_none() && upload.was_asked;

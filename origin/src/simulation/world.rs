@@ -34,6 +34,8 @@ const JUMP_MS_MAX: u64 = 3 * 24 * 3600 * 1000;
 const AHEAD_MS_MAX: i64 = 20 * 24 * 3600 * 1000;
 /// How far ahead a clock is when all that was left behind is old.
 const LATE_MS: i64 = 45 * 24 * 3600 * 1000;
+/// How much later each further round is: a collector has looked at all that it put off by then.
+const LATER_MS: i64 = 8 * 24 * 3600 * 1000;
 /// How long a collector pauses between two rounds.
 const COLLECT_MS_MAX: u64 = 60_000;
 /// How long a process is away after a crash, or pauses.
@@ -163,13 +165,13 @@ impl World {
     }
 
     /// A round of the collector at an origin that has just started, at a time by which all that was
-    /// left behind is old.
-    pub(super) async fn collect_all(self: &Rc<Self>) -> Result<Collected, StoreError> {
+    /// left behind is old. Each `round` is later than the one before.
+    pub(super) async fn collect_all(self: &Rc<Self>, round: i64) -> Result<Collected, StoreError> {
         for origin in 0..self.plan.origins {
             self.crash(origin, false);
         }
         if let Some(place) = self.origins.borrow().first() {
-            place.ahead_ms.store(LATE_MS, Ordering::Relaxed);
+            place.ahead_ms.store(LATE_MS + round * LATER_MS, Ordering::Relaxed);
         }
         self.start(0);
         let policy = self.plan.collection;
