@@ -50,9 +50,9 @@ async fn a_link_gives_ranges_and_conditions_too(world: World) {
 async fn a_link_ends(world: World) {
     let owner = world.owner();
     let file = upload(&owner, "private").await;
-    let link = link(&owner, &file, 1, false).await;
+    let link = link(&owner, &file, 5, false).await;
     world.anonymous().get(&link).await.expect_status(200);
-    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    tokio::time::sleep(Duration::from_millis(6_500)).await;
     world.anonymous().get(&link).await.expect_problem(403, "link-expired");
 }
 
