@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::build::{self, Product};
 use crate::counts::Counts;
@@ -137,10 +137,12 @@ pub(crate) fn kills(workspace: &Workspace, platform: Platform) -> Result<Outcome
     let Ready { run, port, folder } =
         local::make_ready(workspace, platform, Flavour::Product, &spot)?;
     let mut runtime = run.to_json();
-    runtime["edge"] = format!("http://127.0.0.1:{port}").into();
-    runtime["origin_port"] = origin_port.into();
-    runtime["data"] = data.0.to_string_lossy().into();
-    runtime["state"] = folder.join(CLOUDFLARE_STATE).to_string_lossy().into();
+    let members = runtime.as_object_mut().context("the runtime is not an object")?;
+    members.insert("edge".to_owned(), format!("http://127.0.0.1:{port}").into());
+    members.insert("origin_port".to_owned(), origin_port.into());
+    members.insert("data".to_owned(), data.0.to_string_lossy().into());
+    let state = folder.join(CLOUDFLARE_STATE);
+    members.insert("state".to_owned(), state.to_string_lossy().into());
     let told = data.0.join("runtime.json");
     fs::write(&told, runtime.to_string())?;
     let test = test_run(workspace, ["--test=platforms".to_owned()]);
