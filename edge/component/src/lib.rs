@@ -9,7 +9,8 @@ use outport_edge_core::config::Config;
 use outport_edge_core::kept::handed_over;
 use outport_edge_core::{Edge, Exchange, step as core};
 
-#[allow(missing_docs)] // wit/edge.wit documents what is generated from it.
+// wit/edge.wit documents what is generated from it, and says how much a function is given.
+#[allow(missing_docs, clippy::too_many_arguments)]
 mod bindings {
     wit_bindgen::generate!({ world: "edge", path: "../../wit" });
 }
