@@ -12,7 +12,7 @@ use crate::answer::{Visit, reply};
 use crate::cache_status::{Forwarded, RouteStatus, Why};
 use crate::cached_file::upstream_problem;
 use crate::caching::ask::{Ask, range_of};
-use crate::caching::freshness::Times;
+use crate::caching::freshness::{Freshness, Times};
 use crate::caching::stored_response::{Entry, NotStorable, Storable, StoredResponse};
 use crate::caching::vary::Variants;
 use crate::config::Config;
@@ -353,21 +353,38 @@ impl RouteExchange {
             Err(failure) => Next::Reply(self.failed(failure, context)),
             Ok(answer) if answer.status == 304 => {
                 let times = Times { requested_ms: asking.since_ms, received_ms: now_ms };
-                let fields = FieldLines::new(&answer.fields);
-                let renewed = stored.validated(fields, times);
-                let status = RouteStatus::Forwarded(Forwarded {
-                    why: asking.why,
-                    status: 304,
-                    stored: true,
-                    why_not: None,
-                });
-                let mut sent = self.deliver(&renewed.stored(), status, context);
-                sent.store = Some(self.kept(&Entry::Response(renewed.stored()), context));
-                sent.ended = Ended::Origin;
-                Next::Reply(sent)
+                Next::Reply(self.confirmed(&stored, &answer, times, asking.why, context))
             }
             Ok(answer) => self.answered(answer, asking, context),
         }
+    }
+
+    /// What is stored still holds. Where the answer says that it may not be stored any more, it is
+    /// this client's alone, and the next one makes the upstream decide again.
+    fn confirmed(
+        &self,
+        stored: &StoredResponse<'_>,
+        answer: &UpstreamHead,
+        times: Times,
+        why: Why,
+        context: &Context<'_>,
+    ) -> Reply {
+        let fields = stored.confirmed(FieldLines::new(&answer.fields), times);
+        let storable =
+            Storable::read(stored.status, FieldLines::new(&fields), self.ask.asked, times);
+        let why_not = storable.as_ref().err().copied();
+        let (sent, kept) = match &storable {
+            Ok(storable) => (storable.stored(), storable.stored()),
+            Err(_) => {
+                let kept = stored.with(Freshness::none(times.received_ms));
+                (kept.with_fields(&fields), kept)
+            }
+        };
+        let forwarded = Forwarded { why, status: 304, stored: why_not.is_none(), why_not };
+        let mut sent = self.deliver(&sent, RouteStatus::Forwarded(forwarded), context);
+        sent.store = Some(self.kept(&Entry::Response(kept), context));
+        sent.ended = Ended::Origin;
+        sent
     }
 
     /// What the client asked for itself, untouched.
@@ -504,6 +521,7 @@ impl Sent<'_> {
     /// (RFC 9110, section 15.4.5).
     fn sends(&self, name: &str) -> bool {
         match self.delivery {
+            _ if name == "age" => self.age_ms.is_none(),
             Delivery::NotModified => {
                 !name.starts_with("content-")
                     || matches!(name, "content-location" | "content-security-policy")

@@ -8,6 +8,7 @@ use outport_wire::id::FileId;
 use outport_wire::identity::{Identity, Scope};
 use serde::{Deserialize, Serialize};
 
+use crate::caching::directives::Directives;
 use crate::head::FieldLines;
 
 /// How long it is believed that there is no file of an id, in milliseconds.
@@ -103,17 +104,13 @@ impl Freshness {
 
     /// Reads `Cache-Control` of an answer that has just come.
     fn read(cache_control: &str, now_ms: u64) -> Self {
-        let directive = |name: &str| {
-            let value = cache_control
-                .split(',')
-                .find_map(|directive| directive.trim().strip_prefix(name)?.strip_prefix('='));
-            value.and_then(|value| value.parse::<u64>().ok()).unwrap_or(0).saturating_mul(1000)
-        };
+        let directives = Directives::read(std::iter::once(cache_control.as_bytes()));
+        let milliseconds = |seconds: Option<u64>| seconds.unwrap_or_default() * 1000;
         Self {
             since_ms: now_ms,
-            lifetime_ms: directive("max-age"),
-            while_revalidate_ms: directive("stale-while-revalidate"),
-            if_error_ms: directive("stale-if-error"),
+            lifetime_ms: milliseconds(directives.max_age_s),
+            while_revalidate_ms: milliseconds(directives.stale_while_revalidate_s),
+            if_error_ms: milliseconds(directives.stale_if_error_s),
             failed_ms: None,
         }
     }

@@ -38,6 +38,10 @@ impl Sent {
 
 impl World {
     fn new(script: &[Option<(u16, &'static str, &'static str)>]) -> Self {
+        Self::with(script, Abilities { unannounced: true, ..Abilities::default() })
+    }
+
+    fn with(script: &[Option<(u16, &'static str, &'static str)>], abilities: Abilities) -> Self {
         let mut config = config();
         config.routes.push(Route {
             path: "/{*rest}".into(),
@@ -58,8 +62,7 @@ impl World {
             Ok(UpstreamAnswer { head, body: body.as_bytes().to_vec() })
         };
         Self {
-            edge: Edge::new(config, Abilities { unannounced: true, ..Abilities::default() })
-                .unwrap(),
+            edge: Edge::new(config, abilities).unwrap(),
             driver: MemoryDriver::new(START_MS, Box::new(upstream)),
             script,
             seen,
@@ -221,6 +224,55 @@ fn what_must_be_validated_is_never_stale() {
     world.get("");
     world.driver.advance(5_000);
     assert_eq!(world.get("").status, 502);
+}
+
+#[test]
+fn what_a_validation_makes_private_is_given_to_nobody_else() {
+    let mut world = World::new(&[
+        Some((200, "cache-control: max-age=5|etag: \"a\"", "one")),
+        Some((304, "cache-control: private, max-age=60|etag: \"a\"|user: alice", "")),
+        Some((304, "cache-control: max-age=60|etag: \"a\"", "")),
+    ]);
+    world.get("");
+    world.driver.advance(5_000);
+    let alice = world.get("");
+    assert_eq!((alice.body.as_str(), alice.field("user")), ("one", "alice"));
+    assert_eq!(alice.field("cache-status"), "outport; fwd=stale; fwd-status=304; detail=private");
+    let other = world.get("cache-control: max-stale\r\n");
+    assert_eq!((other.body.as_str(), other.field("user"), world.seen()), ("one", "", 3));
+    assert_eq!(other.field("cache-status"), "outport; fwd=stale; fwd-status=304; stored");
+}
+
+#[test]
+fn what_is_too_large_or_of_no_known_length_passes() {
+    let large = "cache-control: max-age=60|content-length: 1000000000000";
+    let mut world = World::new(&[Some((200, large, "one"))]);
+    let passed = world.get("");
+    assert_eq!(passed.field("cache-status"), "outport; fwd=uri-miss; fwd-status=200; detail=size");
+    let unsaid = Some((200, "cache-control: max-age=60", "one"));
+    let mut world = World::with(&[unsaid], Abilities::default());
+    let passed = world.get("");
+    assert_eq!(passed.body, "one");
+    assert_eq!(
+        passed.field("cache-status"),
+        "outport; fwd=uri-miss; fwd-status=200; detail=length"
+    );
+}
+
+#[test]
+fn what_only_the_upstream_can_decide_is_its_own() {
+    let answer = Some((200, "cache-control: max-age=60", "one"));
+    let mut world = World::new(&[answer, answer, answer, answer]);
+    world.get("");
+    for fields in [
+        "if-match: \"a\"\r\n",
+        "if-unmodified-since: Tue, 24 Nov 2026 10:00:00 GMT\r\n",
+        "content-length: 3\r\n",
+    ] {
+        let passed = world.get(fields);
+        assert_eq!(passed.field("cache-status"), "outport; fwd=bypass; fwd-status=200", "{fields}");
+    }
+    assert_eq!((world.get("").field("cache-status"), world.seen()), ("outport; hit; ttl=60", 4));
 }
 
 #[test]

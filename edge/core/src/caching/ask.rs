@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::directives::{DELTA_S_MAX, Directives, SURROGATE_NAME};
-use super::fields::Lines;
+use super::fields::{Lines, short};
 use super::freshness::Freshness;
 use super::stored_response::{Asked, StoredResponse};
 use crate::forward::{self, Proxied};
@@ -81,9 +81,7 @@ impl Place {
             all.update((part.len() as u64).to_be_bytes());
             all.update(part);
         }
-        let all =
-            all.finalize().iter().take(20).map(|byte| format!("{byte:02x}")).collect::<String>();
-        format!("route {} {all}", self.route)
+        format!("route {} {}", self.route, short(all))
     }
 
     /// The key of what a field like `Location` names, if it is of the same authority (RFC 9111,
@@ -150,8 +148,7 @@ impl Ask {
         if self.no_cache || self.asked.no_store {
             return false;
         }
-        let young = self.max_age_s.is_none_or(|most| freshness.age_ms(now_ms) < most.max(1) * 1000)
-            && self.max_age_s != Some(0);
+        let young = self.max_age_s.is_none_or(|most| freshness.age_ms(now_ms) < most * 1000);
         let fresh = freshness.is_fresh(now_ms)
             && freshness.left_ms(now_ms)
                 >= i64::try_from(self.min_fresh_s * 1000).unwrap_or(i64::MAX);

@@ -1,6 +1,11 @@
-//! Field lines for who asks for all lines of a name.
+//! Field lines for who asks for all lines of a name, and keys made of what fields hold.
+
+use sha2::{Digest as _, Sha256};
 
 use crate::head::FieldLines;
+
+/// How much of a digest a key holds: nobody finds two requests with the same.
+const KEY_BYTES: usize = 20;
 
 /// Field lines of a response.
 #[derive(Clone, Copy, Debug)]
@@ -15,4 +20,9 @@ impl<'a> Lines<'a> {
     pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         self.0.iter().filter(move |(found, _)| *found == name).map(|(_, value)| value)
     }
+}
+
+/// A digest as a part of a key.
+pub(crate) fn short(digest: Sha256) -> String {
+    digest.finalize().iter().take(KEY_BYTES).map(|byte| format!("{byte:02x}")).collect()
 }

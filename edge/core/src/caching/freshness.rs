@@ -79,6 +79,11 @@ impl Freshness {
         }
     }
 
+    /// Of a response that is never used again without having been validated.
+    pub(crate) fn none(now_ms: u64) -> Self {
+        Self { received_ms: now_ms, always_validates: true, ..Self::default() }
+    }
+
     /// The current age.
     pub(crate) fn age_ms(&self, now_ms: u64) -> u64 {
         self.initial_age_ms.saturating_add(now_ms.saturating_sub(self.received_ms))

@@ -4,7 +4,7 @@
 //! response answers, [`stored_response`] what is stored and what a validation changes.
 
 pub(crate) mod ask;
-mod directives;
+pub(crate) mod directives;
 mod fields;
 pub(crate) mod freshness;
 pub(crate) mod stored_response;

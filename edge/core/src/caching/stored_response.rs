@@ -70,7 +70,7 @@ impl Storable {
         let lines = Lines::new(answer);
         let (directives, is_targeted) = Directives::of_response(|name| lines.all(name));
         let freshness = Freshness::of(status, &lines, &directives, is_targeted, times);
-        forbidden(status, asked, &directives)?;
+        may_be_stored(status, asked, &directives)?;
         let varies_on = match Vary::read(&lines) {
             Vary::Nothing => None,
             Vary::On(names) => Some(names),
@@ -114,7 +114,8 @@ pub(crate) enum NotStorable {
     Length,
 }
 
-fn forbidden(status: u16, asked: Asked, directives: &Directives) -> Result<(), NotStorable> {
+/// Whether nothing that is said forbids to store it.
+fn may_be_stored(status: u16, asked: Asked, directives: &Directives) -> Result<(), NotStorable> {
     // With `must-understand` a status decides, and `no-store` is for who does not know it
     // (RFC 9111, section 5.2.2.3).
     if directives.must_understand && !is_understood(status) {
@@ -171,13 +172,19 @@ impl<'a> StoredResponse<'a> {
         Self { freshness, ..self }
     }
 
+    /// The same response with other fields.
+    pub(crate) const fn with_fields<'b>(&self, fields: &'b [u8]) -> StoredResponse<'b> {
+        StoredResponse { status: self.status, fields, freshness: self.freshness }
+    }
+
     /// The length of the content, where it was said.
     pub(crate) fn length(&self) -> Option<u64> {
         self.fields().get("content-length")?.parse().ok()
     }
 
-    /// The same response as a 304 has confirmed it (RFC 9111, section 4.3.4).
-    pub(crate) fn validated(&self, answer: FieldLines<'_>, times: Times) -> Storable {
+    /// The fields of the response as a 304 has confirmed it (RFC 9111, section 4.3.4). What may be
+    /// stored of it is then decided as of one that has just come.
+    pub(crate) fn confirmed(&self, answer: FieldLines<'_>, times: Times) -> Vec<u8> {
         let dated = answer.get("date").is_some();
         let updates = |name: &str| match name {
             // Where it does not say when it was made, it was just now.
@@ -189,22 +196,14 @@ impl<'a> StoredResponse<'a> {
             fields.push(name, value);
         }
         for (name, value) in end_to_end(answer) {
-            if name != "age" && !OF_THE_CONTENT.contains(&name) {
+            if !OF_THE_CONTENT.contains(&name) {
                 fields.push(name, value);
             }
         }
         if !dated {
             fields.push("date", http_date(times.received_ms / 1000));
         }
-        let fields = fields.into_bytes();
-        let mut aged = fields.clone();
-        for (_, age) in answer.iter().filter(|(name, _)| *name == "age") {
-            aged.extend_from_slice(&[b"age: ", age, b"\r\n"].concat());
-        }
-        let lines = Lines::new(FieldLines::new(&aged));
-        let (directives, is_targeted) = Directives::of_response(|name| lines.all(name));
-        let freshness = Freshness::of(self.status, &lines, &directives, is_targeted, times);
-        Storable { status: self.status, fields, freshness, varies_on: None }
+        fields.into_bytes()
     }
 }
 
@@ -310,13 +309,16 @@ mod tests {
     fn a_304_updates_all_but_the_content() {
         let first = "cache-control: max-age=5|etag: \"a\"|content-length: 5|a: 1|a: 2|b: 1";
         let storable = read(200, first, Asked::default()).unwrap();
-        let answer =
-            b"cache-control: max-age=9\r\netag: \"b\"\r\ncontent-length: 9\r\na: 3\r\nage: 4\r\n";
-        let validated = storable.stored().validated(FieldLines::new(answer), TIMES);
+        let answer = b"cache-control: max-age=9, private=\"c\"\r\netag: \"b\"\r\n\
+            content-length: 9\r\na: 3\r\nc: 4\r\nage: 4\r\n";
+        let confirmed = storable.stored().confirmed(FieldLines::new(answer), TIMES);
+        let validated =
+            Storable::read(200, FieldLines::new(&confirmed), Asked::default(), TIMES).unwrap();
         let stored = validated.stored();
         let get = |name| stored.fields().get(name);
         assert_eq!((get("etag"), get("content-length")), (Some("\"a\""), Some("5")));
         assert_eq!((get("a"), get("b"), get("age")), (Some("3"), Some("1"), None));
+        assert_eq!(get("c"), None, "it is one user's");
         assert_eq!(stored.fields().iter().filter(|(name, _)| *name == "a").count(), 1);
         assert_eq!(stored.freshness.left_ms(NOW_MS), 5_000);
     }

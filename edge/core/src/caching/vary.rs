@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::fields::Lines;
+use super::fields::{Lines, short};
 
 /// The most fields that a response may vary on. More, and it matches next to nobody.
 const NAMES_MAX: usize = 16;
@@ -71,9 +71,7 @@ impl Variants {
             values.update(length.to_be_bytes());
             values.update(value.unwrap_or_default());
         }
-        let values = values.finalize();
-        let values = values.iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>();
-        format!("{uri_key} {:016x} {values}", self.nonce)
+        format!("{uri_key} {:016x} {}", self.nonce, short(values))
     }
 }
 
