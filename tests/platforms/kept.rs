@@ -4,7 +4,7 @@
 //! `OUTPORT_RUNTIME` names a file that says how the platform's local runtime is started around the
 //! driver, and with which origin and data folder.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
+use outport_tests::acknowledged::{Sent, expect_once, list, upload};
 use outport_tests::api::Api;
 use outport_tests::deployment::{Data, Running};
 use outport_tests::suite::Check;
@@ -22,9 +23,10 @@ use serde::Deserialize;
 
 const UPLOADS: usize = 120;
 const AT_ONCE: usize = 8;
-const FILE_BYTES_MAX: usize = 32 * 1024;
 /// Processes that are killed while the uploads run.
 const KILLS: usize = 6;
+/// Between two attempts to upload.
+const PAUSE: Duration = Duration::from_millis(100);
 /// How long something is waited for that must happen.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Asked for, it makes the local runtime do what the platform does once a minute.
@@ -94,7 +96,7 @@ async fn edge_and_origin_killed_in_the_middle_of_small_uploads() {
     let setting = Setting::read();
     let (mut edge, mut origin) = (setting.edge().await, setting.origin());
     let api = setting.api();
-    let uploading = futures::stream::iter((0..UPLOADS).map(|number| upload(&api, number)));
+    let uploading = futures::stream::iter((0..UPLOADS).map(|number| upload(&api, number, PAUSE)));
     let mut uploading = uploading.buffer_unordered(AT_ONCE);
     let mut sent = Vec::new();
     for kill in 0..KILLS {
@@ -115,23 +117,7 @@ async fn edge_and_origin_killed_in_the_middle_of_small_uploads() {
     sent.extend(uploading.collect::<Vec<_>>().await);
     until_handed_over(&api, &sent).await;
 
-    let mut stored = BTreeMap::<String, Vec<String>>::new();
-    for file in list(&api).await {
-        let member = |name: &str| file[name].as_str().expect("it is text").to_owned();
-        stored.entry(member("name")).or_default().push(member("id"));
-    }
-    let mut tried = BTreeSet::new();
-    for Sent { name, id, digest, failed } in &sent {
-        assert_eq!(stored.get(name), Some(&vec![id.clone()]), "{name} is there just once");
-        let delivered = api.get(&format!("/files/{id}")).await;
-        assert_eq!(&random::digest(&delivered.body), digest, "{name}");
-        tried.insert(name.clone());
-        tried.extend(failed.iter().cloned());
-    }
-    // What was not acknowledged may be there, but not twice.
-    for (name, ids) in &stored {
-        assert!(ids.len() == 1 && tried.contains(name), "{name}: {ids:?}");
-    }
+    expect_once(&api, &sent).await;
     assert_eq!(sent.len(), UPLOADS);
     drop((edge, origin));
 }
@@ -265,53 +251,6 @@ impl Drop for Broken {
     fn drop(&mut self) {
         fs::remove_file(&self.folder).expect("the file is there");
         fs::rename(&self.aside, &self.folder).expect("the folder is there");
-    }
-}
-
-/// A file that was acknowledged.
-struct Sent {
-    /// The name it was sent under; every attempt has its own.
-    name: String,
-    id: String,
-    digest: String,
-    /// The names of the attempts that failed.
-    failed: Vec<String>,
-}
-
-/// Uploads one file. What is not acknowledged is sent again, under another name.
-async fn upload(api: &Api, number: usize) -> Sent {
-    let length = usize::from(random::bytes(1)[0]) * FILE_BYTES_MAX / 256;
-    let content = random::bytes(length);
-    let mut failed = Vec::new();
-    let sending = async {
-        loop {
-            let name = format!("kept-{number}-{}", failed.len());
-            let target = format!("/files?name={name}");
-            match api.try_send(Method::POST, &target, &[], content.clone()).await {
-                Ok(answer) if answer.status == 201 => {
-                    let id = answer.json()["id"].as_str().expect("it has an id").to_owned();
-                    return (name, id);
-                }
-                _ => failed.push(name),
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    let (name, id) = tokio::time::timeout(PATIENCE, sending).await.expect("the edge comes back");
-    Sent { name, id, digest: random::digest(&content), failed }
-}
-
-async fn list(api: &Api) -> Vec<serde_json::Value> {
-    let (mut files, mut target) = (Vec::new(), "/files?limit=100".to_owned());
-    loop {
-        let page = api.get(&target).await;
-        page.expect_status(200);
-        let page = page.json();
-        files.extend(page["files"].as_array().expect("it is a list").iter().cloned());
-        match page["cursor"].as_str() {
-            Some(cursor) => target = format!("/files?limit=100&cursor={cursor}"),
-            None => return files,
-        }
     }
 }
 

@@ -7,6 +7,7 @@
 // Everything here is test code: what is not as it should be ends the test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::print_stdout)]
 
+pub mod acknowledged;
 pub mod api;
 pub mod compare;
 pub mod deployment;

@@ -1,21 +1,21 @@
 //! Small uploads that end at the edge: what was acknowledged arrives at the origin exactly once,
 //! whoever is killed meanwhile.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use outport_tests::acknowledged::{Sent, expect_once, upload};
 use outport_tests::api::Api;
 use outport_tests::deployment::{Data, Running};
 use outport_tests::suite::Check;
 use outport_tests::{check, metrics, random};
-use reqwest::Method;
 
 const UPLOADS: usize = 200;
 const AT_ONCE: usize = 16;
-const FILE_BYTES_MAX: usize = 32 * 1024;
 /// Processes that are killed while the uploads run.
 const KILLS: u64 = 8;
+/// Between two attempts to upload.
+const PAUSE: Duration = Duration::from_millis(20);
 /// How long something is waited for that must happen.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -81,7 +81,7 @@ async fn edge_and_origin_killed_in_the_middle_of_small_uploads() {
 
     let acknowledged = AtomicU64::new(0);
     let uploading = futures::stream::StreamExt::buffer_unordered(
-        futures::stream::iter((0..UPLOADS).map(|number| upload(&api, number, &acknowledged))),
+        futures::stream::iter((0..UPLOADS).map(|number| acknowledge(&api, number, &acknowledged))),
         AT_ONCE,
     );
     let uploading = futures::stream::StreamExt::collect::<Vec<_>>(uploading);
@@ -106,73 +106,15 @@ async fn edge_and_origin_killed_in_the_middle_of_small_uploads() {
     let (sent, (edge, _origin)) = tokio::join!(uploading, killing);
     until_handed_over(&edge).await;
 
-    let mut stored = BTreeMap::<String, Vec<String>>::new();
-    for file in list(&api).await {
-        let member = |name: &str| file[name].as_str().expect("it is text").to_owned();
-        stored.entry(member("name")).or_default().push(member("id"));
-    }
-    let mut tried = BTreeSet::new();
-    for Sent { name, id, digest, failed } in &sent {
-        assert_eq!(stored.get(name), Some(&vec![id.clone()]), "{name} is there just once");
-        let delivered = api.get(&format!("/files/{id}")).await;
-        assert_eq!(&random::digest(&delivered.body), digest, "{name}");
-        tried.insert(name.clone());
-        tried.extend(failed.iter().cloned());
-    }
-    // What was not acknowledged may be there, but not twice.
-    for (name, ids) in &stored {
-        assert!(ids.len() == 1 && tried.contains(name), "{name}: {ids:?}");
-    }
+    expect_once(&api, &sent).await;
     assert_eq!(sent.len(), UPLOADS);
 }
 
-/// A file that was acknowledged.
-struct Sent {
-    /// The name it was sent under; every attempt has its own.
-    name: String,
-    id: String,
-    digest: String,
-    /// The names of the attempts that failed.
-    failed: Vec<String>,
-}
-
-/// Uploads one file. What is not acknowledged is sent again, under another name.
-async fn upload(api: &Api, number: usize, acknowledged: &AtomicU64) -> Sent {
-    let length = usize::from(random::bytes(1)[0]) * FILE_BYTES_MAX / 256;
-    let content = random::bytes(length);
-    let mut failed = Vec::new();
-    let sending = async {
-        loop {
-            let name = format!("kept-{number}-{}", failed.len());
-            let target = format!("/files?name={name}");
-            let answer = api.try_send(Method::POST, &target, &[], content.clone()).await;
-            match answer {
-                Ok(answer) if answer.status == 201 => {
-                    acknowledged.fetch_add(1, Ordering::SeqCst);
-                    let id = answer.json()["id"].as_str().expect("it has an id").to_owned();
-                    return (name, id);
-                }
-                _ => failed.push(name),
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let (name, id) = tokio::time::timeout(PATIENCE, sending).await.expect("the edge comes back");
-    Sent { name, id, digest: random::digest(&content), failed }
-}
-
-async fn list(api: &Api) -> Vec<serde_json::Value> {
-    let (mut files, mut target) = (Vec::new(), "/files?limit=100".to_owned());
-    loop {
-        let page = api.get(&target).await;
-        page.expect_status(200);
-        let page = page.json();
-        files.extend(page["files"].as_array().expect("it is a list").iter().cloned());
-        match page["cursor"].as_str() {
-            Some(cursor) => target = format!("/files?limit=100&cursor={cursor}"),
-            None => return files,
-        }
-    }
+/// Uploads one file, and counts it.
+async fn acknowledge(api: &Api, number: usize, acknowledged: &AtomicU64) -> Sent {
+    let sent = upload(api, number, PAUSE).await;
+    acknowledged.fetch_add(1, Ordering::SeqCst);
+    sent
 }
 
 /// How many files the edge keeps.

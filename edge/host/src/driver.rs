@@ -389,11 +389,9 @@ mod tests {
 
     use outport_edge_core::conformance::{self, ScriptedAnswer, Subject};
     use outport_edge_core::interim::Interims;
-    use outport_edge_core::kept::handed_over;
-    use outport_edge_core::step::{FetchError, Handed, UpstreamHead};
 
     use super::*;
-    use crate::kept_handover::HandoverCore;
+    use crate::kept_handover::Scripted;
 
     /// The native driver under the contracts of the needs.
     struct Native {
@@ -402,18 +400,6 @@ mod tests {
         exchanges: HashMap<u64, State>,
         opened: u64,
         _folder: tempfile::TempDir,
-    }
-
-    struct Scripted;
-
-    impl HandoverCore for Scripted {
-        fn request(&self, head: &[u8], _: &[u8; 32]) -> Result<Fetch, String> {
-            Ok(conformance::handover(head))
-        }
-
-        fn means(&self, answer: Result<UpstreamHead, FetchError>) -> Result<Handed, String> {
-            Ok(handed_over(&answer))
-        }
     }
 
     #[allow(clippy::large_enum_variant)] // A test holds a handful of them.

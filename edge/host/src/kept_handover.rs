@@ -257,28 +257,29 @@ fn varied(pause: Duration) -> Duration {
     pause.mul_f64(rand::random_range(0.5..1.5))
 }
 
+/// Hands over as the core does, with a request of the conformance suite.
+#[cfg(test)]
+pub(crate) struct Scripted;
+
+#[cfg(test)]
+impl HandoverCore for Scripted {
+    fn request(&self, head: &[u8], _: &[u8; 32]) -> Result<Fetch, String> {
+        Ok(outport_edge_core::conformance::handover(head))
+    }
+
+    fn means(&self, answer: Result<UpstreamHead, FetchError>) -> Result<Handed, String> {
+        Ok(outport_edge_core::kept::handed_over(&answer))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _};
     use std::net::{TcpListener, TcpStream};
 
-    use outport_edge_core::conformance;
     use outport_edge_core::interim::Interims;
-    use outport_edge_core::kept::handed_over;
 
     use super::*;
-
-    struct Scripted;
-
-    impl HandoverCore for Scripted {
-        fn request(&self, head: &[u8], _: &[u8; 32]) -> Result<Fetch, String> {
-            Ok(conformance::handover(head))
-        }
-
-        fn means(&self, answer: Result<UpstreamHead, FetchError>) -> Result<Handed, String> {
-            Ok(handed_over(&answer))
-        }
-    }
 
     fn take(mut stream: TcpStream) {
         let mut head = Vec::new();
