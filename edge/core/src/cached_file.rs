@@ -16,8 +16,8 @@ use crate::head::FieldLines;
 use crate::kept::{self, KeptDelivery};
 use crate::limit::Limit;
 use crate::step::{
-    Body, Ended, Extent, Fetch, FetchError, KeptHead, Looked, Moment, Need, Outcome, Reply, Store,
-    StoreBody, UpstreamHead,
+    Abilities, Body, Ended, Extent, Fetch, FetchError, KeptHead, Looked, Moment, Need, Outcome,
+    Reply, Store, StoreBody, UpstreamHead,
 };
 use crate::stored::{Stored, StoredFile, file_key, read_record};
 
@@ -46,14 +46,13 @@ enum Stage {
     Passing { head: Vec<u8>, range: Option<ByteRange>, store: bool },
 }
 
-/// What an exchange about a file is decided from.
+/// What an exchange with the cache is decided from.
 pub(crate) struct Context<'a> {
     pub(crate) config: &'a Config,
     pub(crate) limits: &'a [Limit],
     pub(crate) visit: &'a Visit,
     pub(crate) moment: Moment,
-    /// Whether things are kept here.
-    pub(crate) keeps: bool,
+    pub(crate) abilities: Abilities,
 }
 
 /// What comes next.
@@ -138,7 +137,7 @@ impl FileExchange {
     /// Nothing usable is in the cache. What an edge accepted may still be here.
     fn find(mut self, context: &Context<'_>) -> Next {
         let id = self.ask.id;
-        if !context.keeps || !id.is_from_edge() {
+        if context.abilities.durable.is_none() || !id.is_from_edge() {
             return self.fetch_all(context);
         }
         self.stage = Stage::Recalling;

@@ -8,19 +8,17 @@ use outport_wire::conditions::{ByteRange, Delivery};
 use outport_wire::problem::{Problem, ProblemType};
 use serde::{Deserialize, Serialize};
 
-use crate::answer::{Visit, reply};
+use crate::answer::reply;
 use crate::cache_status::{Forwarded, RouteStatus, Why};
-use crate::cached_file::upstream_problem;
+use crate::cached_file::{Context, upstream_problem};
 use crate::caching::ask::{Ask, range_of};
 use crate::caching::freshness::{Freshness, Times};
 use crate::caching::stored_response::{Entry, NotStorable, Storable, StoredResponse};
 use crate::caching::vary::Variants;
-use crate::config::Config;
 use crate::forward::{self, VIA};
 use crate::head::{FieldLines, Fields};
-use crate::limit::Limit;
 use crate::step::{
-    Body, Ended, Extent, Fetch, FetchError, Looked, Moment, Need, Outcome, Reply, Store, StoreBody,
+    Body, Ended, Extent, Fetch, FetchError, Looked, Need, Outcome, Reply, Store, StoreBody,
     UpstreamHead,
 };
 
@@ -80,16 +78,6 @@ struct Answered {
     requested_ms: u64,
     received_ms: u64,
     why: Why,
-}
-
-/// What an exchange is decided from.
-pub(crate) struct Context<'a> {
-    pub(crate) config: &'a Config,
-    pub(crate) limits: &'a [Limit],
-    pub(crate) visit: &'a Visit,
-    pub(crate) moment: Moment,
-    /// Whether bodies are stored whose length nobody said.
-    pub(crate) unannounced: bool,
 }
 
 /// What comes next.
@@ -270,7 +258,7 @@ impl RouteExchange {
         let storable = Storable::read(status, fields, self.ask.asked, times)?;
         match storable.stored().length() {
             Some(length) if length > context.config.stored_bytes_max => Err(NotStorable::Size),
-            None if has_content(&storable.stored()) && !context.unannounced => {
+            None if has_content(&storable.stored()) && !context.abilities.unannounced => {
                 Err(NotStorable::Length)
             }
             _ => Ok(storable),

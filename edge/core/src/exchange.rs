@@ -192,14 +192,7 @@ impl Edge {
                 Step::Reply(assets::answer(&asked, length, &visit, &self.limits, &self.config))
             }
             (Stage::File(file), Some(outcome)) => {
-                let context = Context {
-                    config: &self.config,
-                    limits: &self.limits,
-                    visit: &visit,
-                    moment,
-                    keeps: self.abilities.durable.is_some(),
-                };
-                match file.resume(outcome, &context) {
+                match file.resume(outcome, &self.context(&visit, moment)) {
                     None => self.confused(&visit),
                     Some(Next::Reply(reply)) => Step::Reply(reply),
                     Some(Next::Need(file, need)) => {
@@ -208,14 +201,7 @@ impl Edge {
                 }
             }
             (Stage::Route(route), Some(outcome)) => {
-                let context = cached_route::Context {
-                    config: &self.config,
-                    limits: &self.limits,
-                    visit: &visit,
-                    moment,
-                    unannounced: self.abilities.unannounced,
-                };
-                match route.resume(outcome, &context) {
+                match route.resume(outcome, &self.context(&visit, moment)) {
                     None => self.confused(&visit),
                     Some(cached_route::Next::Reply(reply)) => Step::Reply(reply),
                     Some(cached_route::Next::Need(route, need)) => {
@@ -228,6 +214,11 @@ impl Edge {
             }
             _ => self.confused(&visit),
         }
+    }
+
+    fn context<'a>(&'a self, visit: &'a Visit, moment: Moment) -> Context<'a> {
+        let Self { config, limits, abilities, .. } = self;
+        Context { config, limits, visit, moment, abilities: *abilities }
     }
 
     /// Runs the stages up to the first need. `caller` is known when a signature was just checked.

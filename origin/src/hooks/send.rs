@@ -82,23 +82,6 @@ impl Sender {
             .build(connector);
         Ok(Self { client })
     }
-
-    async fn exchange(
-        &self,
-        receiver: &Receiver,
-        id: &str,
-        now: UnixSeconds,
-        message: Message,
-        answer_bytes_max: usize,
-    ) -> Result<Answer, SendError> {
-        let request = request(receiver, id, now, message)
-            .map_err(|error| SendError::Failed(error.to_string()))?;
-        let exchange = async {
-            let response = self.client.request(request).await.map_err(|error| reason(&error))?;
-            read(response.into_parts(), answer_bytes_max).await.map_err(SendError::Failed)
-        };
-        tokio::time::timeout(receiver.timeout, exchange).await.map_err(|_| SendError::Timeout)?
-    }
 }
 
 impl Carrier for Sender {
@@ -110,7 +93,17 @@ impl Carrier for Sender {
         message: Message,
         answer_bytes_max: usize,
     ) -> BoxFuture<'a, Result<Answer, SendError>> {
-        self.exchange(receiver, id, now, message, answer_bytes_max).boxed()
+        let exchange = async move {
+            let request = request(receiver, id, now, message)
+                .map_err(|error| SendError::Failed(error.to_string()))?;
+            let response = self.client.request(request).await.map_err(|error| reason(&error))?;
+            read(response.into_parts(), answer_bytes_max).await.map_err(SendError::Failed)
+        };
+        let in_time = async move {
+            let answer = tokio::time::timeout(receiver.timeout, exchange).await;
+            answer.map_err(|_| SendError::Timeout)?
+        };
+        in_time.boxed()
     }
 }
 
