@@ -266,3 +266,47 @@ pub(crate) const fn range_of(delivery: Delivery) -> Option<ByteRange> {
 }
 
 const _: () = assert!(DELTA_S_MAX < u64::MAX / 1000, "times fit in milliseconds");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place() -> Place {
+        Place { route: 1, secure: false, host: "x".into(), forwarded_host: None }
+    }
+
+    #[test]
+    fn all_that_goes_upstream_is_in_the_key() {
+        let key = place().key("/a?b");
+        for other in [
+            Place { route: 2, ..place() }.key("/a?b"),
+            Place { secure: true, ..place() }.key("/a?b"),
+            Place { host: "y".into(), ..place() }.key("/a?b"),
+            Place { forwarded_host: Some("x".into()), ..place() }.key("/a?b"),
+            place().key("/a?c"),
+            place().key("/A?b"),
+        ] {
+            assert_ne!(other, key);
+        }
+    }
+
+    #[test]
+    fn what_an_answer_names_of_the_same_authority() {
+        let of = |reference| place().key_of_reference(reference, "/a/b?c");
+        for (reference, target) in [
+            ("/d", "/d"),
+            ("d", "/a/d"),
+            ("", "/a/b?c"),
+            ("/d#e", "/d"),
+            ("http://X/d", "/d"),
+            ("//x/d", "/d"),
+            ("https://x", "/"),
+            ("http://x?d", "/?d"),
+        ] {
+            assert_eq!(of(reference), Some(place().key(target)), "{reference}");
+        }
+        for reference in ["http://y/d", "//y/d", "http://x.y/d"] {
+            assert_eq!(of(reference), None, "{reference}");
+        }
+    }
+}
