@@ -318,7 +318,7 @@ pub(super) const SECTIONS: &[Section] = &[
                 tests: &[
                     "origin:draft::interim_responses_say_where_and_how_far",
                     "unit:origin::turns::the_newest_wins",
-                    "unit:origin::intake::a_shutdown_or_a_newer_request_ends_it",
+                    "unit:origin::intake::a_shutdown_or_a_newer_request_ends_it_at_once",
                     "origin:turns::a_head_ends_a_patch_that_hangs",
                     "origin:turns::a_patch_ends_a_patch_that_hangs",
                 ],
