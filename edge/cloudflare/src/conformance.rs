@@ -155,6 +155,16 @@ impl Subject for Worker {
         read.map_or((Vec::new(), false), |body| (body, true))
     }
 
+    async fn reply_first(&mut self, ticket: u64, mut reply: Reply) -> (Vec<u8>, bool) {
+        let Some((exchange, _)) = self.exchanges.get_mut(&ticket) else {
+            return (Vec::new(), false);
+        };
+        let Ok((response, _)) = exchange.respond_first(&mut reply, &self.parts.cache).await else {
+            return (Vec::new(), false);
+        };
+        read(response).await.map_or((Vec::new(), false), |body| (body, true))
+    }
+
     async fn abandon(&mut self, ticket: u64) {
         self.close(ticket);
     }

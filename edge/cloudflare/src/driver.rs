@@ -13,7 +13,7 @@ use worker::web_sys::{self, Response};
 use worker::{AnalyticsEngineDataPointBuilder, Context, Delay, Env, console_error};
 
 use crate::cache::Cache;
-use crate::exchange::{Exchange, Parts};
+use crate::exchange::{Answered, Exchange, Parts};
 use crate::kept::Kept;
 use crate::setup::{self, Setup};
 use crate::{head, js};
@@ -27,26 +27,24 @@ pub(crate) async fn serve(
     env: Env,
     context: Rc<Context>,
 ) -> Result<Response, JsValue> {
-    let (reply, mut exchange, cache) = match setup::setup(&env) {
-        None => (unconfigured(), Exchange::default(), Cache::default()),
-        Some(setup) => {
-            let cache = Cache::of(&request.url(), &setup.deployment.core);
-            let kept = kept(&env, &setup);
-            let (env, cache) = (env.clone(), cache.clone());
-            let parts = Parts { env, setup, cache, kept, context: context.clone() };
-            #[cfg(feature = "conformance")]
-            if let Some(answer) = crate::conformance::answer(&request, &parts).await {
-                return answer;
-            }
-            let mut exchange = Exchange::of(&request);
-            let reply = decide(&request, &parts, &mut exchange).await.unwrap_or_else(|fault| {
-                console_error!("a request could not be decided: {fault}");
-                broken()
-            });
-            (reply, exchange, parts.cache)
-        }
+    let Some(setup) = setup::setup(&env) else {
+        let answered = Exchange::default().respond(unconfigured(), &Cache::default()).await?;
+        return Ok(answered.response);
     };
-    count(&env, &reply);
+    let cache = Cache::of(&request.url(), &setup.deployment.core);
+    let kept = kept(&env, &setup);
+    let parts = Parts { env, setup, cache, kept, context: context.clone() };
+    #[cfg(feature = "conformance")]
+    if let Some(answer) = crate::conformance::answer(&request, &parts).await {
+        return answer;
+    }
+    let mut exchange = Exchange::of(&request);
+    let decided = decide(&request, &parts, &mut exchange).await;
+    let Decided { mut reply, after } = decided.unwrap_or_else(|fault| {
+        console_error!("a request could not be decided: {fault}");
+        Decided { reply: broken(), after: None }
+    });
+    count(&parts.env, &reply);
     if let Some(unread) = exchange.unread() {
         let read = Box::pin(js::read_on(unread));
         // What is small is read first: the connection can be used again then.
@@ -54,15 +52,36 @@ pub(crate) async fn serve(
             context.wait_until(read);
         }
     }
-    let answered = match exchange.respond(reply, &cache).await {
+    let answered = match after {
+        None => exchange.respond(reply, &parts.cache).await,
+        Some(after) => match exchange.respond_first(&mut reply, &parts.cache).await {
+            Ok((response, _)) => {
+                let after = Box::pin(end(parts.clone(), exchange, after));
+                Ok(Answered { response, after })
+            }
+            Err(fault) => Err(fault),
+        },
+    };
+    let answered = match answered {
         Ok(answered) => answered,
         Err(fault) => {
             console_error!("a reply can't be carried out: {fault:?}");
-            Exchange::default().respond(broken(), &cache).await?
+            Exchange::default().respond(broken(), &parts.cache).await?
         }
     };
     context.wait_until(answered.after);
     Ok(answered.response)
+}
+
+/// Takes an exchange to its end whose client has its answer.
+async fn end(parts: Parts, mut exchange: Exchange, (state, needs): After) {
+    match go_on(Step::Needs(state, needs), &parts, &mut exchange).await {
+        Ok(decided) => match exchange.respond(decided.reply.unsent(), &parts.cache).await {
+            Ok(answered) => answered.after.await,
+            Err(fault) => console_error!("what was fetched can't be stored: {fault:?}"),
+        },
+        Err(fault) => console_error!("a request could not be brought to its end: {fault}"),
+    }
 }
 
 /// Hands over what is kept for the origin.
@@ -80,11 +99,20 @@ fn kept(env: &Env, setup: &Rc<Setup>) -> Option<Kept> {
     Kept::of(env, setup, Rc::new(request))
 }
 
+/// What goes on behind the client's back.
+type After = (outport_edge_core::Exchange, Vec<Need>);
+
+/// What an exchange has come to.
+struct Decided {
+    reply: Reply,
+    after: Option<After>,
+}
+
 async fn decide(
     request: &web_sys::Request,
     parts: &Parts,
     exchange: &mut Exchange,
-) -> Result<Reply, String> {
+) -> Result<Decided, String> {
     let head = head::to_core(request);
     let peer: Option<IpAddr> = request
         .headers()
@@ -94,11 +122,18 @@ async fn decide(
         .and_then(|address| address.parse().ok());
     let peer = peer.ok_or("the platform does not say who is asking (CF-Connecting-IP)")?;
     let secure = request.url().starts_with("https:");
-    let edge = &parts.setup.edge;
-    let mut step = edge.borrow_mut().begin(&Request { head: &head, peer, secure }, moment());
+    let request = Request { head: &head, peer, secure };
+    let step = parts.setup.edge.borrow_mut().begin(&request, moment());
+    go_on(step, parts, exchange).await
+}
+
+async fn go_on(mut step: Step, parts: &Parts, exchange: &mut Exchange) -> Result<Decided, String> {
     for _ in 0..STEPS_MAX {
         let (state, needs) = match step {
-            Step::Reply(reply) => return Ok(reply),
+            Step::Reply(reply) => return Ok(Decided { reply, after: None }),
+            Step::ReplyFirst(reply, state, needs) => {
+                return Ok(Decided { reply, after: Some((state, needs)) });
+            }
             Step::Needs(state, needs) => (state, needs),
         };
         let met = needs.into_iter().map(|need| {
@@ -116,7 +151,7 @@ async fn decide(
             outcomes.push(outcome);
             exchange.hold(held);
         }
-        step = edge.borrow_mut().resume(state, outcomes, moment());
+        step = parts.setup.edge.borrow_mut().resume(state, outcomes, moment());
     }
     Err(format!("it has more than {STEPS_MAX} steps"))
 }

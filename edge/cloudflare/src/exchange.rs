@@ -58,7 +58,7 @@ pub(crate) struct Answered {
 }
 
 /// A body that is to be stored.
-enum Arriving {
+pub(crate) enum Arriving {
     /// It is stored at this URL.
     Stored(String),
     /// It is to be read to its end.
@@ -222,6 +222,23 @@ impl Exchange {
         mut reply: Reply,
         cache: &Cache,
     ) -> Result<Answered, JsValue> {
+        let (response, arriving) = self.respond_first(&mut reply, cache).await?;
+        let cache = cache.clone();
+        let after = async move {
+            if let Some(store) = reply.store {
+                self.store(store, arriving, &cache).await;
+            }
+        };
+        Ok(Answered { response, after: Box::pin(after) })
+    }
+
+    /// The same, but for what it stores: the exchange may go on. Returns what arrives meanwhile, to
+    /// be stored.
+    pub(crate) async fn respond_first(
+        &mut self,
+        reply: &mut Reply,
+        cache: &Cache,
+    ) -> Result<(Response, Option<Arriving>), JsValue> {
         for key in &reply.forget {
             cache.forget(key).await;
         }
@@ -249,15 +266,7 @@ impl Exchange {
             }
         };
         let fields = head::fields_from_core(FieldLines::new(&reply.fields))?;
-        let response = js::response(reply.status, &fields, body.as_ref())?;
-        let cache = cache.clone();
-        let store = reply.store.take();
-        let after = async move {
-            if let Some(store) = store {
-                self.store(store, arriving, &cache).await;
-            }
-        };
-        Ok(Answered { response, after: Box::pin(after) })
+        Ok((js::response(reply.status, &fields, body.as_ref())?, arriving))
     }
 
     /// What is arriving, for the reply and for the cache at once. A range of it must wait until

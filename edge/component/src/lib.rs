@@ -134,11 +134,16 @@ fn from_answer(
 fn to_step(step: core::Step) -> wit::Step {
     match step {
         core::Step::Reply(reply) => wit::Step::Reply(to_reply(reply)),
-        core::Step::Needs(exchange, needs) => wit::Step::Needs(wit::Pending {
-            exchange: exchange.to_bytes(),
-            needs: needs.into_iter().map(to_need).collect(),
+        core::Step::Needs(exchange, needs) => wit::Step::Needs(to_pending(&exchange, needs)),
+        core::Step::ReplyFirst(reply, exchange, needs) => wit::Step::ReplyFirst(wit::ReplyFirst {
+            reply: to_reply(reply),
+            pending: to_pending(&exchange, needs),
         }),
     }
+}
+
+fn to_pending(exchange: &Exchange, needs: Vec<core::Need>) -> wit::Pending {
+    wit::Pending { exchange: exchange.to_bytes(), needs: needs.into_iter().map(to_need).collect() }
 }
 
 fn to_need(need: core::Need) -> wit::Need {

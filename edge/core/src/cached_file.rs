@@ -7,17 +7,17 @@ use outport_wire::conditions::{ByteRange, Delivery};
 use outport_wire::problem::{Problem, ProblemType};
 use serde::{Deserialize, Serialize};
 
-use crate::answer::{Visit, reply};
+use crate::answer::reply;
 use crate::cache_status::CacheStatus;
+use crate::cached::{Context, Next, upstream_problem};
 use crate::config::Config;
 use crate::file::{self, FileAsk};
 use crate::forward::own_to_origin;
 use crate::head::FieldLines;
 use crate::kept::{self, KeptDelivery};
-use crate::limit::Limit;
 use crate::step::{
-    Abilities, Body, Ended, Extent, Fetch, FetchError, KeptHead, Looked, Moment, Need, Outcome,
-    Reply, Store, StoreBody, UpstreamHead,
+    Body, Ended, Extent, Fetch, FetchError, KeptHead, Looked, Need, Outcome, Reply, Store,
+    StoreBody, UpstreamHead,
 };
 use crate::stored::{Stored, StoredFile, file_key, read_record};
 
@@ -46,21 +46,6 @@ enum Stage {
     Passing { head: Vec<u8>, range: Option<ByteRange>, store: bool },
 }
 
-/// What an exchange with the cache is decided from.
-pub(crate) struct Context<'a> {
-    pub(crate) config: &'a Config,
-    pub(crate) limits: &'a [Limit],
-    pub(crate) visit: &'a Visit,
-    pub(crate) moment: Moment,
-    pub(crate) abilities: Abilities,
-}
-
-/// What comes next.
-pub(crate) enum Next {
-    Need(Box<FileExchange>, Need),
-    Reply(Reply),
-}
-
 /// Where the body of a delivery comes from.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Source {
@@ -79,7 +64,7 @@ impl FileExchange {
     }
 
     /// Goes on with the outcome. `None` where the outcome is of another need.
-    pub(crate) fn resume(mut self, outcome: Outcome, context: &Context<'_>) -> Option<Next> {
+    pub(crate) fn resume(mut self, outcome: Outcome, context: &Context<'_>) -> Option<Next<Self>> {
         let stage = std::mem::replace(&mut self.stage, Stage::Looking);
         Some(match (stage, outcome) {
             (Stage::Looking, Outcome::Looked(looked)) => self.looked(looked, context),
@@ -106,7 +91,7 @@ impl FileExchange {
         })
     }
 
-    fn looked(self, looked: Looked, context: &Context<'_>) -> Next {
+    fn looked(self, looked: Looked, context: &Context<'_>) -> Next<Self> {
         let Looked::Found { head, body, lead, collapsed } = looked else {
             return self.find(context);
         };
@@ -116,6 +101,7 @@ impl FileExchange {
             Some(Stored::File(file)) => {
                 let left_ms = file.freshness.left_ms(now_ms);
                 let fresh = left_ms > 0;
+                // Who leads waits: meanwhile the file may have been closed to who asks.
                 let usable = !lead && file.freshness.while_revalidating(now_ms);
                 if !fresh && !usable && !file.freshness.rests(now_ms) {
                     let etag = file.etag.to_owned();
@@ -135,7 +121,7 @@ impl FileExchange {
     }
 
     /// Nothing usable is in the cache. What an edge accepted may still be here.
-    fn find(mut self, context: &Context<'_>) -> Next {
+    fn find(mut self, context: &Context<'_>) -> Next<Self> {
         let id = self.ask.id;
         if context.abilities.durable.is_none() || !id.is_from_edge() {
             return self.fetch_all(context);
@@ -144,7 +130,7 @@ impl FileExchange {
         Next::Need(Box::new(self), Need::ReadKept { key: kept::key(id) })
     }
 
-    fn recalled(self, found: Option<KeptHead>, context: &Context<'_>) -> Next {
+    fn recalled(self, found: Option<KeptHead>, context: &Context<'_>) -> Next<Self> {
         let Some(kept) = found.as_ref().and_then(KeptDelivery::of) else {
             return self.fetch_all(context);
         };
@@ -153,7 +139,7 @@ impl FileExchange {
     }
 
     /// Nothing of it is here. The head alone is fetched where more may not be wanted.
-    fn fetch_all(self, context: &Context<'_>) -> Next {
+    fn fetch_all(self, context: &Context<'_>) -> Next<Self> {
         if self.ask.head_only || self.ask.wants_range() {
             let fetch = self.fetch("HEAD", &[], context);
             return self.need(Stage::Checking, fetch);
@@ -162,7 +148,7 @@ impl FileExchange {
         self.need(Stage::Filling, fetch)
     }
 
-    fn checked(self, answer: Answered<'_>, context: &Context<'_>) -> Next {
+    fn checked(self, answer: Answered<'_>, context: &Context<'_>) -> Next<Self> {
         let now_ms = context.moment.unix_ms;
         let Some(file) = answer.file(now_ms) else { return self.nonsense(context) };
         if !self.ask.head_only && self.stores(file.length, context) {
@@ -171,18 +157,17 @@ impl FileExchange {
         }
         let head = Stored::File(file.clone()).encode();
         let status = CacheStatus::Miss { status: 200, stored: false };
-        match self.deliver(&file, &head, Source::Nowhere, status, context) {
-            Next::Need(mut exchange, need) => {
-                if let Stage::Passing { store, .. } = &mut exchange.stage {
-                    *store = true;
-                }
-                Next::Need(exchange, need)
-            }
-            Next::Reply(reply) => Next::Reply(ended(reply, Ended::Origin)),
-        }
+        self.deliver(&file, &head, Source::Nowhere, status, context)
+            .map_need(Self::stores_what_passes)
+            .map_reply(|reply| ended(reply, Ended::Origin))
     }
 
-    fn filled(self, answer: Answered<'_>, status: CacheStatus, context: &Context<'_>) -> Next {
+    fn filled(
+        self,
+        answer: Answered<'_>,
+        status: CacheStatus,
+        context: &Context<'_>,
+    ) -> Next<Self> {
         let Some(file) = answer.file(context.moment.unix_ms) else { return self.nonsense(context) };
         let stored = Stored::File(file.clone());
         let head = stored.encode();
@@ -192,12 +177,11 @@ impl FileExchange {
             (Source::Upstream, StoreBody::None)
         };
         let store = self.store(&stored, body);
-        match self.deliver(&file, &head, source, status, context) {
-            Next::Reply(reply) => {
-                Next::Reply(Reply { store: Some(store), ended: Ended::Origin, ..reply })
-            }
-            need => need,
-        }
+        self.deliver(&file, &head, source, status, context).map_reply(|reply| Reply {
+            store: Some(store),
+            ended: Ended::Origin,
+            ..reply
+        })
     }
 
     fn renewed(
@@ -206,7 +190,7 @@ impl FileExchange {
         body: bool,
         answer: Result<UpstreamHead, FetchError>,
         context: &Context<'_>,
-    ) -> Next {
+    ) -> Next<Self> {
         let now_ms = context.moment.unix_ms;
         let Some(Stored::File(file)) = Stored::decode(head) else { return self.nonsense(context) };
         let failure = match &answer {
@@ -241,21 +225,20 @@ impl FileExchange {
         body: bool,
         status: CacheStatus,
         context: &Context<'_>,
-    ) -> Next {
+    ) -> Next<Self> {
         let stored = Stored::File(file.clone());
         let head = stored.encode();
         let source = if body { Source::Stored } else { Source::Nowhere };
         let store = self.store(&stored, StoreBody::Keep);
-        match self.deliver(file, &head, source, status, context) {
-            Next::Reply(reply) => {
-                Next::Reply(Reply { store: Some(store), ended: Ended::Origin, ..reply })
-            }
-            Next::Need(mut exchange, need) => {
-                if let Stage::Passing { store, .. } = &mut exchange.stage {
-                    *store = true;
-                }
-                Next::Need(exchange, need)
-            }
+        self.deliver(file, &head, source, status, context)
+            .map_need(Self::stores_what_passes)
+            .map_reply(|reply| Reply { store: Some(store), ended: Ended::Origin, ..reply })
+    }
+
+    /// The record of what is going to pass is stored then.
+    fn stores_what_passes(&mut self) {
+        if let Stage::Passing { store, .. } = &mut self.stage {
+            *store = true;
         }
     }
 
@@ -295,7 +278,7 @@ impl FileExchange {
         source: Source,
         status: CacheStatus,
         context: &Context<'_>,
-    ) -> Next {
+    ) -> Next<Self> {
         let open = file.is_open_to(self.ask.identity.as_ref(), self.ask.by_link);
         if file.is_expired(context.moment.unix_s()) || !open {
             return Next::Reply(ended(self.denied(context), Ended::Cache));
@@ -399,7 +382,7 @@ impl FileExchange {
         Reply { store, ended: Ended::Origin, ..reply }
     }
 
-    fn nonsense(&self, context: &Context<'_>) -> Next {
+    fn nonsense(&self, context: &Context<'_>) -> Next<Self> {
         Next::Reply(self.failure(FetchError::Unreachable, Some(200), context))
     }
 
@@ -447,7 +430,7 @@ impl FileExchange {
         own_to_origin(method, &path, extra, edge_key, context.moment, *upstream_timeout_ms)
     }
 
-    fn need(mut self, stage: Stage, fetch: Fetch) -> Next {
+    fn need(mut self, stage: Stage, fetch: Fetch) -> Next<Self> {
         self.stage = stage;
         Next::Need(Box::new(self), Need::Fetch(fetch))
     }
@@ -476,30 +459,4 @@ impl<'a> Answered<'a> {
 
 fn ended(reply: Reply, ended: Ended) -> Reply {
     Reply { ended, ..reply }
-}
-
-/// What a client is told when an upstream gave no usable answer.
-pub(crate) fn upstream_problem(failure: FetchError, answered: Option<u16>) -> Problem {
-    match (failure, answered) {
-        (FetchError::Timeout, _) => {
-            Problem::new(ProblemType::OriginTimeout, "Try again; the origin may be busy.")
-        }
-        (FetchError::RequestBroken, _) => Problem::new(
-            ProblemType::BodyTooShort,
-            "The request body ended early. Ask for the upload's offset and go on from there.",
-        ),
-        (FetchError::Unreachable, Some(401)) => Problem::new(
-            ProblemType::OriginUnreachable,
-            "The origin does not accept this edge's signature: give both the same keys, and \
-             compare their clocks.",
-        ),
-        (FetchError::Unreachable, Some(status)) => Problem::new(
-            ProblemType::OriginUnreachable,
-            format!("The origin's answer, {status}, could not be used."),
-        ),
-        (FetchError::Unreachable, None) => Problem::new(
-            ProblemType::OriginUnreachable,
-            "Nothing was lost that was acknowledged. Try again.",
-        ),
-    }
 }

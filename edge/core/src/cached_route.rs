@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::answer::reply;
 use crate::cache_status::{Forwarded, RouteStatus, Why};
-use crate::cached_file::{Context, upstream_problem};
+use crate::cached::{Context, Next, upstream_problem};
 use crate::caching::ask::{Ask, range_of};
 use crate::caching::freshness::{Freshness, Times};
 use crate::caching::stored_response::{Entry, NotStorable, Storable, StoredResponse};
@@ -80,12 +80,6 @@ struct Answered {
     why: Why,
 }
 
-/// What comes next.
-pub(crate) enum Next {
-    Need(Box<RouteExchange>, Need),
-    Reply(Reply),
-}
-
 impl RouteExchange {
     /// Begins by asking the cache.
     pub(crate) fn begin(ask: Ask) -> (Self, Need) {
@@ -95,7 +89,7 @@ impl RouteExchange {
     }
 
     /// Goes on with the outcome. `None` where the outcome is of another need.
-    pub(crate) fn resume(mut self, outcome: Outcome, context: &Context<'_>) -> Option<Next> {
+    pub(crate) fn resume(mut self, outcome: Outcome, context: &Context<'_>) -> Option<Next<Self>> {
         let stage = std::mem::replace(&mut self.stage, Stage::Looking);
         Some(match (stage, outcome) {
             (Stage::Looking, Outcome::Looked(looked)) => self.looked(looked, None, context),
@@ -122,7 +116,12 @@ impl RouteExchange {
         })
     }
 
-    fn looked(self, looked: Looked, variants: Option<Variants>, context: &Context<'_>) -> Next {
+    fn looked(
+        self,
+        looked: Looked,
+        variants: Option<Variants>,
+        context: &Context<'_>,
+    ) -> Next<Self> {
         let Looked::Found { head, body, lead, collapsed } = looked else {
             return self.miss(variants, context);
         };
@@ -152,15 +151,19 @@ impl RouteExchange {
         found: &Found<'_>,
         variants: Option<Variants>,
         context: &Context<'_>,
-    ) -> Next {
+    ) -> Next<Self> {
         let now_ms = context.moment.unix_ms;
         let freshness = &found.stored.freshness;
         let insists = self.ask.insists(freshness, now_ms);
-        let unwaited = !found.lead && !insists && freshness.while_revalidating(now_ms);
+        let unwaited = !insists && freshness.while_revalidating(now_ms);
         if self.ask.takes(freshness, now_ms) || unwaited {
             let ttl_s = freshness.left_ms(now_ms).div_euclid(1000);
             let status = RouteStatus::Hit { ttl_s, collapsed: found.collapsed };
-            return Next::Reply(self.deliver(&found.stored, status, context));
+            let reply = self.deliver(&found.stored, status, context);
+            if found.lead && unwaited {
+                return self.validate_after(reply, head, &found.stored, variants, context);
+            }
+            return Next::Reply(reply);
         }
         if freshness.rests(now_ms) {
             let status = RouteStatus::StaleOnError;
@@ -178,8 +181,23 @@ impl RouteExchange {
         self.need(Stage::Validating { head: head.to_vec(), asking }, fetch)
     }
 
+    /// Nobody waits for the validation (RFC 5861, section 3).
+    fn validate_after(
+        mut self,
+        reply: Reply,
+        head: &[u8],
+        stored: &StoredResponse<'_>,
+        variants: Option<Variants>,
+        context: &Context<'_>,
+    ) -> Next<Self> {
+        let fetch = self.ask.validating(stored);
+        let asking = Asking { since_ms: context.moment.unix_ms, why: Why::Stale, variants };
+        self.stage = Stage::Validating { head: head.to_vec(), asking };
+        Next::ReplyFirst(reply, Box::new(self), Need::Fetch(fetch))
+    }
+
     /// Nothing is stored that could be used. A part, or a head, alone is not stored.
-    fn miss(self, variants: Option<Variants>, context: &Context<'_>) -> Next {
+    fn miss(self, variants: Option<Variants>, context: &Context<'_>) -> Next<Self> {
         if self.ask.only_if_cached {
             return Next::Reply(not_cached(context));
         }
@@ -192,13 +210,13 @@ impl RouteExchange {
         self.need(Stage::Filling(asking), fetch)
     }
 
-    fn pass(self, why: Why) -> Next {
+    fn pass(self, why: Why) -> Next<Self> {
         let fetch = self.ask.as_sent();
         self.need(Stage::Passing(why), fetch)
     }
 
     /// The upstream has answered in full.
-    fn answered(self, answer: UpstreamHead, asking: Asking, context: &Context<'_>) -> Next {
+    fn answered(self, answer: UpstreamHead, asking: Asking, context: &Context<'_>) -> Next<Self> {
         let Asking { since_ms, why, variants } = asking;
         let UpstreamHead { status, fields } = answer;
         let received_ms = context.moment.unix_ms;
@@ -223,7 +241,7 @@ impl RouteExchange {
     }
 
     /// The URI's key is held: it is told what the responses vary on, if they do.
-    fn index(mut self, answered: Answered, context: &Context<'_>) -> Next {
+    fn index(mut self, answered: Answered, context: &Context<'_>) -> Next<Self> {
         let storable = match self.storable(&answered, context) {
             Ok(storable) => storable,
             Err(why_not) => return Next::Reply(self.not_stored(&answered, why_not, context)),
@@ -240,7 +258,7 @@ impl RouteExchange {
     }
 
     /// The variant's key is held.
-    fn placed(self, answered: &Answered, context: &Context<'_>) -> Next {
+    fn placed(self, answered: &Answered, context: &Context<'_>) -> Next<Self> {
         Next::Reply(match self.storable(answered, context) {
             Ok(storable) => self.store(answered, &storable, context),
             Err(why_not) => self.not_stored(answered, why_not, context),
@@ -323,7 +341,7 @@ impl RouteExchange {
         answer: Result<UpstreamHead, FetchError>,
         asking: Asking,
         context: &Context<'_>,
-    ) -> Next {
+    ) -> Next<Self> {
         let now_ms = context.moment.unix_ms;
         let Some(Entry::Response(stored)) = Entry::decode(head) else {
             return Next::Reply(self.failed(FetchError::Unreachable, context));
@@ -446,13 +464,13 @@ impl RouteExchange {
         Store { body: StoreBody::Keep, ..self.remembered(entry, context) }
     }
 
-    fn look(mut self, stage: Stage, key: String) -> Next {
+    fn look(mut self, stage: Stage, key: String) -> Next<Self> {
         self.stage = stage;
         self.key.clone_from(&key);
         Next::Need(Box::new(self), Need::Lookup { key })
     }
 
-    fn need(mut self, stage: Stage, fetch: Fetch) -> Next {
+    fn need(mut self, stage: Stage, fetch: Fetch) -> Next<Self> {
         self.stage = stage;
         Next::Need(Box::new(self), Need::Fetch(fetch))
     }

@@ -63,6 +63,8 @@ pub trait Subject: Sized {
     async fn outcome(&mut self, ticket: Self::Ticket) -> Option<Outcome>;
     /// Ends the exchange. Returns the body that the client gets, and whether it ended whole.
     async fn reply(&mut self, ticket: Self::Ticket, reply: Reply) -> (Vec<u8>, bool);
+    /// Sends a reply with which the exchange does not end ([`Step::ReplyFirst`](crate::Step)).
+    async fn reply_first(&mut self, ticket: Self::Ticket, reply: Reply) -> (Vec<u8>, bool);
     /// Ends the exchange without a reply, as when the client has gone.
     async fn abandon(&mut self, ticket: Self::Ticket);
     /// Puts a value into the key-value store.
@@ -85,6 +87,7 @@ macro_rules! conformance_tests {
             a_leader_that_vanishes_is_followed_by_one
             fresh_is_given_to_all
             stale_is_given_to_all_and_led_by_one
+            who_replies_first_leads_on
             ranges_of_what_is_stored
             a_new_head_keeps_the_body
             a_cut_body_is_never_stored
@@ -322,6 +325,31 @@ async fn stale_is_given_to_all_and_led_by_one<S: Subject>() {
     subject.abandon(first).await;
     let third = look(&mut subject, KEY).await;
     assert_eq!(looked(&mut subject, third).await, Some(found(b"head", false, true, false)));
+}
+
+/// Who replies first goes on with what it holds: nobody else leads meanwhile, and what it fetches
+/// then is stored.
+async fn who_replies_first_leads_on<S: Subject>() {
+    let mut subject = S::new(vec![answering(b"older"), answering(b"newer")]).await;
+    let leader = look(&mut subject, KEY).await;
+    looked(&mut subject, leader).await;
+    fill_for(&mut subject, leader, 5, 0).await;
+    let renewer = look(&mut subject, KEY).await;
+    assert_eq!(looked(&mut subject, renewer).await, Some(found(b"head", true, true, false)));
+    assert_eq!(subject.reply_first(renewer, stored(None)).await, (b"older".to_vec(), true));
+    let reader = look(&mut subject, KEY).await;
+    assert_eq!(looked(&mut subject, reader).await, Some(found(b"head", true, false, false)));
+    subject.abandon(reader).await;
+    subject.ask(renewer, fetch()).await;
+    assert!(matches!(subject.outcome(renewer).await, Some(Outcome::Fetched(Ok(_)))));
+    let store = store(KEY, b"newer", StoreBody::Upstream(Extent::Exactly(5)), 60_000);
+    subject.reply(renewer, with(Body::Empty, Some(store))).await;
+    let reader = look(&mut subject, KEY).await;
+    match looked(&mut subject, reader).await {
+        Some(Looked::Found { head, body: true, lead: false, .. }) => assert_eq!(head, b"newer"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(subject.reply(reader, stored(None)).await, (b"newer".to_vec(), true));
 }
 
 /// A range of a stored body, and all of it.
@@ -600,9 +628,13 @@ async fn put<S: Subject>(subject: &mut S, key: &str, head: &[u8], fresh_ms: u64)
 
 /// Lets a leader fetch, store and read the whole body.
 async fn fill<S: Subject>(subject: &mut S, leader: S::Ticket, length: u64) {
+    fill_for(subject, leader, length, 60_000).await;
+}
+
+async fn fill_for<S: Subject>(subject: &mut S, leader: S::Ticket, length: u64, fresh_ms: u64) {
     subject.ask(leader, fetch()).await;
     assert!(matches!(subject.outcome(leader).await, Some(Outcome::Fetched(Ok(_)))));
-    let store = store(KEY, b"head", StoreBody::Upstream(Extent::Exactly(length)), 60_000);
+    let store = store(KEY, b"head", StoreBody::Upstream(Extent::Exactly(length)), fresh_ms);
     let (body, whole) = subject.reply(leader, with(Body::Stored(None), Some(store))).await;
     assert!(whole && body.len() as u64 == length);
 }

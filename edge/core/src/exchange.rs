@@ -15,8 +15,9 @@ use self::keeping::Accepting;
 use crate::answer::{Visit, json, reply};
 use crate::assets::{self, AssetAsk};
 use crate::cache_status::CacheStatus;
-use crate::cached_file::{Context, FileExchange, Next, upstream_problem};
-use crate::cached_route::{self, RouteExchange};
+use crate::cached::{Context, Next, upstream_problem};
+use crate::cached_file::FileExchange;
+use crate::cached_route::RouteExchange;
 use crate::caching::ask::{Ask, Place};
 use crate::config::{Config, ISSUERS_MAX};
 use crate::cors;
@@ -192,27 +193,35 @@ impl Edge {
                 Step::Reply(assets::answer(&asked, length, &visit, &self.limits, &self.config))
             }
             (Stage::File(file), Some(outcome)) => {
-                match file.resume(outcome, &self.context(&visit, moment)) {
-                    None => self.confused(&visit),
-                    Some(Next::Reply(reply)) => Step::Reply(reply),
-                    Some(Next::Need(file, need)) => {
-                        Step::Needs(Exchange { visit, stage: Stage::File(file) }, vec![need])
-                    }
-                }
+                let next = file.resume(outcome, &self.context(&visit, moment));
+                self.next(visit, next, Stage::File)
             }
             (Stage::Route(route), Some(outcome)) => {
-                match route.resume(outcome, &self.context(&visit, moment)) {
-                    None => self.confused(&visit),
-                    Some(cached_route::Next::Reply(reply)) => Step::Reply(reply),
-                    Some(cached_route::Next::Need(route, need)) => {
-                        Step::Needs(Exchange { visit, stage: Stage::Route(route) }, vec![need])
-                    }
-                }
+                let next = route.resume(outcome, &self.context(&visit, moment));
+                self.next(visit, next, Stage::Route)
             }
             (Stage::Forwarding(forwarded), Some(Outcome::Fetched(answer))) => {
                 Step::Reply(self.forwarded(&visit, forwarded, answer))
             }
             _ => self.confused(&visit),
+        }
+    }
+
+    fn next<E>(
+        &self,
+        visit: Visit,
+        next: Option<Next<E>>,
+        stage: impl FnOnce(Box<E>) -> Stage,
+    ) -> Step {
+        let Some(next) = next else { return self.confused(&visit) };
+        match next {
+            Next::Reply(reply) => Step::Reply(reply),
+            Next::Need(exchange, need) => {
+                Step::Needs(Exchange { visit, stage: stage(exchange) }, vec![need])
+            }
+            Next::ReplyFirst(reply, exchange, need) => {
+                Step::ReplyFirst(reply, Exchange { visit, stage: stage(exchange) }, vec![need])
+            }
         }
     }
 

@@ -16,6 +16,7 @@
 mod answer;
 mod assets;
 mod cache_status;
+mod cached;
 mod cached_file;
 mod cached_route;
 mod caching;

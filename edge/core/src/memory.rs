@@ -184,6 +184,15 @@ impl MemoryDriver {
         self.pending(ticket).outcome.take()
     }
 
+    /// Sends the client a reply, and keeps what the exchange holds: it goes on. Returns the body
+    /// that the client gets.
+    pub fn reply_first(&mut self, ticket: Ticket, reply: Reply) -> Vec<u8> {
+        for key in &reply.forget {
+            self.forget(key);
+        }
+        body_of(reply.body, self.pending(ticket))
+    }
+
     /// Ends an exchange with its reply. Returns the body that the client gets, and whether it is
     /// whole.
     pub fn reply(&mut self, ticket: Ticket, reply: Reply) -> (Vec<u8>, bool) {
@@ -195,14 +204,7 @@ impl MemoryDriver {
         if let Some(store) = reply.store {
             whole = self.store(ticket, store, &mut pending);
         }
-        let body = match reply.body {
-            Body::Empty => Vec::new(),
-            Body::Bytes(bytes) => bytes,
-            Body::Stored(range) => cut(pending.stored_body.take().unwrap_or_default(), range),
-            Body::Value => std::mem::take(&mut pending.value),
-            Body::Upstream => std::mem::take(&mut pending.upstream_body),
-            Body::Kept(range) => cut(std::mem::take(&mut pending.kept), range),
-        };
+        let body = body_of(reply.body, &mut pending);
         self.release(ticket, pending.looked);
         (body, whole)
     }
@@ -357,6 +359,17 @@ impl MemoryDriver {
     }
 }
 
+fn body_of(body: Body, pending: &mut Pending) -> Vec<u8> {
+    match body {
+        Body::Empty => Vec::new(),
+        Body::Bytes(bytes) => bytes,
+        Body::Stored(range) => cut(pending.stored_body.clone().unwrap_or_default(), range),
+        Body::Value => std::mem::take(&mut pending.value),
+        Body::Upstream => std::mem::take(&mut pending.upstream_body),
+        Body::Kept(range) => cut(std::mem::take(&mut pending.kept), range),
+    }
+}
+
 fn cut(body: Vec<u8>, range: Option<ByteRange>) -> Vec<u8> {
     let Some(ByteRange { first, last }) = range else { return body };
     body.get(first as usize..=last as usize).unwrap_or_default().to_vec()
@@ -450,6 +463,10 @@ pub(crate) mod tests {
 
         async fn outcome(&mut self, ticket: Ticket) -> Option<Outcome> {
             self.driver.outcome(ticket)
+        }
+
+        async fn reply_first(&mut self, ticket: Ticket, reply: Reply) -> (Vec<u8>, bool) {
+            (self.driver.reply_first(ticket, reply), true)
         }
 
         async fn reply(&mut self, ticket: Ticket, reply: Reply) -> (Vec<u8>, bool) {

@@ -46,6 +46,11 @@ pub enum Step {
     Needs(Exchange, Vec<Need>),
     /// Send this. The exchange is over.
     Reply(Reply),
+    /// Send this, which stores nothing, and then go on as with [`Step::Needs`], whether or not the
+    /// client is still there. The exchange still holds the key that it looked up last. Of the reply
+    /// that it ends with nobody is sent anything: only what that forgets and stores is done. Where
+    /// the driver can't go on, it may leave it there, as if the exchange had ended.
+    ReplyFirst(Reply, Exchange, Vec<Need>),
 }
 
 /// Something that only the driver can do.
@@ -308,6 +313,13 @@ pub struct Reply {
     pub store: Option<Store>,
     /// Where the request ended, for the metrics.
     pub ended: Ended,
+}
+
+impl Reply {
+    /// What is left of a reply that nobody is sent: what it forgets and stores.
+    pub fn unsent(self) -> Self {
+        Self { body: Body::Empty, ..self }
+    }
 }
 
 /// What a reply's body is made of.

@@ -137,6 +137,13 @@ impl Subject for Fastly {
         (bytes, whole)
     }
 
+    async fn reply_first(&mut self, ticket: u64, mut reply: Reply) -> (Vec<u8>, bool) {
+        let Some(state) = self.exchanges.get_mut(&ticket) else { panic!("no such exchange") };
+        let mut bytes = Vec::new();
+        let whole = state.exchange.respond_first(&mut reply).read_to_end(&mut bytes).is_ok();
+        (bytes, whole)
+    }
+
     async fn abandon(&mut self, ticket: u64) {
         self.exchanges.remove(&ticket);
     }

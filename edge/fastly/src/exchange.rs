@@ -101,6 +101,18 @@ impl<'a> Exchange<'a> {
                 None => place.leave(),
             }
         }
+        self.body(reply)
+    }
+
+    /// The same for a reply with which the exchange does not end.
+    pub(crate) fn respond_first(&mut self, reply: &mut Reply) -> Body {
+        for key in &reply.forget {
+            cache::forget(key);
+        }
+        self.body(reply)
+    }
+
+    fn body(&mut self, reply: &mut Reply) -> Body {
         let body = match std::mem::replace(&mut reply.body, step::Body::Empty) {
             step::Body::Empty | step::Body::Kept(_) => None,
             step::Body::Bytes(bytes) => Some(bytes.into()),

@@ -26,7 +26,7 @@ use fastly::http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use fastly::log::Endpoint;
 use outport_edge_core::Edge;
 use outport_edge_core::driver::{STEPS_MAX, broken, unconfigured};
-use outport_edge_core::step::{Moment, Reply, Request, Step};
+use outport_edge_core::step::{Moment, Need, Reply, Request, Step};
 
 use crate::exchange::Exchange;
 
@@ -43,27 +43,57 @@ fn main() {
     let loaded = logged("this edge is not configured", settings::load());
     let (edge, parts) = loaded.map_or_else(Default::default, |(edge, parts)| (Some(edge), parts));
     let mut exchange = Exchange::new(&parts, Some(body.into()));
-    let mut reply = match edge.map(|edge| decide(&request, edge, &mut exchange)) {
-        Some(reply) => logged("a request could not be decided", reply).unwrap_or_else(broken),
-        None => unconfigured(),
+    let Some(mut edge) = edge else {
+        let mut reply = unconfigured();
+        let body = exchange.respond(&mut reply);
+        return send(&request, &reply, body);
     };
-    let body = exchange.respond(&mut reply);
-    send(&request, &reply, body);
-    exchange.settle();
+    let decided = decide(&request, &mut edge, &mut exchange);
+    let decided = logged("a request could not be decided", decided);
+    match decided.unwrap_or_else(|| Decided::Reply(broken())) {
+        Decided::Reply(mut reply) => {
+            let body = exchange.respond(&mut reply);
+            send(&request, &reply, body);
+            exchange.settle();
+        }
+        Decided::ReplyFirst(mut reply, state, needs) => {
+            let body = exchange.respond_first(&mut reply);
+            send(&request, &reply, body);
+            let ended = go_on(Step::Needs(*state, needs), &mut edge, &mut exchange);
+            let ended = logged("a request could not be brought to its end", ended);
+            if let Some(Decided::Reply(reply)) = ended {
+                exchange.respond(&mut reply.unsent());
+                exchange.settle();
+            }
+        }
+    }
+}
+
+/// What an exchange has come to: its reply, and what goes on behind the client's back.
+enum Decided {
+    Reply(Reply),
+    ReplyFirst(Reply, Box<outport_edge_core::Exchange>, Vec<Need>),
 }
 
 fn decide(
     request: &RequestHandle,
-    mut edge: Edge,
+    edge: &mut Edge,
     exchange: &mut Exchange<'_>,
-) -> Result<Reply, String> {
+) -> Result<Decided, String> {
     let head = head::to_core(request).ok_or("the platform could not give its head")?;
     let peer = request.client_ip_addr().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let secure = request.client_tls_protocol_bytes().is_some();
-    let mut step = edge.begin(&Request { head: &head, peer, secure }, moment());
+    let step = edge.begin(&Request { head: &head, peer, secure }, moment());
+    go_on(step, edge, exchange)
+}
+
+fn go_on(mut step: Step, edge: &mut Edge, exchange: &mut Exchange<'_>) -> Result<Decided, String> {
     for _ in 0..STEPS_MAX {
         let (state, needs) = match step {
-            Step::Reply(reply) => return Ok(reply),
+            Step::Reply(reply) => return Ok(Decided::Reply(reply)),
+            Step::ReplyFirst(reply, state, needs) => {
+                return Ok(Decided::ReplyFirst(reply, Box::new(state), needs));
+            }
             Step::Needs(state, needs) => (state, needs),
         };
         let outcomes = needs.into_iter().map(|need| exchange.fulfil(need)).collect();

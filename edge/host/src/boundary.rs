@@ -5,7 +5,7 @@ use std::sync::Arc;
 use outport_edge_core::config::Config;
 use outport_edge_core::step::{Moment, Need, Outcome, Reply};
 
-use crate::convert::Step;
+use crate::convert::{Pending, Step};
 use crate::instances::bindings::outport::edge::types as wit;
 use crate::instances::{ComponentError, Instances};
 use crate::metrics::Metrics;
@@ -35,14 +35,14 @@ impl Boundary {
         let request = wit::Request { head, peer: peer.to_vec(), secure: false };
         let mut step = self.instances.begin(&request, moment).map_err(|error| error.to_string())?;
         loop {
-            let (state, needs) = match step {
-                Step::Reply(reply) => return Ok(reply),
-                Step::Needs(state, needs) => (state, needs),
+            let Pending { exchange, needs } = match step {
+                Step::Reply(reply) | Step::ReplyFirst(reply, _) => return Ok(reply),
+                Step::Needs(pending) => pending,
             };
             let outcomes = needs.into_iter().map(&mut fulfil).collect();
             step = self
                 .instances
-                .resume(&state, outcomes, moment)
+                .resume(&exchange, outcomes, moment)
                 .map_err(|error| error.to_string())?;
         }
     }

@@ -6,8 +6,15 @@ use crate::instances::bindings::outport::edge::types as wit;
 
 /// What the component wants next.
 pub(crate) enum Step {
-    Needs(Vec<u8>, Vec<core::Need>),
+    Needs(Pending),
     Reply(core::Reply),
+    ReplyFirst(core::Reply, Pending),
+}
+
+/// An exchange between two steps, and what it needs.
+pub(crate) struct Pending {
+    pub(crate) exchange: Vec<u8>,
+    pub(crate) needs: Vec<core::Need>,
 }
 
 pub(crate) fn moment(moment: core::Moment) -> wit::Moment {
@@ -17,10 +24,16 @@ pub(crate) fn moment(moment: core::Moment) -> wit::Moment {
 pub(crate) fn step(step: wit::Step) -> Step {
     match step {
         wit::Step::Reply(sent) => Step::Reply(reply(sent)),
-        wit::Step::Needs(wit::Pending { exchange, needs }) => {
-            Step::Needs(exchange, needs.into_iter().map(need).collect())
+        wit::Step::Needs(next) => Step::Needs(pending(next)),
+        wit::Step::ReplyFirst(wit::ReplyFirst { reply: sent, pending: next }) => {
+            Step::ReplyFirst(reply(sent), pending(next))
         }
     }
+}
+
+fn pending(pending: wit::Pending) -> Pending {
+    let wit::Pending { exchange, needs } = pending;
+    Pending { exchange, needs: needs.into_iter().map(need).collect() }
 }
 
 fn need(need: wit::Need) -> core::Need {

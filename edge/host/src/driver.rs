@@ -19,7 +19,7 @@ use outport_interim::Interim;
 
 use crate::body::{EdgeBody, RequestBody};
 use crate::cache::{Cache, Entry, Holding, NewBody};
-use crate::convert::Step;
+use crate::convert::{Pending, Step};
 use crate::head;
 use crate::instances::Instances;
 use crate::instances::bindings::outport::edge::types as wit;
@@ -41,6 +41,7 @@ const DISCARD_MAX: Duration = Duration::from_secs(5);
 const BODY_IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// What a node meets needs with.
+#[derive(Clone)]
 pub(crate) struct Driver {
     pub(crate) instances: Arc<Instances>,
     pub(crate) needs: Arc<Needs>,
@@ -57,6 +58,12 @@ pub(crate) struct Needs {
     pub(crate) handover: Handover,
 }
 
+/// What an exchange has come to: its reply, and what goes on behind the client's back.
+struct Decided {
+    reply: Reply,
+    after: Option<Pending>,
+}
+
 impl Driver {
     /// Answers a request.
     pub(crate) async fn serve(
@@ -71,16 +78,29 @@ impl Driver {
         let body = RequestBody::Coming(request.into_body());
         let mut exchange = Exchange::new(self.needs.clone(), Some(body));
         exchange.interim = interim.unwrap_or_else(Interim::none);
-        let reply = self.decide(head, peer, &mut exchange).await.unwrap_or_else(|fault| {
+        let decided = self.decide(head, peer, &mut exchange).await;
+        let Decided { reply, after } = decided.unwrap_or_else(|fault| {
             tracing::error!("a request could not be decided: {fault}");
-            broken()
+            Decided { reply: broken(), after: None }
         });
         self.metrics.request_ended(reply.ended);
         let unread = exchange.request_body.take().filter(|body| !waits && !body.is_end_stream());
         if let Some(unread) = unread {
             tokio::spawn(tokio::time::timeout(DISCARD_MAX, discard(unread)));
         }
-        exchange.respond(reply)
+        let response = exchange.respond(reply);
+        if let Some(after) = after {
+            tokio::spawn(self.clone().end(after, exchange));
+        }
+        response
+    }
+
+    /// Takes an exchange to its end whose client has its answer.
+    async fn end(self, pending: Pending, mut exchange: Exchange) {
+        match self.go_on(Step::Needs(pending), &mut exchange).await {
+            Ok(decided) => drop(exchange.respond(decided.reply.unsent())),
+            Err(fault) => tracing::error!("a request could not be brought to its end: {fault}"),
+        }
     }
 
     async fn decide(
@@ -88,19 +108,23 @@ impl Driver {
         head: Vec<u8>,
         peer: IpAddr,
         exchange: &mut Exchange,
-    ) -> Result<Reply, String> {
+    ) -> Result<Decided, String> {
         let peer = match peer {
             IpAddr::V4(address) => address.octets().to_vec(),
             IpAddr::V6(address) => address.octets().to_vec(),
         };
         let request = wit::Request { head, peer, secure: false };
-        let mut step =
-            self.instances.begin(&request, moment()).map_err(|error| error.to_string())?;
+        let step = self.instances.begin(&request, moment()).map_err(|error| error.to_string())?;
         drop(request);
+        self.go_on(step, exchange).await
+    }
+
+    async fn go_on(&self, mut step: Step, exchange: &mut Exchange) -> Result<Decided, String> {
         for _ in 0..STEPS_MAX {
-            let (state, needs) = match step {
-                Step::Reply(reply) => return Ok(reply),
-                Step::Needs(state, needs) => (state, needs),
+            let Pending { exchange: state, needs } = match step {
+                Step::Reply(reply) => return Ok(Decided { reply, after: None }),
+                Step::ReplyFirst(reply, after) => return Ok(Decided { reply, after: Some(after) }),
+                Step::Needs(pending) => pending,
             };
             let mut outcomes = Vec::with_capacity(needs.len());
             for need in needs {
@@ -235,7 +259,7 @@ impl Exchange {
     }
 
     /// Carries a reply out.
-    pub(crate) fn respond(mut self, reply: Reply) -> Response<EdgeBody> {
+    pub(crate) fn respond(&mut self, reply: Reply) -> Response<EdgeBody> {
         for key in &reply.forget {
             self.needs.cache.forget(key);
         }
@@ -477,7 +501,13 @@ mod tests {
         }
 
         async fn reply(&mut self, ticket: u64, reply: Reply) -> (Vec<u8>, bool) {
-            let Some(State::Idle(exchange)) = self.exchanges.remove(&ticket) else {
+            let read = self.reply_first(ticket, reply).await;
+            self.exchanges.remove(&ticket);
+            read
+        }
+
+        async fn reply_first(&mut self, ticket: u64, reply: Reply) -> (Vec<u8>, bool) {
+            let Some(State::Idle(exchange)) = self.exchanges.get_mut(&ticket) else {
                 panic!("its outcome was not taken")
             };
             self.runtime.block_on(async {

@@ -1,5 +1,6 @@
 //! Bodies: handed on as they are, or written from here, in bounded pieces.
 
+use futures::future::LocalBoxFuture;
 use spin_sdk::wasip3::http::types::{ErrorCode, Request, Response, Trailers};
 use spin_sdk::wasip3::wit_bindgen::{FutureReader, StreamReader, StreamResult, StreamWriter};
 use spin_sdk::wasip3::{spawn, wit_future, wit_stream};
@@ -86,7 +87,12 @@ pub(crate) enum Body {
     Stored(Reader),
     /// The upstream's, stored while it passes.
     Arriving(Arriving),
+    /// This one, and what is to be done once it was written.
+    Followed(Box<Body>, After),
 }
+
+/// What is done behind the client's back.
+pub(crate) type After = LocalBoxFuture<'static, ()>;
 
 impl Body {
     /// The length, where it is known here and the core may not have said it.
@@ -95,13 +101,16 @@ impl Body {
             Self::Empty => (!is_head).then_some(0),
             Self::Bytes(bytes) => Some(bytes.len()),
             Self::Upstream(_) | Self::Stored(_) | Self::Arriving(_) => None,
+            Self::Followed(body, _) => body.length(is_head),
         }
     }
 
     /// The body of an answer to a HEAD request. What is still to be stored is stored all the same.
     pub(crate) fn left_out(self) -> Self {
-        if let Self::Arriving(arriving) = self {
-            arriving.store_alone();
+        match self {
+            Self::Arriving(arriving) => arriving.store_alone(),
+            Self::Followed(_, after) => spawn(after),
+            Self::Empty | Self::Bytes(_) | Self::Upstream(_) | Self::Stored(_) => {}
         }
         Self::Empty
     }
@@ -119,15 +128,26 @@ impl Body {
                 let (mut writer, stream) = wit_stream::new();
                 let (ending, end) = wit_future::new(|| Ok(None));
                 spawn(async move {
+                    let (body, after) = body.and_after();
                     let written = body.write(&mut writer).await;
                     drop(writer);
                     let end = written.map(|()| None);
                     // Nobody reads it where the client has left.
                     let _ =
                         ending.write(end.map_err(|Cut| ErrorCode::HttpResponseIncomplete)).await;
+                    if let Some(after) = after {
+                        after.await;
+                    }
                 });
                 (Some(stream), end)
             }
+        }
+    }
+
+    fn and_after(self) -> (Self, Option<After>) {
+        match self {
+            Self::Followed(body, after) => (*body, Some(after)),
+            body => (body, None),
         }
     }
 
@@ -149,6 +169,11 @@ impl Body {
             }
             Self::Stored(reader) => return reader.write(sink).await,
             Self::Arriving(arriving) => return arriving.write(sink).await,
+            Self::Followed(body, after) => {
+                let written = Box::pin(body.write(sink)).await;
+                after.await;
+                return written;
+            }
         }
         Ok(())
     }

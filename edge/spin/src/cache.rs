@@ -212,6 +212,11 @@ pub(crate) fn forget(store: &Store, key: &str) {
 }
 
 impl Holding {
+    /// The same, for reading: without the lead.
+    pub(crate) fn for_reading(&self) -> Self {
+        Self { store: self.store.clone(), entry: self.entry.clone(), lease: None, ..*self }
+    }
+
     /// Whether this exchange is the one to renew what it found.
     pub(crate) fn leads(&self) -> bool {
         self.lease.is_some()

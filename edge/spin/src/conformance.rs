@@ -101,6 +101,16 @@ impl conformance::Subject for Subject {
         (body.0, whole)
     }
 
+    async fn reply_first(&mut self, ticket: u64, reply: Reply) -> (Vec<u8>, bool) {
+        let Some(State::Idle(exchange)) = self.exchanges.get_mut(&ticket) else {
+            panic!("its outcome was not taken")
+        };
+        let mut body = Collected(Vec::new());
+        let (_, _, written) = exchange.respond_first(reply);
+        let whole = written.write(&mut body).await.is_ok();
+        (body.0, whole)
+    }
+
     async fn abandon(&mut self, ticket: u64) {
         self.exchanges.remove(&ticket);
     }

@@ -94,20 +94,35 @@ impl Exchange {
             }
         }
         let arriving = reply.store.and_then(|store| self.store(store, &reply.body));
-        let body = match reply.body {
-            BodyPlan::Empty | BodyPlan::Kept(_) => Body::Empty,
-            BodyPlan::Bytes(bytes) => Body::Bytes(bytes),
-            BodyPlan::Stored(range) => match arriving {
-                Some(arriving) => Body::Arriving(arriving),
-                None => {
-                    let reader = self.looked.and_then(|holding| Reader::new(holding, range));
-                    reader.map_or(Body::Empty, Body::Stored)
-                }
-            },
-            BodyPlan::Value => self.value.map_or(Body::Empty, Body::Bytes),
-            BodyPlan::Upstream => self.upstream_body.map_or(Body::Empty, Body::Upstream),
+        let body = match arriving {
+            Some(arriving) => Body::Arriving(arriving),
+            None => self.body(reply.body),
         };
         (reply.status, reply.fields, body)
+    }
+
+    /// The same for a reply with which the exchange does not end.
+    pub(crate) fn respond_first(&mut self, reply: Reply) -> (u16, Vec<u8>, Body) {
+        if let Some(needs) = &self.needs {
+            for key in &reply.forget {
+                cache::forget(&needs.store, key);
+            }
+        }
+        (reply.status, reply.fields, self.body(reply.body))
+    }
+
+    fn body(&mut self, plan: BodyPlan) -> Body {
+        match plan {
+            BodyPlan::Empty | BodyPlan::Kept(_) => Body::Empty,
+            BodyPlan::Bytes(bytes) => Body::Bytes(bytes),
+            BodyPlan::Stored(range) => {
+                let holding = self.looked.as_ref().map(Holding::for_reading);
+                let reader = holding.and_then(|holding| Reader::new(holding, range));
+                reader.map_or(Body::Empty, Body::Stored)
+            }
+            BodyPlan::Value => self.value.take().map_or(Body::Empty, Body::Bytes),
+            BodyPlan::Upstream => self.upstream_body.take().map_or(Body::Empty, Body::Upstream),
+        }
     }
 
     /// Stores what the core says. Returns the body that is still to come, if the client wants it.

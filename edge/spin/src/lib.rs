@@ -25,11 +25,9 @@ use outport_edge_core::step::Reply;
 use spin_sdk::wasip3::exports::http::handler::Guest;
 use spin_sdk::wasip3::http::types::{ErrorCode, Request, Response};
 
-#[cfg(feature = "conformance")]
-use body::Body;
-use body::Incoming;
+use body::{Body, Incoming};
 use exchange::Exchange;
-use node::Node;
+use node::{Decided, Node};
 
 struct Spin;
 
@@ -56,7 +54,13 @@ impl Guest for Spin {
         };
         let mut exchange = Exchange::new(node.needs.clone(), Some(body));
         match node.decide(&received, &mut exchange).await {
-            Ok(reply) => send(reply, exchange, received.is_head),
+            Ok(Decided { reply, after: None }) => send(reply, exchange, received.is_head),
+            Ok(Decided { reply, after: Some(after) }) => {
+                log_reply(&reply);
+                let (status, fields, body) = exchange.respond_first(reply);
+                let body = Body::Followed(Box::new(body), Box::pin(node.end(exchange, after)));
+                head::response(status, &fields, body, received.is_head)
+            }
             Err(fault) => {
                 log(&format!("a request could not be decided: {fault}"));
                 send(outport_edge_core::driver::broken(), Exchange::default(), received.is_head)
@@ -66,9 +70,13 @@ impl Guest for Spin {
 }
 
 fn send(reply: Reply, exchange: Exchange, is_head: bool) -> Result<Response, ErrorCode> {
-    log(&format!("status={} outcome={}", reply.status, reply.ended.label()));
+    log_reply(&reply);
     let (status, fields, body) = exchange.respond(reply);
     head::response(status, &fields, body, is_head)
+}
+
+fn log_reply(reply: &Reply) {
+    log(&format!("status={} outcome={}", reply.status, reply.ended.label()));
 }
 
 /// Writes a line to the component's log, at once: others write there too.

@@ -7,7 +7,7 @@ use outport_edge_core::Edge;
 use outport_edge_core::deployment::Deployment;
 use outport_edge_core::driver::STEPS_MAX;
 use outport_edge_core::platform::SPIN;
-use outport_edge_core::step::{Moment, Reply, Step};
+use outport_edge_core::step::{Moment, Need, Reply, Step};
 use spin_sdk::variables;
 use spin_sdk::wasip3::clocks::system_clock;
 use spin_sdk::wasip3::random::random::get_random_u64;
@@ -38,6 +38,15 @@ pub(crate) struct Needs {
     pub(crate) deployment: Deployment,
 }
 
+/// What goes on behind the client's back.
+pub(crate) type After = (outport_edge_core::Exchange, Vec<Need>);
+
+/// What an exchange has come to.
+pub(crate) struct Decided {
+    pub(crate) reply: Reply,
+    pub(crate) after: Option<After>,
+}
+
 impl Node {
     /// This instance's node. The error names what is missing, and where it is set.
     pub(crate) async fn get() -> Result<Rc<Self>, String> {
@@ -65,11 +74,32 @@ impl Node {
         &self,
         received: &Received,
         exchange: &mut Exchange,
-    ) -> Result<Reply, &'static str> {
-        let mut step = self.edge.borrow_mut().begin(&received.request(), moment());
+    ) -> Result<Decided, &'static str> {
+        let step = self.edge.borrow_mut().begin(&received.request(), moment());
+        self.go_on(step, exchange).await
+    }
+
+    /// Takes an exchange to its end whose client has its answer.
+    pub(crate) async fn end(self: Rc<Self>, mut exchange: Exchange, (state, needs): After) {
+        match self.go_on(Step::Needs(state, needs), &mut exchange).await {
+            Ok(decided) => drop(exchange.respond(decided.reply.unsent())),
+            Err(fault) => {
+                crate::log(&format!("a request could not be brought to its end: {fault}"));
+            }
+        }
+    }
+
+    async fn go_on(
+        &self,
+        mut step: Step,
+        exchange: &mut Exchange,
+    ) -> Result<Decided, &'static str> {
         for _ in 0..STEPS_MAX {
             let (state, needs) = match step {
-                Step::Reply(reply) => return Ok(reply),
+                Step::Reply(reply) => return Ok(Decided { reply, after: None }),
+                Step::ReplyFirst(reply, state, needs) => {
+                    return Ok(Decided { reply, after: Some((state, needs)) });
+                }
                 Step::Needs(state, needs) => (state, needs),
             };
             let mut outcomes = Vec::with_capacity(needs.len());

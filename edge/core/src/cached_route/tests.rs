@@ -21,6 +21,8 @@ struct World {
     driver: MemoryDriver,
     script: Rc<RefCell<Script>>,
     seen: Rc<RefCell<Vec<String>>>,
+    /// What the exchange replied that is still under way.
+    sent_first: Option<Sent>,
 }
 
 struct Sent {
@@ -31,6 +33,15 @@ struct Sent {
 }
 
 impl Sent {
+    fn of(reply: &Reply, body: Vec<u8>) -> Self {
+        Self {
+            status: reply.status,
+            fields: String::from_utf8(reply.fields.clone()).unwrap(),
+            body: String::from_utf8(body).unwrap(),
+            ended: reply.ended,
+        }
+    }
+
     fn field(&self, name: &str) -> &str {
         FieldLines::new(self.fields.as_bytes()).get(name).unwrap_or_default()
     }
@@ -66,6 +77,7 @@ impl World {
             driver: MemoryDriver::new(START_MS, Box::new(upstream)),
             script,
             seen,
+            sent_first: None,
         }
     }
 
@@ -84,6 +96,11 @@ impl World {
         loop {
             let (exchange, needs) = match step {
                 Step::Reply(reply) => return Ok(reply),
+                Step::ReplyFirst(reply, exchange, needs) => {
+                    let body = self.driver.reply_first(ticket, reply.clone());
+                    self.sent_first = Some(Sent::of(&reply, body));
+                    (exchange, needs)
+                }
                 Step::Needs(exchange, needs) => (exchange, needs),
             };
             let exchange = Exchange::from_bytes(&exchange.to_bytes()).unwrap();
@@ -97,10 +114,9 @@ impl World {
     }
 
     fn sent(&mut self, ticket: Ticket, reply: Reply) -> Sent {
-        let (status, ended) = (reply.status, reply.ended);
-        let fields = String::from_utf8(reply.fields.clone()).unwrap();
-        let (body, _) = self.driver.reply(ticket, reply);
-        Sent { status, fields, body: String::from_utf8(body).unwrap(), ended }
+        let (body, _) = self.driver.reply(ticket, reply.clone());
+        let last = Sent::of(&reply, body);
+        self.sent_first.take().unwrap_or(last)
     }
 
     fn send(&mut self, line: &str, fields: &str) -> Sent {
@@ -386,4 +402,42 @@ fn nobody_is_given_what_others_asked_for() {
     assert_eq!(world.send("GET /a?x", "").body, "3");
     assert_eq!(world.send("GET /b", "authorization: Bearer x\r\n").body, "4");
     assert_eq!(world.send("GET /b", "").body, "5");
+}
+
+#[test]
+fn nobody_waits_for_a_validation_while_what_is_stale_may_be_used() {
+    let lifetime = "cache-control: max-age=60, stale-while-revalidate=30|etag: \"a\"";
+    let mut world = World::new(&[
+        Some((200, lifetime, "one")),
+        Some((304, lifetime, "")),
+        Some((200, "cache-control: max-age=60|etag: \"b\"", "two")),
+    ]);
+    world.get("");
+    world.driver.advance(61_000);
+    let stale = world.get("if-none-match: \"b\"\r\n");
+    assert_eq!((stale.status, &*stale.body, stale.ended), (200, "one", Ended::Cache));
+    assert_eq!(stale.field("cache-status"), "outport; hit; ttl=-1");
+    assert_eq!(world.last_seen("if-none-match").as_deref(), Some("\"a\""));
+    assert_eq!((world.seen(), world.get("").field("cache-status")), (2, "outport; hit; ttl=60"));
+    world.driver.advance(61_000);
+    let part = world.send("HEAD /a", "range: bytes=0-0\r\n");
+    assert_eq!((part.status, &*part.body), (200, ""));
+    assert!(world.seen.borrow()[2].starts_with("GET /a "));
+    assert_eq!(world.get("").body, "two", "a new answer is stored as well");
+    world.driver.advance(91_000);
+    world.script.borrow_mut().push_back(Some((200, lifetime, "three")));
+    assert_eq!(world.get("").body, "three", "beyond that time, it is waited for");
+}
+
+#[test]
+fn a_validation_behind_the_client_s_back_may_fail() {
+    let lifetime = "cache-control: max-age=60, stale-while-revalidate=300|etag: \"a\"";
+    let mut world = World::new(&[Some((200, lifetime, "one")), None, Some((304, lifetime, ""))]);
+    world.get("");
+    world.driver.advance(61_000);
+    assert_eq!(world.get("").field("cache-status"), "outport; hit; ttl=-1");
+    assert_eq!((&*world.get("").body, world.seen()), ("one", 2), "it is not tried at once again");
+    world.driver.advance(2_000);
+    world.get("");
+    assert_eq!((world.seen(), world.get("").field("cache-status")), (3, "outport; hit; ttl=60"));
 }

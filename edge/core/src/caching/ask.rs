@@ -183,11 +183,17 @@ impl Ask {
                 lines.extend_from_slice(&[b": ", value, b"\r\n"].concat());
             }
         }
-        self.with(&lines)
+        Self::by_get(self.with(&lines))
     }
 
     fn with(&self, lines: &[u8]) -> Fetch {
         Fetch { head: [&self.fetch.head, lines].concat(), ..self.fetch.clone() }
+    }
+
+    /// The same by GET: for a HEAD request, too, what is stored may be validated.
+    fn by_get(fetch: Fetch) -> Fetch {
+        let Some(rest) = fetch.head.strip_prefix(b"HEAD ") else { return fetch };
+        Fetch { head: [b"GET ", rest].concat(), ..fetch }
     }
 
     /// The fields of the request by which variants are told apart.

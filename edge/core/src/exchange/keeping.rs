@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Edge, Exchange, Forwarded, Stage, ask_upstream};
 use crate::answer::{Visit, json};
 use crate::cache_status::CacheStatus;
-use crate::cached_file::upstream_problem;
+use crate::cached::upstream_problem;
 use crate::guard::{Guarded, guard};
 use crate::head::Fields;
 use crate::kept::{self, KeptFile, Offer};

@@ -185,6 +185,7 @@ impl World {
         loop {
             let (exchange, needs) = match step {
                 Step::Reply(reply) => return self.sent(ticket, reply),
+                Step::ReplyFirst(..) => panic!("nothing here goes on behind the client's back"),
                 Step::Needs(exchange, needs) => (exchange, needs),
             };
             let exchange = Exchange::from_bytes(&exchange.to_bytes()).unwrap();

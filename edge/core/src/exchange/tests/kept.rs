@@ -105,6 +105,7 @@ fn what_may_be_kept_is_not_sent_on() {
     let ticket = world.driver.open();
     let reply = loop {
         let (exchange, needs) = match step {
+            Step::ReplyFirst(..) => panic!("nothing here goes on behind the client's back"),
             Step::Needs(exchange, needs) => (exchange, needs),
             Step::Reply(reply) => break reply,
         };
