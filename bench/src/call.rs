@@ -118,6 +118,7 @@ fn answer(need: Need, head: &[u8]) -> Outcome {
         Need::Lookup { .. } => Outcome::Looked(Looked::Found {
             head: head.to_vec(),
             body: true,
+            forms: Vec::new(),
             lead: false,
             collapsed: false,
         }),

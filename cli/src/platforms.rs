@@ -36,6 +36,7 @@ const NEEDS: &[Row] = &[
     ("of proxied routes, answers are stored that don't say their length", |platform| {
         if platform.abilities.unannounced { "yes" } else { "no, so far" }.to_owned()
     }),
+    ("what is stored is compressed", |platform| text(platform.compresses)),
     ("**Values**: built on", |platform| text(platform.values.on)),
     ("a new value is seen", |platform| text(platform.values.consistency)),
     ("**Small uploads** that end at the edge are kept in", |platform| text(platform.keeps)),

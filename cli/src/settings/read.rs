@@ -263,10 +263,21 @@ fn route(
     let auth = [("none", Auth::None), ("optional", Auth::Optional), ("required", Auth::Required)];
     let auth = section.one_of("auth", &auth).unwrap_or(Auth::Required);
     let cache = section.flag("cache").unwrap_or(false);
+    let compress = compress(&mut section, cache);
     let limit = section.text("limit").map(|name| limit_name(&section, name, limits));
     let path = path.filter(|path| check_path(text, &section, path, taken));
     section.finish();
-    Some(Route { path: path?.value, proxy, auth, cache, limit })
+    Some(Route { path: path?.value, proxy, auth, cache, compress, limit })
+}
+
+/// Only what is stored is encoded.
+fn compress(section: &mut Section<'_>, cache: bool) -> bool {
+    let Some(compress) = section.located_flag("compress") else { return false };
+    if compress.value && !cache {
+        let wrong = "compress = true has no effect: no answer of this route is stored";
+        section.note(compress.at, wrong, "add `cache = true`");
+    }
+    compress.value
 }
 
 fn proxy(section: &Section<'_>, url: &Located<String>) -> Option<String> {
@@ -396,6 +407,7 @@ mod tests {
             proxy = "http://127.0.0.1:8000/old/"
             auth = "none"
             cache = true
+            compress = true
             limit = "none"
             [[routes]]
             path = "/api/{name}"
@@ -417,13 +429,13 @@ mod tests {
         assert_eq!(read.cors_origins, ["https://app.example.com:8443", "*"]);
         let [legacy, api] = &read.routes[..] else { panic!("{:?}", read.routes) };
         assert_eq!(
-            (legacy.auth, legacy.cache, legacy.limit.as_deref()),
-            (Auth::None, true, Some("none"))
+            (legacy.auth, legacy.cache, legacy.compress, legacy.limit.as_deref()),
+            (Auth::None, true, true, Some("none"))
         );
         assert_eq!(legacy.proxy.as_deref(), Some("http://127.0.0.1:8000/old"));
         assert_eq!(
-            (api.auth, api.cache, api.limit.as_deref()),
-            (Auth::Required, false, Some("api"))
+            (api.auth, api.cache, api.compress, api.limit.as_deref()),
+            (Auth::Required, false, false, Some("api"))
         );
     }
 
@@ -516,6 +528,7 @@ mod tests {
                 "3:8 auth in [[routes]] can't be \"yes\" | it takes one of",
             ),
             ("path = \"/a\"\nproxy = \"https://b\"", "3:9 \"https://b\" is not plain HTTP"),
+            ("path = \"/a\"\ncompress = true", "3:12 compress = true has no effect"),
         ] {
             let found = route(lines);
             assert_eq!(found.len(), 1, "{found:?}");

@@ -94,9 +94,14 @@ impl<'a> Section<'a> {
 
     /// `true` or `false`.
     pub(super) fn flag(&mut self, key: &'static str) -> Option<bool> {
+        Some(self.located_flag(key)?.value)
+    }
+
+    /// The same, and where it is.
+    pub(super) fn located_flag(&mut self, key: &'static str) -> Option<Located<bool>> {
         let value = self.take(key)?;
         match value.get_ref() {
-            DeValue::Boolean(flag) => Some(*flag),
+            DeValue::Boolean(flag) => Some(Located { value: *flag, at: value.span().start }),
             _ => self.wrong_type(value, key, "true or false, without quotes"),
         }
     }

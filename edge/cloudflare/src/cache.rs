@@ -84,6 +84,7 @@ impl Holding {
         self.entry.as_ref().map_or(Looked::Vacant, |entry| Looked::Found {
             head: entry.head.clone(),
             body: entry.body.is_some(),
+            forms: Vec::new(),
             lead: self.leading.is_some(),
             collapsed: self.collapsed,
         })

@@ -71,6 +71,7 @@ impl Subject for Worker {
     const REFILL_MS: u64 = 10_100;
     const COUNTS: bool = false;
     const KEEPS: bool = true;
+    const ENCODES: bool = false;
     const UNANNOUNCED: bool = false;
 
     async fn new(answers: Vec<ScriptedAnswer>) -> Self {

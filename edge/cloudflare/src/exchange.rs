@@ -84,6 +84,8 @@ impl Parts {
                 }
                 (Outcome::Put, Held::Nothing)
             }
+            // Never asked: the driver declares no ability to encode, which the platform does.
+            Need::Encode { .. } => (Outcome::Encoded(false), Held::Nothing),
             Need::Value { key } => match self.value(&key).await {
                 Some(value) => {
                     (Outcome::Value(Some(value.byte_length().into())), Held::Value(value))
@@ -244,7 +246,7 @@ impl Exchange {
         }
         let mut arriving = None;
         let body = match std::mem::replace(&mut reply.body, Body::Empty) {
-            Body::Empty => None,
+            Body::Empty | Body::Coded(_) | Body::Encoding(_) => None,
             Body::Bytes(bytes) => Some(Uint8Array::from(&bytes[..]).into()),
             Body::Value => Some(self.value.take().ok_or("the value is gone")?.into()),
             Body::Kept(range) => {

@@ -28,11 +28,17 @@ bindings::export!(Component with_types_in bindings);
 
 impl Guest for Component {
     fn configure(config: Vec<u8>, abilities: wit::Abilities) -> Result<(), String> {
-        let wit::Abilities { signatures, request_trailers, interim, durable, unannounced } =
-            abilities;
+        let wit::Abilities { signatures, request_trailers, interim, durable, .. } = abilities;
+        let wit::Abilities { unannounced, encodes, .. } = abilities;
         let durable = durable.map(|value_bytes_max| core::Durable { value_bytes_max });
-        let abilities =
-            core::Abilities { signatures, request_trailers, interim, durable, unannounced };
+        let abilities = core::Abilities {
+            signatures,
+            request_trailers,
+            interim,
+            durable,
+            unannounced,
+            encodes,
+        };
         let edge = Edge::new(Config::from_json(&config)?, abilities)?;
         EDGE.set(Some(edge));
         Ok(())
@@ -92,10 +98,12 @@ fn from_moment(moment: wit::Moment) -> core::Moment {
 fn from_outcome(outcome: wit::Outcome) -> core::Outcome {
     match outcome {
         wit::Outcome::Lookup(None) => core::Outcome::Looked(core::Looked::Vacant),
-        wit::Outcome::Lookup(Some(wit::Found { head, body, lead, collapsed })) => {
-            core::Outcome::Looked(core::Looked::Found { head, body, lead, collapsed })
+        wit::Outcome::Lookup(Some(wit::Found { head, body, forms, lead, collapsed })) => {
+            let forms = forms.into_iter().map(from_form).collect();
+            core::Outcome::Looked(core::Looked::Found { head, body, forms, lead, collapsed })
         }
         wit::Outcome::Put => core::Outcome::Put,
+        wit::Outcome::Encode(done) => core::Outcome::Encoded(done),
         wit::Outcome::Value(length) => core::Outcome::Value(length),
         wit::Outcome::Take(wit::Taken { allowed, left }) => {
             let left = left.map(|wit::Left { remaining, retry_us, full_us }| core::Left {
@@ -117,6 +125,23 @@ fn from_outcome(outcome: wit::Outcome) -> core::Outcome {
             found.map(|wit::KeptHead { head, bytes }| core::KeptHead { head, bytes }),
         ),
         wit::Outcome::HandOver(all) => core::Outcome::HandedOver(all),
+    }
+}
+
+fn from_form(form: wit::Form) -> core::Form {
+    let coding = match form.coding {
+        wit::Coding::Brotli => core::Coding::Brotli,
+        wit::Coding::Zstd => core::Coding::Zstd,
+        wit::Coding::Gzip => core::Coding::Gzip,
+    };
+    core::Form { coding, bytes: form.bytes }
+}
+
+fn to_coding(coding: core::Coding) -> wit::Coding {
+    match coding {
+        core::Coding::Brotli => wit::Coding::Brotli,
+        core::Coding::Zstd => wit::Coding::Zstd,
+        core::Coding::Gzip => wit::Coding::Gzip,
     }
 }
 
@@ -150,6 +175,7 @@ fn to_need(need: core::Need) -> wit::Need {
     match need {
         core::Need::Lookup { key } => wit::Need::Lookup(key),
         core::Need::Put { key, head, fresh_ms } => wit::Need::Put(wit::Put { key, head, fresh_ms }),
+        core::Need::Encode { coding } => wit::Need::Encode(to_coding(coding)),
         core::Need::Value { key } => wit::Need::Value(key),
         core::Need::Take { key, allowance: core::Allowance { interval_us, burst } } => {
             wit::Need::Take(wit::Take { key, interval_us, burst })
@@ -184,6 +210,8 @@ fn to_reply(reply: core::Reply) -> wit::Reply {
             core::Body::Empty => wit::Body::Empty,
             core::Body::Bytes(bytes) => wit::Body::Bytes(bytes),
             core::Body::Stored(range) => wit::Body::Stored(range.map(to_range)),
+            core::Body::Coded(coding) => wit::Body::Coded(to_coding(coding)),
+            core::Body::Encoding(coding) => wit::Body::Encoding(to_coding(coding)),
             core::Body::Value => wit::Body::Value,
             core::Body::Upstream => wit::Body::Upstream,
             core::Body::Kept(range) => wit::Body::Kept(range.map(to_range)),

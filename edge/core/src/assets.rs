@@ -4,6 +4,7 @@ use outport_wire::problem::{Problem, ProblemType};
 use serde::{Deserialize, Serialize};
 
 use crate::answer::{Visit, reply};
+use crate::coding::accepts;
 use crate::config::{Asset, Config};
 use crate::guard::Guarded;
 use crate::head::Fields;
@@ -103,17 +104,7 @@ fn entity_tag(asset: &Asset, coding: Option<u8>) -> String {
 /// The first of the asset's codings that the client takes (RFC 9110, section 12.5.3).
 fn choose(asset: &Asset, accepted: Option<&str>) -> Option<u8> {
     let accepted = accepted?;
-    let takes = |coding: &str| {
-        accepted.split(',').any(|item| {
-            let mut parts = item.split(';').map(str::trim);
-            let name = parts.next().unwrap_or_default();
-            let refused = parts.any(|weight| {
-                weight.strip_prefix("q=").and_then(|q| q.parse::<f32>().ok()) == Some(0.0)
-            });
-            name.eq_ignore_ascii_case(coding) && !refused
-        })
-    };
-    let place = asset.codings.iter().position(|(coding, _)| takes(coding))?;
+    let place = asset.codings.iter().position(|(coding, _)| accepts(accepted, coding))?;
     u8::try_from(place).ok()
 }
 

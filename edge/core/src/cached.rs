@@ -2,10 +2,11 @@
 
 use outport_wire::problem::{Problem, ProblemType};
 
-use crate::answer::Visit;
+use crate::answer::{Visit, reply};
 use crate::config::Config;
+use crate::head::Fields;
 use crate::limit::Limit;
-use crate::step::{Abilities, FetchError, Moment, Need, Reply};
+use crate::step::{Abilities, Body, FetchError, Moment, Need, Reply};
 
 /// What an exchange with the cache is decided from.
 pub(crate) struct Context<'a> {
@@ -43,6 +44,16 @@ impl<E> Next<E> {
             next => next,
         }
     }
+}
+
+/// Whether a form of the body is sent.
+pub(crate) const fn is_coded(body: &Body) -> bool {
+    matches!(body, Body::Coded(_) | Body::Encoding(_))
+}
+
+/// The end of an exchange whose client has its answer, and which stores nothing.
+pub(crate) fn nobody_is_told() -> Reply {
+    reply(204, Fields::new(), Body::Empty)
 }
 
 /// What a client is told when an upstream gave no usable answer.

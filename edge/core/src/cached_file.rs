@@ -9,14 +9,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::answer::reply;
 use crate::cache_status::CacheStatus;
-use crate::cached::{Context, Next, upstream_problem};
+use crate::cached::{Context, Next, is_coded, nobody_is_told, upstream_problem};
+use crate::coding::Choice;
 use crate::config::Config;
 use crate::file::{self, FileAsk};
 use crate::forward::own_to_origin;
 use crate::head::FieldLines;
 use crate::kept::{self, KeptDelivery};
 use crate::step::{
-    Body, Ended, Extent, Fetch, FetchError, KeptHead, Looked, Need, Outcome, Reply, Store,
+    Body, Ended, Extent, Fetch, FetchError, Form, KeptHead, Looked, Need, Outcome, Reply, Store,
     StoreBody, UpstreamHead,
 };
 use crate::stored::{Stored, StoredFile, file_key, read_record};
@@ -42,14 +43,17 @@ enum Stage {
     Filling,
     /// The origin is being asked whether the stored record still holds.
     Renewing { head: Vec<u8>, body: bool },
+    /// A form of the contents is being made, behind the client's back.
+    Encoding,
     /// The origin is being asked for contents that are too large to store.
     Passing { head: Vec<u8>, range: Option<ByteRange>, store: bool },
 }
 
 /// Where the body of a delivery comes from.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Source {
-    Stored,
+enum Source<'a> {
+    /// It is stored or arriving, and there are these forms of it.
+    Stored(&'a [Form]),
     Kept,
     Upstream,
     /// It is not here yet.
@@ -87,16 +91,17 @@ impl FileExchange {
             (Stage::Passing { head, range, store }, Outcome::Fetched(answer)) => {
                 Next::Reply(self.passed(&head, range, store, answer, context))
             }
+            (Stage::Encoding, Outcome::Encoded(_)) => Next::Reply(nobody_is_told()),
             _ => return None,
         })
     }
 
     fn looked(self, looked: Looked, context: &Context<'_>) -> Next<Self> {
-        let Looked::Found { head, body, lead, collapsed } = looked else {
+        let Looked::Found { head, body, forms, lead, collapsed } = looked else {
             return self.find(context);
         };
         let now_ms = context.moment.unix_ms;
-        let source = if body { Source::Stored } else { Source::Nowhere };
+        let source = if body { Source::Stored(&forms) } else { Source::Nowhere };
         match Stored::decode(&head) {
             Some(Stored::File(file)) => {
                 let left_ms = file.freshness.left_ms(now_ms);
@@ -111,7 +116,17 @@ impl FileExchange {
                 let ttl_s = left_ms.div_euclid(1000);
                 let status =
                     if collapsed { CacheStatus::Collapsed } else { CacheStatus::Hit { ttl_s } };
-                self.deliver(&file, &head, source, status, context)
+                // What is asked for again is worth to be encoded well.
+                let again = !collapsed && context.abilities.encodes;
+                let wanted = self.ask.wants_form(&file, &forms).filter(|_| again);
+                let after =
+                    wanted.map(|coding| (Self { stage: Stage::Encoding, ..self.clone() }, coding));
+                match (self.deliver(&file, &head, source, status, context), after) {
+                    (Next::Reply(reply), Some((exchange, coding))) if is_coded(&reply.body) => {
+                        Next::ReplyFirst(reply, Box::new(exchange), Need::Encode { coding })
+                    }
+                    (next, _) => next,
+                }
             }
             Some(refusal) if refusal.refusal_counts(now_ms) => {
                 Next::Reply(self.refused(&refusal, Ended::Cache, context))
@@ -172,7 +187,7 @@ impl FileExchange {
         let stored = Stored::File(file.clone());
         let head = stored.encode();
         let (source, body) = if self.stores(file.length, context) {
-            (Source::Stored, StoreBody::Upstream(Extent::Exactly(file.length)))
+            (Source::Stored(&[]), StoreBody::Upstream(Extent::Exactly(file.length)))
         } else {
             (Source::Upstream, StoreBody::None)
         };
@@ -228,7 +243,7 @@ impl FileExchange {
     ) -> Next<Self> {
         let stored = Stored::File(file.clone());
         let head = stored.encode();
-        let source = if body { Source::Stored } else { Source::Nowhere };
+        let source = if body { Source::Stored(&[]) } else { Source::Nowhere };
         let store = self.store(&stored, StoreBody::Keep);
         self.deliver(file, &head, source, status, context)
             .map_need(Self::stores_what_passes)
@@ -264,7 +279,14 @@ impl FileExchange {
             return self.failure(FetchError::Unreachable, None, context);
         };
         let delivery = range.map_or(Delivery::Whole, Delivery::Part);
-        let mut sent = self.sent(&file, delivery, Body::Upstream, CacheStatus::Partial, context);
+        let mut sent = self.sent(
+            &file,
+            delivery,
+            self.choose(&file, Source::Upstream, context),
+            Body::Upstream,
+            CacheStatus::Partial,
+            context,
+        );
         let stored = Stored::File(file);
         sent.store = store.then(|| self.store(&stored, StoreBody::None));
         ended(sent, Ended::Origin)
@@ -275,7 +297,7 @@ impl FileExchange {
         self,
         file: &StoredFile<'_>,
         head: &[u8],
-        source: Source,
+        source: Source<'_>,
         status: CacheStatus,
         context: &Context<'_>,
     ) -> Next<Self> {
@@ -284,18 +306,30 @@ impl FileExchange {
             return Next::Reply(ended(self.denied(context), Ended::Cache));
         }
         let delivery = self.ask.delivery(file);
+        let choice = self.choose(file, source, context);
         let range = match delivery {
             Delivery::Whole => None,
             Delivery::Part(range) => Some(range),
             Delivery::NotModified
             | Delivery::PreconditionFailed
             | Delivery::RangeNotSatisfiable => {
-                return Next::Reply(self.sent(file, delivery, Body::Empty, status, context));
+                return Next::Reply(self.sent(
+                    file,
+                    delivery,
+                    choice,
+                    Body::Empty,
+                    status,
+                    context,
+                ));
             }
         };
         let body = match source {
             _ if self.ask.head_only || file.length == 0 => Body::Empty,
-            Source::Stored => Body::Stored(range),
+            Source::Stored(_) => match choice {
+                Choice::Plain | Choice::Identity => Body::Stored(range),
+                Choice::Coded(coding, _) => Body::Coded(coding),
+                Choice::Encoding(coding) => Body::Encoding(coding),
+            },
             Source::Kept => Body::Kept(range),
             Source::Upstream => Body::Upstream,
             Source::Nowhere => {
@@ -308,7 +342,19 @@ impl FileExchange {
                 return self.need(stage, fetch);
             }
         };
-        Next::Reply(self.sent(file, delivery, body, status, context))
+        Next::Reply(self.sent(file, delivery, choice, body, status, context))
+    }
+
+    /// The form that is sent: of what is stored, where this driver encodes, any.
+    fn choose(&self, file: &StoredFile<'_>, source: Source<'_>, context: &Context<'_>) -> Choice {
+        match (source, self.ask.choose(file, &[])) {
+            (Source::Stored(forms), _) if context.abilities.encodes => {
+                self.ask.choose(file, forms)
+            }
+            (_, Choice::Plain) => Choice::Plain,
+            // Behind this driver the platform may encode it.
+            (_, _) => Choice::Identity,
+        }
     }
 
     /// The reply for a delivery that was decided.
@@ -316,6 +362,7 @@ impl FileExchange {
         &self,
         file: &StoredFile<'_>,
         delivery: Delivery,
+        choice: Choice,
         body: Body,
         status: CacheStatus,
         context: &Context<'_>,
@@ -330,7 +377,8 @@ impl FileExchange {
         };
         let mut sent = match problem {
             None => {
-                file::describe(&self.ask, file, delivery, context.moment.unix_ms, &mut fields);
+                let now_ms = context.moment.unix_ms;
+                file::describe(&self.ask, file, delivery, choice, now_ms, &mut fields);
                 fields.push("cache-status", status.value());
                 reply(code, fields, body)
             }

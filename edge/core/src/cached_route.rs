@@ -10,15 +10,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::answer::reply;
 use crate::cache_status::{Forwarded, RouteStatus, Why};
-use crate::cached::{Context, Next, upstream_problem};
+use crate::cached::{Context, Next, is_coded, nobody_is_told, upstream_problem};
 use crate::caching::ask::{Ask, range_of};
 use crate::caching::freshness::{Freshness, Times};
 use crate::caching::stored_response::{Entry, NotStorable, Storable, StoredResponse};
 use crate::caching::vary::Variants;
+use crate::coding::{Choice, entity_tag};
 use crate::forward::{self, VIA};
 use crate::head::{FieldLines, Fields};
 use crate::step::{
-    Body, Ended, Extent, Fetch, FetchError, Looked, Need, Outcome, Reply, Store, StoreBody,
+    Body, Ended, Extent, Fetch, FetchError, Form, Looked, Need, Outcome, Reply, Store, StoreBody,
     UpstreamHead,
 };
 
@@ -27,6 +28,16 @@ const FAILED_MS: u64 = 1_000;
 /// For how long it is known that what a URI gives is not stored, in milliseconds: its requests go
 /// their ways meanwhile, and none waits for another.
 const NOT_STORED_MS: u64 = 10_000;
+/// What is said of the body itself and not of its form in a coding (RFC 9110, section 8; RFC 9530).
+const OF_THE_PLAIN: &[&str] = &[
+    "accept-ranges",
+    "content-digest",
+    "content-length",
+    "content-md5",
+    "digest",
+    "etag",
+    "repr-digest",
+];
 /// What comes with a stale response whose validation failed. RFC 9111 has no use for it any more;
 /// who knows RFC 7234 reads it.
 const STALE: &str = "111 outport \"Revalidation Failed\"";
@@ -50,6 +61,8 @@ enum Stage {
     Filling(Asking),
     /// The upstream is asked whether what is stored still holds.
     Validating { head: Vec<u8>, asking: Asking },
+    /// A form of the content is being made, behind the client's back.
+    Encoding,
     /// The upstream is asked for what is not going to be stored.
     Passing(Why),
     /// It has answered, and what it said is to be stored under another key: at first the URI is
@@ -106,6 +119,7 @@ impl RouteExchange {
             (Stage::Passing(why), Outcome::Fetched(answer)) => {
                 Next::Reply(self.passed(why, answer, context))
             }
+            (Stage::Encoding, Outcome::Encoded(_)) => Next::Reply(nobody_is_told()),
             (Stage::Returning(answered), Outcome::Looked(_)) => self.index(answered, context),
             (Stage::Indexing(answered, variants), Outcome::Put) => {
                 let key = variants.key(&self.ask.key, &self.ask.selecting());
@@ -122,7 +136,7 @@ impl RouteExchange {
         variants: Option<Variants>,
         context: &Context<'_>,
     ) -> Next<Self> {
-        let Looked::Found { head, body, lead, collapsed } = looked else {
+        let Looked::Found { head, body, forms, lead, collapsed } = looked else {
             return self.miss(variants, context);
         };
         let now_ms = context.moment.unix_ms;
@@ -138,7 +152,7 @@ impl RouteExchange {
                 Next::Reply(context.visit.problem(context.limits, &problem))
             }
             Some(Entry::Response(stored)) if body || !has_content(&stored) => {
-                let found = Found { stored, lead, collapsed };
+                let found = Found { stored, forms: &forms, lead, collapsed };
                 self.found(&head, &found, variants, context)
             }
             _ => self.miss(variants, context),
@@ -159,15 +173,15 @@ impl RouteExchange {
         if self.ask.takes(freshness, now_ms) || unwaited {
             let ttl_s = freshness.left_ms(now_ms).div_euclid(1000);
             let status = RouteStatus::Hit { ttl_s, collapsed: found.collapsed };
-            let reply = self.deliver(&found.stored, status, context);
+            let reply = self.deliver(&found.stored, found.forms, status, context);
             if found.lead && unwaited {
                 return self.validate_after(reply, head, &found.stored, variants, context);
             }
-            return Next::Reply(reply);
+            return self.encode_after(reply, found);
         }
         if freshness.rests(now_ms) {
             let status = RouteStatus::StaleOnError;
-            return Next::Reply(self.deliver(&found.stored, status, context));
+            return Next::Reply(self.deliver(&found.stored, found.forms, status, context));
         }
         let why = if insists { Why::Request } else { Why::Stale };
         if self.ask.only_if_cached {
@@ -194,6 +208,18 @@ impl RouteExchange {
         let asking = Asking { since_ms: context.moment.unix_ms, why: Why::Stale, variants };
         self.stage = Stage::Validating { head: head.to_vec(), asking };
         Next::ReplyFirst(reply, Box::new(self), Need::Fetch(fetch))
+    }
+
+    /// What is asked for again is worth to be encoded well.
+    fn encode_after(mut self, reply: Reply, found: &Found<'_>) -> Next<Self> {
+        let wanted = self.ask.wants_form(found.forms).filter(|_| !found.collapsed);
+        match wanted {
+            Some(coding) if is_coded(&reply.body) => {
+                self.stage = Stage::Encoding;
+                Next::ReplyFirst(reply, Box::new(self), Need::Encode { coding })
+            }
+            _ => Next::Reply(reply),
+        }
     }
 
     /// Nothing is stored that could be used. A part, or a head, alone is not stored.
@@ -292,6 +318,7 @@ impl RouteExchange {
             None => Extent::AtMost(context.config.stored_bytes_max),
         };
         let has_content = has_content(&stored);
+        let choice = self.ask.choose(&stored, &[]);
         let body = if has_content { StoreBody::Upstream(extent) } else { StoreBody::None };
         let entry = Entry::Response(stored);
         let store = Store { body, ..self.remembered(&entry, context) };
@@ -305,10 +332,11 @@ impl RouteExchange {
         let delivery = self.ask.delivery(answered.status, fields, length);
         let body = match delivery {
             _ if !has_content => Body::Empty,
-            _ => Body::Stored(range_of(delivery)),
+            _ => body_of(delivery, choice),
         };
-        let mut sent = Sent { status: answered.status, fields, length, delivery, age_ms: None }
-            .reply(status, body, context);
+        let mut sent =
+            Sent { status: answered.status, fields, length, delivery, choice, age_ms: None }
+                .reply(status, body, context);
         sent.store = Some(store);
         sent
     }
@@ -328,7 +356,14 @@ impl RouteExchange {
             why_not: Some(why_not),
         });
         let delivery = self.ask.delivery(answered.status, fields, None);
-        let sent = Sent { status: answered.status, fields, length: None, delivery, age_ms: None };
+        let sent = Sent {
+            status: answered.status,
+            fields,
+            length: None,
+            delivery,
+            choice: Choice::Plain,
+            age_ms: None,
+        };
         let mut sent = sent.reply(status, Body::Upstream, context);
         let until_ms = context.moment.unix_ms + NOT_STORED_MS;
         sent.store = Some(self.remembered(&Entry::NotStored { until_ms }, context));
@@ -350,7 +385,7 @@ impl RouteExchange {
         if failed && stored.freshness.if_error(now_ms) {
             let freshness = stored.freshness.failed(now_ms);
             let stale = stored.with(freshness);
-            let mut sent = self.deliver(&stale, RouteStatus::StaleOnError, context);
+            let mut sent = self.deliver(&stale, &[], RouteStatus::StaleOnError, context);
             sent.store = Some(self.kept(&Entry::Response(stale), context));
             sent.ended = Ended::Origin;
             return Next::Reply(sent);
@@ -387,7 +422,7 @@ impl RouteExchange {
             }
         };
         let forwarded = Forwarded { why, status: 304, stored: why_not.is_none(), why_not };
-        let mut sent = self.deliver(&sent, RouteStatus::Forwarded(forwarded), context);
+        let mut sent = self.deliver(&sent, &[], RouteStatus::Forwarded(forwarded), context);
         sent.store = Some(self.kept(&Entry::Response(kept), context));
         sent.ended = Ended::Origin;
         sent
@@ -418,6 +453,7 @@ impl RouteExchange {
             fields: FieldLines::new(&answer.fields),
             length: None,
             delivery: Delivery::Whole,
+            choice: Choice::Plain,
             age_ms: None,
         };
         sent.reply(status, Body::Upstream, context)
@@ -438,18 +474,26 @@ impl RouteExchange {
     fn deliver(
         &self,
         stored: &StoredResponse<'_>,
+        forms: &[Form],
         status: RouteStatus,
         context: &Context<'_>,
     ) -> Reply {
         let length = stored.length();
+        let choice = self.ask.choose(stored, forms);
         let delivery = self.ask.delivery(stored.status, stored.fields(), length);
         let body = match delivery {
             _ if self.ask.head_only || !has_content(stored) => Body::Empty,
-            _ => Body::Stored(range_of(delivery)),
+            _ => body_of(delivery, choice),
         };
         let age_ms = Some(stored.freshness.age_ms(context.moment.unix_ms));
-        let sent =
-            Sent { status: stored.status, fields: stored.fields(), length, delivery, age_ms };
+        let sent = Sent {
+            status: stored.status,
+            fields: stored.fields(),
+            length,
+            delivery,
+            choice,
+            age_ms,
+        };
         Reply { ended: Ended::Cache, ..sent.reply(status, body, context) }
     }
 
@@ -479,6 +523,8 @@ impl RouteExchange {
 /// A stored response that was found.
 struct Found<'a> {
     stored: StoredResponse<'a>,
+    /// The forms that there are of the content.
+    forms: &'a [Form],
     lead: bool,
     collapsed: bool,
 }
@@ -489,6 +535,7 @@ struct Sent<'a> {
     fields: FieldLines<'a>,
     length: Option<u64>,
     delivery: Delivery,
+    choice: Choice,
     /// Of what is stored; what has just come says its age by itself.
     age_ms: Option<u64>,
 }
@@ -504,6 +551,7 @@ impl Sent<'_> {
                 fields.push(name, value);
             }
         }
+        self.describe_form(&mut fields);
         if let Some(age_ms) = self.age_ms {
             fields.push_number("age", age_ms / 1000);
         }
@@ -528,12 +576,30 @@ impl Sent<'_> {
     fn sends(&self, name: &str) -> bool {
         match self.delivery {
             _ if name == "age" => self.age_ms.is_none(),
+            _ if self.choice.coding().is_some() && OF_THE_PLAIN.contains(&name) => false,
             Delivery::NotModified => {
                 !name.starts_with("content-")
                     || matches!(name, "content-location" | "content-security-policy")
             }
             Delivery::Part(_) => name != "content-length",
             _ => true,
+        }
+    }
+
+    /// What the form that is sent has in place of [`OF_THE_PLAIN`].
+    fn describe_form(&self, fields: &mut Fields) {
+        if self.choice != Choice::Plain {
+            fields.push("vary", "accept-encoding");
+        }
+        let Some(coding) = self.choice.coding() else { return };
+        if let Some(etag) = self.fields.get("etag") {
+            fields.push("etag", entity_tag(etag, coding));
+        }
+        if self.delivery == Delivery::Whole {
+            fields.push("content-encoding", coding.name());
+            if let Choice::Coded(_, bytes) = self.choice {
+                fields.push_number("content-length", bytes);
+            }
         }
     }
 
@@ -552,6 +618,15 @@ impl Sent<'_> {
         let range = format!("content-range: bytes */{length}\r\n");
         sent.fields.extend_from_slice(range.as_bytes());
         sent
+    }
+}
+
+/// The body of a delivery of what is stored or arriving.
+const fn body_of(delivery: Delivery, choice: Choice) -> Body {
+    match choice {
+        Choice::Plain | Choice::Identity => Body::Stored(range_of(delivery)),
+        Choice::Coded(coding, _) => Body::Coded(coding),
+        Choice::Encoding(coding) => Body::Encoding(coding),
     }
 }
 

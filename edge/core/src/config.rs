@@ -113,6 +113,10 @@ pub struct Route {
     /// Whether answers may be stored.
     #[serde(default)]
     pub cache: bool,
+    /// Whether stored answers are encoded here, where the driver can. The origin is then asked for
+    /// them plain.
+    #[serde(default)]
+    pub compress: bool,
     /// The limit it spends: a named one, or [`NO_LIMIT`]; absent: `read` or `write` by method.
     #[serde(default)]
     pub limit: Option<String>,

@@ -10,8 +10,8 @@ use std::collections::VecDeque;
 use std::fmt::Write as _;
 
 use crate::step::{
-    Allowance, Body, ByteRange, Ended, Extent, Fetch, FetchError, Left, Looked, Need, Outcome,
-    Reply, Store, StoreBody, Taken, Upstream, UpstreamHead,
+    Allowance, Body, ByteRange, Coding, Ended, Extent, Fetch, FetchError, Form, Left, Looked, Need,
+    Outcome, Reply, Store, StoreBody, Taken, Upstream, UpstreamHead,
 };
 
 use self::keeping::{
@@ -41,6 +41,8 @@ pub trait Subject: Sized {
     const COUNTS: bool = true;
     /// Whether the driver keeps things.
     const KEEPS: bool;
+    /// Whether the driver encodes bodies.
+    const ENCODES: bool;
     /// Whether the driver stores bodies whose length nobody said before they came.
     const UNANNOUNCED: bool;
     /// How long after it was spent there is something of [`Subject::ALLOWANCE`] again.
@@ -90,6 +92,8 @@ macro_rules! conformance_tests {
             who_replies_first_leads_on
             ranges_of_what_is_stored
             a_new_head_keeps_the_body
+            a_form_goes_where_the_body_goes
+            a_form_that_saves_nothing_is_tried_once
             a_cut_body_is_never_stored
             a_body_of_unknown_length_is_stored
             a_body_beyond_its_bound_passes_and_is_not_stored
@@ -385,6 +389,64 @@ async fn a_new_head_keeps_the_body<S: Subject>() {
     assert_eq!(subject.reply(reader, stored(None)).await, (b"hello".to_vec(), true));
 }
 
+/// A form of a body is told of once it was made, stays with a new head, and goes with the body.
+async fn a_form_goes_where_the_body_goes<S: Subject>() {
+    if !S::ENCODES {
+        return;
+    }
+    let text = [b'a'; 2_000];
+    let mut subject = S::new(vec![answering(&text), answering(b"hello")]).await;
+    let leader = look(&mut subject, KEY).await;
+    looked(&mut subject, leader).await;
+    fill_for(&mut subject, leader, 2_000, 0).await;
+    let (first, second) = (look(&mut subject, KEY).await, look(&mut subject, KEY).await);
+    for ticket in [first, second] {
+        assert_eq!(forms(&mut subject, ticket).await, []);
+    }
+    for ticket in [first, second] {
+        subject.ask(ticket, Need::Encode { coding: Coding::Brotli }).await;
+        assert_eq!(subject.outcome(ticket).await, Some(Outcome::Encoded(true)));
+    }
+    subject.abandon(second).await;
+    // It was made for what this one leads the renewal of, which is stored all the same.
+    let store = store(KEY, b"newer", StoreBody::Keep, 0);
+    subject.reply(first, with(Body::Empty, Some(store))).await;
+    let reader = look(&mut subject, KEY).await;
+    let told = forms(&mut subject, reader).await;
+    let [Form { coding: Coding::Brotli, bytes: Some(bytes) }] = told[..] else {
+        panic!("{told:?}")
+    };
+    let (form, whole) = subject.reply(reader, with(Body::Coded(Coding::Brotli), None)).await;
+    assert!(whole && form.len() as u64 == bytes && bytes < 1_000, "{bytes}");
+    let leader = look(&mut subject, KEY).await;
+    looked(&mut subject, leader).await;
+    fill_for(&mut subject, leader, 5, 60_000).await;
+    let reader = look(&mut subject, KEY).await;
+    assert_eq!(forms(&mut subject, reader).await, []);
+}
+
+/// What can't be made smaller is told of as tried, and is not stored; while it is sent it is encoded
+/// all the same.
+async fn a_form_that_saves_nothing_is_tried_once<S: Subject>() {
+    if !S::ENCODES {
+        return;
+    }
+    let noise: Vec<u8> = (0..1_000u32).map(|place| (place * place / 7 % 251) as u8).collect();
+    let mut subject = S::new(vec![answering(&noise)]).await;
+    let leader = look(&mut subject, KEY).await;
+    looked(&mut subject, leader).await;
+    fill(&mut subject, leader, 1_000).await;
+    let first = look(&mut subject, KEY).await;
+    looked(&mut subject, first).await;
+    subject.ask(first, Need::Encode { coding: Coding::Gzip }).await;
+    assert_eq!(subject.outcome(first).await, Some(Outcome::Encoded(true)));
+    let (sent, whole) = subject.reply(first, with(Body::Encoding(Coding::Gzip), None)).await;
+    assert!(whole && !sent.is_empty() && sent != noise);
+    let reader = look(&mut subject, KEY).await;
+    let tried = Form { coding: Coding::Gzip, bytes: None };
+    assert_eq!(forms(&mut subject, reader).await, [tried]);
+}
+
 /// A body that ends before its length is not whole, and is not there afterwards.
 async fn a_cut_body_is_never_stored<S: Subject>() {
     let mut subject = S::new(vec![ScriptedAnswer::Answer(UpstreamAnswer {
@@ -601,6 +663,14 @@ async fn looked<S: Subject>(subject: &mut S, ticket: S::Ticket) -> Option<Looked
     }
 }
 
+/// The forms that a lookup tells of.
+async fn forms<S: Subject>(subject: &mut S, ticket: S::Ticket) -> Vec<Form> {
+    match looked(subject, ticket).await {
+        Some(Looked::Found { forms, .. }) => forms,
+        other => panic!("{other:?}"),
+    }
+}
+
 async fn take<S: Subject>(subject: &mut S, key: &str, allowance: Allowance) -> Taken {
     let ticket = subject.open();
     subject.ask(ticket, Need::Take { key: key.to_owned(), allowance }).await;
@@ -662,7 +732,7 @@ fn answering(body: &[u8]) -> ScriptedAnswer {
 }
 
 fn found(head: &[u8], body: bool, lead: bool, collapsed: bool) -> Looked {
-    Looked::Found { head: head.to_vec(), body, lead, collapsed }
+    Looked::Found { head: head.to_vec(), body, forms: Vec::new(), lead, collapsed }
 }
 
 fn store(key: &str, head: &[u8], body: StoreBody, fresh_ms: u64) -> Store {

@@ -454,7 +454,8 @@ impl Edge {
             Target::Route(place) if let Some(route) = config.proxied(place) => {
                 let timeout_ms = config.upstream_timeout_ms;
                 let proxied = Proxied { place, client, timeout_ms };
-                match Ask::read(guarded, &proxied).filter(|_| route.cache) {
+                let compresses = route.compress && self.abilities.encodes;
+                match Ask::read(guarded, &proxied, compresses).filter(|_| route.cache) {
                     Some(ask) => {
                         let (exchange, need) = RouteExchange::begin(ask);
                         (Stage::Route(Box::new(exchange)), Some(need))

@@ -8,8 +8,10 @@ use outport_wire::id::FileId;
 use outport_wire::identity::Identity;
 use serde::{Deserialize, Serialize};
 
+use crate::coding::{Accepted, Choice, compressible, entity_tag, without_coding};
 use crate::guard::Guarded;
 use crate::head::Fields;
+use crate::step::{Coding, Form};
 use crate::stored::StoredFile;
 
 /// How long others may keep a public file without asking again, in seconds.
@@ -38,6 +40,7 @@ pub(crate) struct FileAsk {
     if_modified_since: Option<String>,
     if_range: Option<String>,
     range: Option<String>,
+    accepted: Accepted,
 }
 
 impl FileAsk {
@@ -57,6 +60,7 @@ impl FileAsk {
             if_range: field("if-range"),
             // Ranges are defined for GET alone (RFC 9110, section 14.2).
             range: if request.method == "GET" { field("range") } else { None },
+            accepted: Accepted::read(request.fields.get("accept-encoding")),
         }
     }
 
@@ -68,10 +72,11 @@ impl FileAsk {
     /// Decides what is delivered of a file.
     pub(crate) fn delivery(&self, file: &StoredFile<'_>) -> Delivery {
         let StoredFile { etag, last_modified, length, .. } = *file;
+        let if_none_match = self.if_none_match.as_deref().map(without_coding);
         let conditions = Conditions {
             if_match: self.if_match.as_deref(),
             if_unmodified_since: self.if_unmodified_since.as_deref(),
-            if_none_match: self.if_none_match.as_deref(),
+            if_none_match: if_none_match.as_deref(),
             if_modified_since: self.if_modified_since.as_deref(),
             if_range: self.if_range.as_deref(),
             range: self.range.as_deref(),
@@ -80,31 +85,64 @@ impl FileAsk {
     }
 }
 
+impl FileAsk {
+    /// Chooses the form of a file whose body has these. Ranges are of the file itself.
+    pub(crate) fn choose(&self, file: &StoredFile<'_>, forms: &[Form]) -> Choice {
+        match compressible(file.content_type, Some(file.length)) {
+            false => Choice::Plain,
+            true if self.wants_range() => Choice::Identity,
+            true => self.accepted.choose(forms),
+        }
+    }
+
+    /// The coding of a form that is to be made for clients like this one.
+    pub(crate) fn wants_form(&self, file: &StoredFile<'_>, forms: &[Form]) -> Option<Coding> {
+        let wanted = self.accepted.wants_form(forms)?;
+        compressible(file.content_type, Some(file.length)).then_some(wanted)
+    }
+}
+
 /// The fields that describe what is delivered, but for `Cache-Status`.
 pub(crate) fn describe(
     ask: &FileAsk,
     file: &StoredFile<'_>,
     delivery: Delivery,
+    choice: Choice,
     now_ms: u64,
     fields: &mut Fields,
 ) {
-    fields.push("etag", file.etag);
+    match choice.coding() {
+        Some(coding) => fields.push("etag", entity_tag(file.etag, coding)),
+        None => fields.push("etag", file.etag),
+    }
+    if choice != Choice::Plain {
+        fields.push("vary", "accept-encoding");
+    }
     fields.push("last-modified", file.last_modified);
     fields.push("cache-control", cache_control(file, now_ms / 1000));
     fields.push_number("age", now_ms.saturating_sub(file.freshness.since_ms) / 1000);
-    fields.push("accept-ranges", "bytes");
     let length = match delivery {
-        Delivery::Whole => file.length,
+        Delivery::Whole => match choice {
+            Choice::Plain | Choice::Identity => Some(file.length),
+            Choice::Coded(_, bytes) => Some(bytes),
+            Choice::Encoding(_) => None,
+        },
         Delivery::Part(range) => {
             let (ByteRange { first, last }, length) = (range, file.length);
             fields.push_args("content-range", format_args!("bytes {first}-{last}/{length}"));
-            range.length()
+            Some(range.length())
         }
         Delivery::NotModified | Delivery::PreconditionFailed | Delivery::RangeNotSatisfiable => {
             return;
         }
     };
-    fields.push_number("content-length", length);
+    match choice.coding() {
+        Some(coding) => fields.push("content-encoding", coding.name()),
+        None => fields.push("accept-ranges", "bytes"),
+    }
+    if let Some(length) = length {
+        fields.push_number("content-length", length);
+    }
     let kind = Kind::of(file.content_type);
     fields.push("content-type", kind.sent_type(file.content_type));
     fields.push("content-disposition", disposition(file.name, ask.download || !kind.is_shown()));

@@ -270,11 +270,13 @@ fn outcome(need: &Need, luck: u8) -> Outcome {
         Need::Lookup { .. } if luck == 2 => Outcome::Looked(Looked::Found {
             head: Stored::Missing { since_ms: 0 }.encode(),
             body: false,
+            forms: Vec::new(),
             lead: true,
             collapsed: false,
         }),
         Need::Lookup { .. } => Outcome::Looked(Looked::Vacant),
         Need::Put { .. } => Outcome::Put,
+        Need::Encode { .. } => Outcome::Encoded(luck != 0),
         Need::Value { .. } => Outcome::Value((luck != 0).then_some(9)),
         Need::Take { .. } => Outcome::Taken(Taken { allowed: true, left: None }),
         Need::Verify { .. } => Outcome::Verified(luck != 0),

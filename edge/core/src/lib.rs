@@ -20,6 +20,7 @@ mod cached;
 mod cached_file;
 mod cached_route;
 mod caching;
+mod coding;
 pub mod config;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;

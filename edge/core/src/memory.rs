@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::kept::{Packed, handed_over};
 use crate::step::{
-    Body, ByteRange, Extent, Fetch, FetchError, Handed, Kept, KeptHead, Looked, Moment, Need,
-    Outcome, Reply, Store, StoreBody, Taken, UpstreamHead,
+    Body, ByteRange, Coding, Extent, Fetch, FetchError, Form, Handed, Kept, KeptHead, Looked,
+    Moment, Need, Outcome, Reply, Store, StoreBody, Taken, UpstreamHead,
 };
 
 /// Names an exchange towards the driver.
@@ -58,6 +58,7 @@ struct Entry {
 struct StoredResponse {
     head: Vec<u8>,
     body: Option<Vec<u8>>,
+    forms: BTreeMap<Coding, Option<Vec<u8>>>,
     fresh_until_ms: u64,
 }
 
@@ -69,6 +70,7 @@ struct Pending {
     looked: Option<(String, u64)>,
     kept: Vec<u8>,
     stored_body: Option<Vec<u8>>,
+    forms: BTreeMap<Coding, Option<Vec<u8>>>,
     value: Vec<u8>,
     upstream_body: Vec<u8>,
 }
@@ -149,6 +151,7 @@ impl MemoryDriver {
                 self.exchanges.insert(ticket, pending);
                 Some(Outcome::Put)
             }
+            Need::Encode { coding } => Some(Outcome::Encoded(self.encode(ticket, coding))),
             Need::Value { key } => {
                 let value = self.values.get(&key).cloned();
                 let length = value.as_ref().map(|value| value.len() as u64);
@@ -226,6 +229,19 @@ impl MemoryDriver {
         taken
     }
 
+    fn encode(&mut self, ticket: Ticket, coding: Coding) -> bool {
+        let Some((key, generation)) = self.pending(ticket).looked.clone() else { return false };
+        let Some(entry) = self.cache.get_mut(&key) else { return false };
+        let Some(stored) = entry.stored.as_mut().filter(|_| entry.generation == generation) else {
+            return false;
+        };
+        let Some(body) = &stored.body else { return false };
+        let form = encoded(coding, body);
+        let small = (form.len() as u64) < body.len() as u64 * 19 / 20;
+        stored.forms.insert(coding, small.then_some(form));
+        true
+    }
+
     fn keep(&mut self, ticket: Ticket, key: String, head: &[u8], bytes: u64) -> Kept {
         let held: usize = self.kept.values().map(Vec::len).sum();
         let body = &mut self.exchanges.entry(ticket).or_default().request_body;
@@ -294,9 +310,15 @@ impl MemoryDriver {
         if lead {
             entry.leader = Some(ticket);
         }
-        let (head, body) = (stored.head.clone(), stored.body.clone());
-        let found = Looked::Found { head, body: body.is_some(), lead, collapsed };
-        self.pending(ticket).stored_body = body;
+        let (head, body, forms) = (stored.head.clone(), stored.body.clone(), stored.forms.clone());
+        let told = forms.iter().map(|(coding, form)| Form {
+            coding: *coding,
+            bytes: form.as_ref().map(|form| form.len() as u64),
+        });
+        let (told, has_body) = (told.collect(), body.is_some());
+        let found = Looked::Found { head, body: has_body, forms: told, lead, collapsed };
+        let pending = self.pending(ticket);
+        (pending.stored_body, pending.forms) = (body, forms);
         Some(Outcome::Looked(found))
     }
 
@@ -322,7 +344,9 @@ impl MemoryDriver {
         };
         if current && fits {
             let fresh_until_ms = now_ms + store.fresh_ms;
-            entry.stored = Some(StoredResponse { head: store.head, body, fresh_until_ms });
+            let kept = entry.stored.take().filter(|_| store.body == StoreBody::Keep);
+            let forms = kept.map(|kept| kept.forms).unwrap_or_default();
+            entry.stored = Some(StoredResponse { head: store.head, body, forms, fresh_until_ms });
             if entry.leader == Some(ticket) {
                 entry.leader = None;
             }
@@ -364,10 +388,21 @@ fn body_of(body: Body, pending: &mut Pending) -> Vec<u8> {
         Body::Empty => Vec::new(),
         Body::Bytes(bytes) => bytes,
         Body::Stored(range) => cut(pending.stored_body.clone().unwrap_or_default(), range),
+        Body::Coded(coding) => pending.forms.get(&coding).cloned().flatten().unwrap_or_default(),
+        Body::Encoding(coding) => {
+            encoded(coding, pending.stored_body.as_deref().unwrap_or_default())
+        }
         Body::Value => std::mem::take(&mut pending.value),
         Body::Upstream => std::mem::take(&mut pending.upstream_body),
         Body::Kept(range) => cut(std::mem::take(&mut pending.kept), range),
     }
+}
+
+/// A coding of this driver's own: its name, and every byte of a run once with the run's length.
+fn encoded(coding: Coding, body: &[u8]) -> Vec<u8> {
+    let runs = body.chunk_by(|one, next| one == next).flat_map(|run| run.chunks(127));
+    let runs = runs.flat_map(|run| [run.first().copied().unwrap_or_default(), run.len() as u8]);
+    coding.name().bytes().chain(runs).collect()
 }
 
 fn cut(body: Vec<u8>, range: Option<ByteRange>) -> Vec<u8> {
@@ -435,6 +470,7 @@ pub(crate) mod tests {
         type Ticket = Ticket;
 
         const KEEPS: bool = true;
+        const ENCODES: bool = true;
         const UNANNOUNCED: bool = true;
 
         async fn new(answers: Vec<conformance::ScriptedAnswer>) -> Self {

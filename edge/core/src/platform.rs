@@ -19,6 +19,8 @@ pub struct Platform {
     pub abilities: Abilities,
     /// The cache.
     pub cache: Cache,
+    /// Who compresses what is stored.
+    pub compresses: &'static str,
     /// The key-value store.
     pub values: Values,
     /// What small uploads are kept in until the origin has them; where nothing is, why.
@@ -124,6 +126,7 @@ pub const WASMTIME: Platform = Platform {
         interim: true,
         durable: Some(Durable { value_bytes_max: KEPT_BYTES_MAX }),
         unannounced: true,
+        encodes: true,
     },
     cache: Cache {
         on: "memory, S3-FIFO",
@@ -132,6 +135,7 @@ pub const WASMTIME: Platform = Platform {
         forgets: Reach::Node,
         inexact: "",
     },
+    compresses: "by the node: zstd, brotli or gzip quickly at first, and well once it is asked for again",
     values: Values { on: "redb", consistency: "at once, on the node" },
     keeps: "redb, each commit synced to the disk; at most 1 GiB and 100,000 files that the origin \
             does not have yet",
@@ -166,6 +170,7 @@ pub const CLOUDFLARE: Platform = Platform {
         // Where a bucket is bound.
         durable: Some(Durable { value_bytes_max: KEPT_BYTES_MAX }),
         unannounced: false,
+        encodes: false,
     },
     cache: Cache {
         on: "Cache API",
@@ -175,6 +180,7 @@ pub const CLOUDFLARE: Platform = Platform {
         inexact: "an exchange in another isolate that began before may bring a forgotten entry \
                   back, until its record is stale",
     },
+    compresses: "by the platform, by its own rules",
     values: Values { on: "Workers KV", consistency: "within about 60 s" },
     keeps: "R2, where a bucket is bound: durable and seen everywhere once it is written; handed \
             over at once, and what is left once a minute. Of one owner in order within an isolate, \
@@ -214,6 +220,7 @@ pub const FASTLY: Platform = Platform {
         interim: false,
         durable: None,
         unannounced: false,
+        encodes: false,
     },
     cache: Cache {
         on: "core cache, transactions",
@@ -223,6 +230,7 @@ pub const FASTLY: Platform = Platform {
         inexact: "an exchange in another data centre that began before may bring a forgotten entry \
                   back, until its record is stale",
     },
+    compresses: "by the platform, where it is asked to by its own settings",
     values: Values { on: "KV store", consistency: "mostly at once, up to 300 ms for new values" },
     keeps: "nothing: the KV store may answer a read with what was there before a write, so that an \
             upload might not be found by whoever made it",
@@ -261,6 +269,7 @@ pub const SPIN: Platform = Platform {
         interim: false,
         durable: None,
         unannounced: false,
+        encodes: false,
     },
     cache: Cache {
         on: "key-value store",
@@ -269,6 +278,7 @@ pub const SPIN: Platform = Platform {
         forgets: Reach::Store,
         inexact: "with a store that can't compare and swap (Redis), two may lead at once",
     },
+    compresses: "no",
     values: Values { on: "key-value store", consistency: "the store's" },
     keeps: "nothing: the interface of the key-value store promises no durability, and which store \
             it is the operator decides",

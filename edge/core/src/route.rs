@@ -185,6 +185,7 @@ mod tests {
             proxy: Some("http://127.0.0.1:1".into()),
             auth: Auth::None,
             cache: false,
+            compress: false,
             limit: Some("none".into()),
         });
         let head = format!("{method} {path} HTTP/1.1\r\nhost: x\r\n");
@@ -221,6 +222,7 @@ mod tests {
             proxy: None,
             auth: Auth::None,
             cache: false,
+            compress: false,
             limit: None,
         });
         assert!(Routes::new(&config).err().unwrap().starts_with("route /{a: "));

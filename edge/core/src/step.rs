@@ -80,6 +80,17 @@ pub enum Need {
         /// As in [`Store`].
         fresh_ms: u64,
     },
+    /// Encode the body of what was looked up last, as small as it gets, and store that form beside
+    /// it. Answered by [`Outcome::Encoded`]. Asked only of drivers that declare
+    /// [`Abilities::encodes`].
+    ///
+    /// From then on lookups tell of the form. It goes where the body goes: a new body has no forms.
+    /// Where many ask for the same, it is done once. A form that is not smaller than the body by a
+    /// twentieth is told of as tried, and not stored.
+    Encode {
+        /// How.
+        coding: Coding,
+    },
     /// Read the value at `key` in the key-value store. Answered by [`Outcome::Value`]. A value
     /// written on this node is seen at once; one written elsewhere within the platform's stated
     /// time.
@@ -186,6 +197,9 @@ pub enum Outcome {
     Looked(Looked),
     /// Of [`Need::Put`].
     Put,
+    /// Of [`Need::Encode`]: whether lookups tell of the form from now on. It may not be done where
+    /// there is too much to do, or where the body is gone or still arriving.
+    Encoded(bool),
     /// Of [`Need::Value`]: the value's length, if there is one.
     Value(Option<u64>),
     /// Of [`Need::Take`].
@@ -247,6 +261,8 @@ pub enum Looked {
         head: Vec<u8>,
         /// Whether the body is stored too, or just now arriving.
         body: bool,
+        /// The forms of the body that were made or tried.
+        forms: Vec<Form>,
         /// It is stale, and this exchange is the one to renew it.
         lead: bool,
         /// This exchange waited for another that led.
@@ -254,6 +270,26 @@ pub enum Looked {
     },
     /// Nothing is stored, and this exchange leads.
     Vacant,
+}
+
+/// A content coding (RFC 9110, section 8.4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Coding {
+    /// `br` (RFC 7932).
+    Brotli,
+    /// `zstd` (RFC 8878), with a window of at most 8 MiB (RFC 9659).
+    Zstd,
+    /// `gzip` (RFC 1952).
+    Gzip,
+}
+
+/// A form of a stored body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// Its coding.
+    pub coding: Coding,
+    /// How many bytes it has. `None`: too many to be worth it.
+    pub bytes: Option<u64>,
 }
 
 /// What came of taking from an allowance.
@@ -331,6 +367,11 @@ pub enum Body {
     Bytes(Vec<u8>),
     /// The body of what was looked up or is now stored; of it, this range.
     Stored(Option<ByteRange>),
+    /// Of what was looked up, the form in this coding.
+    Coded(Coding),
+    /// The body of what was looked up or is now stored, encoded while it is sent: quickly rather
+    /// than well. Asked only of drivers that declare [`Abilities::encodes`].
+    Encoding(Coding),
     /// The value that was read.
     Value,
     /// The body that the upstream sends, untouched.
@@ -430,6 +471,8 @@ pub struct Abilities {
     pub durable: Option<Durable>,
     /// It stores bodies whose length nobody said before they came.
     pub unannounced: bool,
+    /// It encodes bodies. Elsewhere the platform does so by itself, or nobody does.
+    pub encodes: bool,
 }
 
 /// How a driver keeps things.

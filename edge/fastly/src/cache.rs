@@ -81,6 +81,7 @@ impl Place {
             Some((has_body, head)) => Looked::Found {
                 head: head.to_vec(),
                 body: *has_body == 1,
+                forms: Vec::new(),
                 lead: self.leading.is_some(),
                 collapsed: self.collapsed,
             },

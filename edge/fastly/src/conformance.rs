@@ -66,6 +66,7 @@ impl Subject for Fastly {
     type Ticket = u64;
 
     const KEEPS: bool = false;
+    const ENCODES: bool = false;
     const UNANNOUNCED: bool = false;
     const LEFT_OUT: &'static [(&'static str, &'static str)] = &[
         ("allowances_are_spent", "Viceroy's rate limiter never limits"),

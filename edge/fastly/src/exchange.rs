@@ -45,6 +45,8 @@ impl<'a> Exchange<'a> {
                 }
                 Outcome::Put
             }
+            // Never asked: the driver declares no ability to encode, which the platform does.
+            Need::Encode { .. } => Outcome::Encoded(false),
             Need::Value { key } => Outcome::Value(self.value(&key)),
             Need::Take { key, allowance } => Outcome::Taken(limit::take(&key, allowance)),
             // Never asked, as the driver declares no signatures. What it can't check is wrong.
@@ -114,7 +116,10 @@ impl<'a> Exchange<'a> {
 
     fn body(&mut self, reply: &mut Reply) -> Body {
         let body = match std::mem::replace(&mut reply.body, step::Body::Empty) {
-            step::Body::Empty | step::Body::Kept(_) => None,
+            step::Body::Empty
+            | step::Body::Kept(_)
+            | step::Body::Coded(_)
+            | step::Body::Encoding(_) => None,
             step::Body::Bytes(bytes) => Some(bytes.into()),
             step::Body::Stored(range) => {
                 let stored = self.place.as_ref().and_then(|place| place.read(range));

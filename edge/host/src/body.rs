@@ -4,10 +4,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures::Stream;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
+use futures::{Stream as _, StreamExt as _};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use outport_edge_core::step::Coding;
+
+use crate::encoder::Encoding;
 
 /// A body ended before its length, so the response is cut off rather than ended.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +63,8 @@ pub(crate) enum EdgeBody {
     /// What is being stored, as it arrives; with the bytes still to come, where that is
     /// known.
     Stored(BoxStream<'static, Result<Bytes, Cut>>, Option<u64>),
+    /// Another body, encoded while it is sent.
+    Encoding(Box<Encoding>),
 }
 
 impl EdgeBody {
@@ -69,6 +74,17 @@ impl EdgeBody {
 
     pub(crate) fn full(bytes: Bytes) -> Self {
         Self::Full((!bytes.is_empty()).then_some(bytes))
+    }
+
+    /// This body in a coding.
+    pub(crate) fn encoded(self, coding: Coding) -> Self {
+        match Encoding::new(self, coding) {
+            Ok(encoding) => Self::Encoding(Box::new(encoding)),
+            Err(error) => {
+                tracing::error!("a body can't be encoded: {error}");
+                Self::Stored(stream::once(async { Err(Cut) }).boxed(), None)
+            }
+        }
     }
 }
 
@@ -86,6 +102,10 @@ impl Body for EdgeBody {
                 let frame = ready!(Pin::new(body).poll_frame(context));
                 Poll::Ready(frame.map(|frame| frame.map_err(|_| Cut)))
             }
+            Self::Encoding(encoding) => {
+                let chunk = ready!(Pin::new(&mut **encoding).poll_next(context));
+                Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data)))
+            }
             Self::Stored(stream, left) => {
                 let chunk = ready!(Pin::new(stream).poll_next(context));
                 Poll::Ready(chunk.map(|chunk| {
@@ -102,6 +122,7 @@ impl Body for EdgeBody {
             Self::Full(bytes) => bytes.is_none(),
             Self::Upstream(body) => body.is_end_stream(),
             Self::Stored(_, left) => *left == Some(0),
+            Self::Encoding(_) => false,
         }
     }
 
@@ -110,6 +131,7 @@ impl Body for EdgeBody {
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
             Self::Upstream(body) => body.size_hint(),
             Self::Stored(_, left) => left.map_or_else(SizeHint::default, SizeHint::with_exact),
+            Self::Encoding(_) => SizeHint::default(),
         }
     }
 }

@@ -12,10 +12,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use outport_edge_core::step::{Coding, Form};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache as Entries;
 use tokio::sync::watch;
 
+use crate::encoder::{self, Encoders};
 use crate::stored_body::StoredBody;
 
 const SHARDS: usize = 64;
@@ -28,6 +30,7 @@ const ENTRIES_EXPECTED: usize = 100_000;
 pub(crate) struct Cache {
     entries: Entries<String, Arc<Entry>, Weight>,
     hasher: RandomState,
+    encoders: Encoders,
     /// Who is fetching what is not stored. Whatever changes an entry holds its key's shard.
     flights: Box<[Mutex<HashMap<String, Flight>>]>,
 }
@@ -42,10 +45,19 @@ struct Flight {
 pub(crate) struct Entry {
     head: Bytes,
     body: Option<Arc<StoredBody>>,
-    /// What the body was counted as. The same from the entry's beginning to its end.
+    /// Forms of the body; those that are not worth it have no bytes.
+    forms: Vec<(Coding, Option<Bytes>)>,
+    /// What body and forms were counted as. The same from the entry's beginning to its end.
     body_bytes: u64,
     fresh_until: Instant,
+    shared: Arc<Shared>,
+}
+
+/// What a stored response keeps when it is counted anew: who holds it goes on with it.
+#[derive(Default)]
+struct Shared {
     led: AtomicBool,
+    encoding: AtomicBool,
 }
 
 impl Entry {
@@ -57,6 +69,37 @@ impl Entry {
     /// The body, if it is stored too.
     pub(crate) fn body(&self) -> Option<&Arc<StoredBody>> {
         self.body.as_ref()
+    }
+
+    /// The forms of the body, as lookups tell of them.
+    pub(crate) fn forms(&self) -> Vec<Form> {
+        let form = |(coding, form): &(Coding, Option<Bytes>)| Form {
+            coding: *coding,
+            bytes: form.as_ref().map(|form| form.len() as u64),
+        };
+        self.forms.iter().map(form).collect()
+    }
+
+    /// The body in a coding, where there is that form.
+    pub(crate) fn form(&self, coding: Coding) -> Option<Bytes> {
+        let (_, form) = self.forms.iter().find(|(other, _)| *other == coding)?;
+        form.clone()
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// The same, with what is counted anew.
+    fn counted(&self, forms: Vec<(Coding, Option<Bytes>)>) -> Arc<Self> {
+        Arc::new(Self {
+            head: self.head.clone(),
+            body: self.body.clone(),
+            body_bytes: bytes_of(self.body.as_ref(), &forms),
+            forms,
+            fresh_until: self.fresh_until,
+            shared: self.shared.clone(),
+        })
     }
 }
 
@@ -97,6 +140,7 @@ impl Cache {
     pub(crate) fn new(bytes_max: u64) -> Arc<Self> {
         Arc::new(Self {
             entries: Entries::with_weighter(ENTRIES_EXPECTED, bytes_max, Weight),
+            encoders: Encoders::new(),
             hasher: RandomState::new(),
             flights: (0..SHARDS).map(|_| Mutex::default()).collect(),
         })
@@ -139,7 +183,8 @@ impl Cache {
     }
 
     fn found(self: &Arc<Self>, key: String, entry: Arc<Entry>, collapsed: bool) -> Holding {
-        let leads = entry.fresh_until <= Instant::now() && !entry.led.swap(true, Ordering::AcqRel);
+        let stale = entry.fresh_until <= Instant::now();
+        let leads = stale && !entry.shared.led.swap(true, Ordering::AcqRel);
         Holding { cache: self.clone(), key, held: Held::Entry { entry, leads }, collapsed }
     }
 
@@ -153,22 +198,30 @@ impl Cache {
     /// Counts a response anew, whose body has ended: nobody knew its length before.
     pub(crate) fn weigh(&self, key: &str, entry: &Arc<Entry>) {
         let _flights = self.flights(key);
-        if self.entries.peek(key).is_some_and(|current| Arc::ptr_eq(&current, entry)) {
-            let counted = Entry {
-                head: entry.head.clone(),
-                body: entry.body.clone(),
-                body_bytes: bytes_of(entry.body.as_ref()),
-                fresh_until: entry.fresh_until,
-                led: AtomicBool::new(entry.led.load(Ordering::Acquire)),
-            };
-            self.entries.insert(key.to_owned(), Arc::new(counted));
+        if let Some(current) = self.current(key, entry) {
+            self.entries.insert(key.to_owned(), current.counted(current.forms.clone()));
         }
+    }
+
+    /// Adds a form of its body to a response, if it is still stored.
+    fn add(&self, key: &str, entry: &Entry, coding: Coding, form: Option<Bytes>) -> bool {
+        let _flights = self.flights(key);
+        let Some(current) = self.current(key, entry) else { return false };
+        let mut forms = current.forms.clone();
+        forms.push((coding, form));
+        self.entries.insert(key.to_owned(), current.counted(forms));
+        true
+    }
+
+    /// What is stored at a key, if it is this. The key's shard is held.
+    fn current(&self, key: &str, entry: &Entry) -> Option<Arc<Entry>> {
+        self.entries.peek(key).filter(|current| current.is(entry))
     }
 
     /// Takes back a response whose body was cut, or is too long.
     pub(crate) fn take_back(&self, key: &str, entry: &Arc<Entry>) {
         let _flights = self.flights(key);
-        if self.entries.peek(key).is_some_and(|current| Arc::ptr_eq(&current, entry)) {
+        if self.current(key, entry).is_some() {
             self.entries.remove(key);
         }
     }
@@ -197,39 +250,48 @@ impl Holding {
         body: NewBody,
         fresh: Duration,
     ) -> Option<Arc<Entry>> {
-        let kept = match &self.held {
-            Held::Entry { entry, .. } => entry.body.clone(),
-            Held::Flight(_) => None,
-        };
-        let body = match body {
-            NewBody::None => None,
-            NewBody::Keep => kept,
-            NewBody::Arriving(body) => Some(body),
-        };
-        let entry = Arc::new(Entry {
-            head: Bytes::from(head),
-            body_bytes: bytes_of(body.as_ref()),
-            body,
-            fresh_until: Instant::now() + fresh,
-            led: AtomicBool::new(false),
-        });
         let mut flights = self.cache.flights(&self.key);
         let current = match &self.held {
             Held::Flight(number) => {
-                flights.get(&self.key).is_some_and(|flight| flight.number == *number)
+                flights.get(&self.key).filter(|flight| flight.number == *number)?;
+                None
             }
-            Held::Entry { entry, .. } => self
-                .cache
-                .entries
-                .peek(&self.key)
-                .is_some_and(|current| Arc::ptr_eq(&current, entry)),
+            Held::Entry { entry, .. } => Some(self.cache.current(&self.key, entry)?),
         };
-        if !current {
-            return None;
-        }
+        let (body, forms) = match (body, current) {
+            (NewBody::Arriving(body), _) => (Some(body), Vec::new()),
+            (NewBody::Keep, Some(current)) => (current.body.clone(), current.forms.clone()),
+            (NewBody::Keep, None) | (NewBody::None, _) => (None, Vec::new()),
+        };
+        let entry = Arc::new(Entry {
+            head: Bytes::from(head),
+            body_bytes: bytes_of(body.as_ref(), &forms),
+            body,
+            forms,
+            fresh_until: Instant::now() + fresh,
+            shared: Arc::default(),
+        });
         self.cache.entries.insert(self.key.clone(), entry.clone());
         flights.remove(&self.key);
         Some(entry)
+    }
+
+    /// Makes a form of the body and stores it beside it, once. Whether lookups tell of it now.
+    pub(crate) async fn encode(&self, coding: Coding) -> bool {
+        let Held::Entry { entry, .. } = &self.held else { return false };
+        let made = |entry: &Entry| entry.forms.iter().any(|(other, _)| *other == coding);
+        match self.cache.entries.peek(&self.key).filter(|current| current.is(entry)) {
+            None => return false,
+            Some(current) if made(&current) => return true,
+            Some(_) => {}
+        }
+        let Some(body) = entry.body.as_ref().and_then(|body| body.whole()) else { return false };
+        if entry.shared.encoding.swap(true, Ordering::AcqRel) {
+            return false;
+        }
+        let form = self.cache.encoders.run(move || encoder::best(coding, &body)).await;
+        entry.shared.encoding.store(false, Ordering::Release);
+        form.is_some_and(|form| self.cache.add(&self.key, entry, coding, form))
     }
 
     /// The cache and the key, for who goes on after the exchange.
@@ -238,8 +300,9 @@ impl Holding {
     }
 }
 
-fn bytes_of(body: Option<&Arc<StoredBody>>) -> u64 {
-    body.map_or(0, |body| body.bytes())
+fn bytes_of(body: Option<&Arc<StoredBody>>, forms: &[(Coding, Option<Bytes>)]) -> u64 {
+    let forms = forms.iter().filter_map(|(_, form)| form.as_ref()).map(|form| form.len() as u64);
+    body.map_or(0, |body| body.bytes()) + forms.sum::<u64>()
 }
 
 impl Drop for Holding {
@@ -251,7 +314,7 @@ impl Drop for Holding {
                     flights.remove(&self.key);
                 }
             }
-            Held::Entry { entry, leads: true } => entry.led.store(false, Ordering::Release),
+            Held::Entry { entry, leads: true } => entry.shared.led.store(false, Ordering::Release),
             Held::Entry { leads: false, .. } => {}
         }
     }

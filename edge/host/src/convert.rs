@@ -40,6 +40,7 @@ fn need(need: wit::Need) -> core::Need {
     match need {
         wit::Need::Lookup(key) => core::Need::Lookup { key },
         wit::Need::Put(wit::Put { key, head, fresh_ms }) => core::Need::Put { key, head, fresh_ms },
+        wit::Need::Encode(how) => core::Need::Encode { coding: coding(how) },
         wit::Need::Value(key) => core::Need::Value { key },
         wit::Need::Take(wit::Take { key, interval_us, burst }) => {
             core::Need::Take { key, allowance: core::Allowance { interval_us, burst } }
@@ -73,13 +74,15 @@ pub(crate) fn handed(handed: wit::Handed) -> core::Handed {
 }
 
 pub(crate) fn abilities(abilities: core::Abilities) -> wit::Abilities {
-    let core::Abilities { signatures, request_trailers, interim, durable, unannounced } = abilities;
+    let core::Abilities { signatures, request_trailers, interim, durable, .. } = abilities;
+    let core::Abilities { unannounced, encodes, .. } = abilities;
     wit::Abilities {
         signatures,
         request_trailers,
         interim,
         durable: durable.map(|durable| durable.value_bytes_max),
         unannounced,
+        encodes,
     }
 }
 
@@ -92,6 +95,8 @@ fn reply(reply: wit::Reply) -> core::Reply {
             wit::Body::Empty => core::Body::Empty,
             wit::Body::Bytes(bytes) => core::Body::Bytes(bytes),
             wit::Body::Stored(part) => core::Body::Stored(part.map(range)),
+            wit::Body::Coded(how) => core::Body::Coded(coding(how)),
+            wit::Body::Encoding(how) => core::Body::Encoding(coding(how)),
             wit::Body::Value => core::Body::Value,
             wit::Body::Upstream => core::Body::Upstream,
             wit::Body::Kept(part) => core::Body::Kept(part.map(range)),
@@ -115,6 +120,23 @@ fn reply(reply: wit::Reply) -> core::Reply {
     }
 }
 
+fn coding(coding: wit::Coding) -> core::Coding {
+    match coding {
+        wit::Coding::Brotli => core::Coding::Brotli,
+        wit::Coding::Zstd => core::Coding::Zstd,
+        wit::Coding::Gzip => core::Coding::Gzip,
+    }
+}
+
+fn form(form: core::Form) -> wit::Form {
+    let coding = match form.coding {
+        core::Coding::Brotli => wit::Coding::Brotli,
+        core::Coding::Zstd => wit::Coding::Zstd,
+        core::Coding::Gzip => wit::Coding::Gzip,
+    };
+    wit::Form { coding, bytes: form.bytes }
+}
+
 fn extent(extent: wit::Extent) -> core::Extent {
     match extent {
         wit::Extent::Exactly(bytes) => core::Extent::Exactly(bytes),
@@ -130,10 +152,12 @@ fn range(range: wit::ByteRange) -> core::ByteRange {
 pub(crate) fn outcome(outcome: core::Outcome) -> wit::Outcome {
     match outcome {
         core::Outcome::Looked(core::Looked::Vacant) => wit::Outcome::Lookup(None),
-        core::Outcome::Looked(core::Looked::Found { head, body, lead, collapsed }) => {
-            wit::Outcome::Lookup(Some(wit::Found { head, body, lead, collapsed }))
+        core::Outcome::Looked(core::Looked::Found { head, body, forms, lead, collapsed }) => {
+            let forms = forms.into_iter().map(form).collect();
+            wit::Outcome::Lookup(Some(wit::Found { head, body, forms, lead, collapsed }))
         }
         core::Outcome::Put => wit::Outcome::Put,
+        core::Outcome::Encoded(done) => wit::Outcome::Encode(done),
         core::Outcome::Value(length) => wit::Outcome::Value(length),
         core::Outcome::Taken(core::Taken { allowed, left }) => {
             let left = left.map(|core::Left { remaining, retry_us, full_us }| wit::Left {

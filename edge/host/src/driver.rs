@@ -175,6 +175,13 @@ impl Exchange {
                 }
                 Outcome::Put
             }
+            Need::Encode { coding } => {
+                let holding = self.looked.as_ref();
+                Outcome::Encoded(match holding {
+                    Some(holding) => holding.encode(coding).await,
+                    None => false,
+                })
+            }
             Need::Value { key } => {
                 let read = self.needs.values.get(key).await;
                 self.value = read.unwrap_or_else(|error| {
@@ -241,6 +248,7 @@ impl Exchange {
             Some((entry, lead)) => Looked::Found {
                 head: entry.head().to_vec(),
                 body: entry.body().is_some(),
+                forms: entry.forms(),
                 lead,
                 collapsed: holding.collapsed,
             },
@@ -273,6 +281,13 @@ impl Exchange {
             Body::Empty => EdgeBody::empty(),
             Body::Bytes(bytes) => EdgeBody::full(bytes.into()),
             Body::Stored(range) => stored.map_or(EdgeBody::empty(), |stored| stored.read(range)),
+            Body::Coded(coding) => {
+                let form = held.and_then(|(entry, _)| entry.form(coding));
+                form.map_or(EdgeBody::empty(), EdgeBody::full)
+            }
+            Body::Encoding(coding) => {
+                stored.map_or(EdgeBody::empty(), |stored| stored.read(None)).encoded(coding)
+            }
             Body::Value => self.value.take().map_or(EdgeBody::empty(), EdgeBody::full),
             Body::Kept(range) => self.kept.take().map_or(EdgeBody::empty(), |kept| {
                 EdgeBody::full(range.map_or(kept.clone(), |range| part(&kept, range)))
@@ -436,6 +451,7 @@ mod tests {
         type Ticket = u64;
 
         const KEEPS: bool = true;
+        const ENCODES: bool = true;
         const UNANNOUNCED: bool = true;
 
         async fn new(answers: Vec<ScriptedAnswer>) -> Self {

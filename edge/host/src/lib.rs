@@ -13,6 +13,7 @@ mod boundary;
 mod cache;
 mod convert;
 mod driver;
+mod encoder;
 mod head;
 mod instances;
 mod kept;

@@ -132,6 +132,16 @@ impl StoredBody {
         EdgeBody::Stored(stream::unfold(reader, Reader::next).boxed(), left)
     }
 
+    /// All of it, once it has arrived.
+    pub(crate) fn whole(&self) -> Option<Vec<Bytes>> {
+        let arriving = self.arriving.borrow();
+        let whole = match self.extent {
+            Extent::Exactly(length) => arriving.bytes == length,
+            Extent::AtMost(_) => arriving.ended,
+        };
+        (whole && arriving.first == 0).then(|| arriving.chunks.iter().cloned().collect())
+    }
+
     fn ended_at(&self) -> Option<u64> {
         let arriving = self.arriving.borrow();
         arriving.ended.then_some(arriving.bytes)

@@ -46,6 +46,7 @@ impl conformance::Subject for Subject {
     type Ticket = u64;
 
     const KEEPS: bool = false;
+    const ENCODES: bool = false;
     const UNANNOUNCED: bool = false;
     const LEFT_OUT: &'static [(&'static str, &'static str)] =
         &[("signatures", "Spin checks no signatures natively: the core does it")];

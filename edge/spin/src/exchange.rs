@@ -42,6 +42,8 @@ impl Exchange {
                 }
                 Outcome::Put
             }
+            // Never asked: the driver declares no ability to encode.
+            Need::Encode { .. } => Outcome::Encoded(false),
             Need::Value { key } => {
                 self.value = needs.store.get(&key).await;
                 Outcome::Value(self.value.as_ref().map(|value| value.len() as u64))
@@ -68,6 +70,7 @@ impl Exchange {
             Some(entry) => Looked::Found {
                 head: entry.head.clone(),
                 body: entry.body.is_some(),
+                forms: Vec::new(),
                 lead: holding.leads(),
                 collapsed: holding.collapsed,
             },
@@ -113,7 +116,9 @@ impl Exchange {
 
     fn body(&mut self, plan: BodyPlan) -> Body {
         match plan {
-            BodyPlan::Empty | BodyPlan::Kept(_) => Body::Empty,
+            BodyPlan::Empty | BodyPlan::Kept(_) | BodyPlan::Coded(_) | BodyPlan::Encoding(_) => {
+                Body::Empty
+            }
             BodyPlan::Bytes(bytes) => Body::Bytes(bytes),
             BodyPlan::Stored(range) => {
                 let holding = self.looked.as_ref().map(Holding::for_reading);

@@ -47,6 +47,17 @@ impl Sent {
     }
 }
 
+fn route() -> Route {
+    Route {
+        path: "/{*rest}".into(),
+        proxy: Some("http://127.0.0.1:1".into()),
+        auth: Auth::None,
+        cache: true,
+        compress: false,
+        limit: Some("none".into()),
+    }
+}
+
 impl World {
     fn new(script: &[Option<(u16, &'static str, &'static str)>]) -> Self {
         Self::with(script, Abilities { unannounced: true, ..Abilities::default() })
@@ -54,13 +65,7 @@ impl World {
 
     fn with(script: &[Option<(u16, &'static str, &'static str)>], abilities: Abilities) -> Self {
         let mut config = config();
-        config.routes.push(Route {
-            path: "/{*rest}".into(),
-            proxy: Some("http://127.0.0.1:1".into()),
-            auth: Auth::None,
-            cache: true,
-            limit: Some("none".into()),
-        });
+        config.routes.push(route());
         let script = Rc::new(RefCell::new(script.iter().copied().collect::<Script>()));
         let seen = Rc::new(RefCell::new(Vec::new()));
         let (answers, heads) = (script.clone(), seen.clone());
@@ -440,4 +445,79 @@ fn a_validation_behind_the_client_s_back_may_fail() {
     world.driver.advance(2_000);
     world.get("");
     assert_eq!((world.seen(), world.get("").field("cache-status")), (3, "outport; hit; ttl=60"));
+}
+
+/// A world whose route encodes what it stores.
+fn encoding(script: &[Option<(u16, &'static str, &'static str)>]) -> World {
+    let abilities = Abilities { unannounced: true, encodes: true, ..Abilities::default() };
+    let mut world = World::with(script, abilities);
+    let mut config = config();
+    config.routes.push(Route { compress: true, ..route() });
+    world.edge = Edge::new(config, abilities).unwrap();
+    world
+}
+
+const TEXT: &str =
+    "cache-control: max-age=60|content-type: text/plain|etag: \"a\"|accept-ranges: bytes";
+/// What a driver in memory makes much smaller.
+const LONG: &str = concat!(
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+);
+
+#[test]
+fn what_is_stored_is_encoded_quickly_at_first_and_well_once() {
+    let mut world = encoding(&[Some((200, TEXT, LONG))]);
+    let accepts = "accept-encoding: gzip, br, zstd\r\n";
+    let miss = world.get(accepts);
+    assert_eq!(world.last_seen("accept-encoding"), None, "it is asked for plain");
+    assert_eq!(miss.field("content-encoding"), "zstd");
+    assert_eq!((miss.field("etag"), miss.field("vary")), ("W/\"a-zstd\"", "accept-encoding"));
+    assert_eq!((miss.field("content-length"), miss.field("accept-ranges")), ("", ""));
+    assert!(miss.body.starts_with("zstd") && miss.body.len() < LONG.len());
+    assert_eq!(world.get(accepts).field("content-encoding"), "zstd", "meanwhile it is made");
+    let well = world.get(accepts);
+    assert_eq!((well.field("content-encoding"), well.field("etag")), ("br", "W/\"a-br\""));
+    assert_eq!(well.field("content-length"), well.body.len().to_string());
+    let plain = world.get("");
+    assert_eq!((plain.field("content-encoding"), plain.field("etag")), ("", "\"a\""));
+    assert_eq!((plain.field("vary"), &*plain.body), ("accept-encoding", LONG));
+    assert_eq!(world.seen(), 1);
+}
+
+#[test]
+fn ranges_and_conditions_of_what_is_encoded() {
+    let fields =
+        "cache-control: max-age=60|content-type: text/plain|etag: \"a\"|content-length: 300";
+    let mut world = encoding(&[Some((200, fields, LONG))]);
+    let accepts = "accept-encoding: br\r\n";
+    world.get(accepts);
+    let part = world.get(&format!("{accepts}range: bytes=0-9\r\n"));
+    assert_eq!((part.status, part.field("content-encoding"), &*part.body), (206, "", &LONG[..10]));
+    assert_eq!(part.field("etag"), "\"a\"");
+    let weak = "if-range: W/\"a-br\"\r\nrange: bytes=0-9\r\n";
+    assert_eq!(world.get(&format!("{accepts}{weak}")).status, 200, "what is weak matches no range");
+    for tag in ["\"a\"", "W/\"a-br\"", "W/\"a-gzip\""] {
+        let known = world.get(&format!("{accepts}if-none-match: {tag}\r\n"));
+        assert_eq!((known.status, known.field("etag")), (304, "W/\"a-br\""), "{tag}");
+        assert_eq!(known.field("content-encoding"), "");
+    }
+    assert_eq!(world.get(&format!("{accepts}if-none-match: \"b\"\r\n")).status, 200);
+}
+
+#[test]
+fn what_is_never_encoded() {
+    for fields in [
+        "cache-control: max-age=60|content-type: image/png",
+        "cache-control: max-age=60, no-transform|content-type: text/plain",
+        "cache-control: max-age=60|content-type: text/plain|content-encoding: x",
+        "cache-control: no-store|content-type: text/plain",
+    ] {
+        let mut world = encoding(&[Some((200, fields, LONG))]);
+        let sent = world.get("accept-encoding: br\r\n");
+        assert_eq!((&*sent.body, sent.field("vary")), (LONG, ""), "{fields}");
+    }
+    let mut short = encoding(&[Some((200, "content-length: 3|content-type: text/css", "abc"))]);
+    assert_eq!(short.get("accept-encoding: br\r\n").body, "abc");
 }

@@ -9,10 +9,11 @@ use super::directives::{DELTA_S_MAX, Directives, SURROGATE_NAME};
 use super::fields::{Lines, short};
 use super::freshness::Freshness;
 use super::stored_response::{Asked, StoredResponse};
+use crate::coding::{Accepted, Choice, compressible, without_coding};
 use crate::forward::{self, Proxied};
 use crate::guard::Guarded;
 use crate::head::{FieldLines, RequestHead};
-use crate::step::Fetch;
+use crate::step::{Coding, Fetch, Form};
 
 /// The fields of a condition and of a range: the cache answers them, or sends its own.
 const CONDITIONS: &[&str] =
@@ -52,6 +53,8 @@ pub(crate) struct Ask {
     pub(crate) head_only: bool,
     pub(crate) asked: Asked,
     pub(crate) only_if_cached: bool,
+    /// The codings that the client takes, where stored answers are encoded here.
+    accepted: Option<Accepted>,
     no_cache: bool,
     max_age_s: Option<u64>,
     min_fresh_s: u64,
@@ -114,7 +117,11 @@ impl Place {
 impl Ask {
     /// Reads what is asked. `None` where the cache has no part in it: another method, a body, or a
     /// condition that only the upstream can decide.
-    pub(crate) fn read(request: &Guarded<'_>, proxied: &Proxied<'_>) -> Option<Self> {
+    pub(crate) fn read(
+        request: &Guarded<'_>,
+        proxied: &Proxied<'_>,
+        compresses: bool,
+    ) -> Option<Self> {
         let has = |name| request.fields.bytes(name).is_some();
         let apart = ["content-length", "transfer-encoding", "if-match", "if-unmodified-since"];
         if !matches!(request.method, "GET" | "HEAD") || apart.into_iter().any(has) {
@@ -129,11 +136,12 @@ impl Ask {
             head_only: request.method == "HEAD",
             asked: Asked { authorized: has("authorization"), no_store: directives.no_store },
             only_if_cached: directives.only_if_cached,
+            accepted: compresses.then(|| Accepted::read(request.fields.get("accept-encoding"))),
             no_cache: directives.no_cache.is_there() || pragma,
             max_age_s: directives.max_age_s,
             min_fresh_s: directives.min_fresh_s.unwrap_or_default(),
             max_stale_s: directives.max_stale_s.unwrap_or_default(),
-            fetch: whole(request, proxied),
+            fetch: whole(request, proxied, compresses),
             conditions: conditions(request),
         })
     }
@@ -202,6 +210,22 @@ impl Ask {
         Lines::new(fields.unwrap_or(FieldLines::new(b"")))
     }
 
+    /// Chooses the form of a response that is stored or arriving, of whose body there are these.
+    pub(crate) fn choose(&self, stored: &StoredResponse<'_>, forms: &[Form]) -> Choice {
+        match self.accepted {
+            Some(accepted) if is_compressible(stored) => match self.wants_range() {
+                true => Choice::Identity,
+                false => accepted.choose(forms),
+            },
+            _ => Choice::Plain,
+        }
+    }
+
+    /// The coding of a form that is to be made for clients like this one.
+    pub(crate) fn wants_form(&self, forms: &[Form]) -> Option<Coding> {
+        self.accepted?.wants_form(forms)
+    }
+
     /// Decides what is delivered of a response with these fields and, where it is known, this
     /// length.
     pub(crate) fn delivery(
@@ -231,6 +255,8 @@ impl Ask {
     /// Whether the client has it already (RFC 9110, sections 13.1.2 and 13.1.3).
     fn knows(&self, etag: &str, fields: FieldLines<'_>) -> bool {
         if let Some(tags) = self.condition("if-none-match") {
+            let plain = self.accepted.map(|_| without_coding(tags));
+            let tags = plain.as_deref().unwrap_or(tags);
             let opaque = etag.strip_prefix("W/").unwrap_or(etag);
             return !opaque.is_empty() && matches_weakly(tags, opaque) || tags.trim() == "*";
         }
@@ -246,8 +272,11 @@ impl Ask {
     }
 }
 
-fn whole(request: &Guarded<'_>, proxied: &Proxied<'_>) -> Fetch {
-    let passes = |name: &str| !CONDITIONS.contains(&name) && !UNKEYED.contains(&name);
+fn whole(request: &Guarded<'_>, proxied: &Proxied<'_>, compresses: bool) -> Fetch {
+    let passes = |name: &str| {
+        let answered_here = CONDITIONS.contains(&name) || compresses && name == "accept-encoding";
+        !answered_here && !UNKEYED.contains(&name)
+    };
     let mut fetch = forward::to_route(request, proxied, passes);
     // What this cache understands (Edge Architecture Specification 1.0).
     let capability = format!("surrogate-capability: {SURROGATE_NAME}=\"Surrogate/1.0\"\r\n");
@@ -261,6 +290,16 @@ fn conditions(request: &Guarded<'_>) -> Vec<u8> {
         lines.extend_from_slice(&[name.as_bytes(), b": ", value, b"\r\n"].concat());
     }
     lines
+}
+
+/// Whether it may be encoded here, and is worth it (RFC 9110, section 7.7).
+fn is_compressible(stored: &StoredResponse<'_>) -> bool {
+    let fields = stored.fields();
+    let kind = fields.get("content-type").unwrap_or_default();
+    stored.status == 200
+        && Lines::new(fields).all("content-encoding").next().is_none()
+        && compressible(kind, stored.length())
+        && !Directives::read(Lines::new(fields).all("cache-control")).no_transform
 }
 
 /// The part of a length.

@@ -26,6 +26,7 @@ const SIGNATURES: Abilities = Abilities {
     interim: false,
     durable: None,
     unannounced: false,
+    encodes: false,
 };
 
 struct World {
@@ -53,6 +54,11 @@ struct Sent {
 }
 
 impl Sent {
+    fn of(reply: &Reply, body: Vec<u8>) -> Self {
+        let fields = String::from_utf8(reply.fields.clone()).unwrap();
+        Self { status: reply.status, fields, body, ended: reply.ended }
+    }
+
     fn field(&self, name: &str) -> Option<&str> {
         FieldLines::new(self.fields.as_bytes()).get(name)
     }
@@ -182,10 +188,18 @@ impl World {
             Request { head: head.as_bytes(), peer: "192.0.2.1".parse().unwrap(), secure: false };
         let ticket = self.driver.open_sending(body.to_vec());
         let mut step = self.edge.begin(&request, self.driver.moment());
+        let mut first = None;
         loop {
             let (exchange, needs) = match step {
-                Step::Reply(reply) => return self.sent(ticket, reply),
-                Step::ReplyFirst(..) => panic!("nothing here goes on behind the client's back"),
+                Step::Reply(reply) => {
+                    let last = self.sent(ticket, reply);
+                    return first.unwrap_or(last);
+                }
+                Step::ReplyFirst(reply, exchange, needs) => {
+                    let body = self.driver.reply_first(ticket, reply.clone());
+                    first = Some(Sent::of(&reply, body));
+                    (exchange, needs)
+                }
                 Step::Needs(exchange, needs) => (exchange, needs),
             };
             let exchange = Exchange::from_bytes(&exchange.to_bytes()).unwrap();
@@ -201,11 +215,9 @@ impl World {
     }
 
     fn sent(&mut self, ticket: crate::memory::Ticket, reply: Reply) -> Sent {
-        let (status, ended) = (reply.status, reply.ended);
-        let fields = String::from_utf8(reply.fields.clone()).unwrap();
-        let (body, whole) = self.driver.reply(ticket, reply);
+        let (body, whole) = self.driver.reply(ticket, reply.clone());
         assert!(whole);
-        Sent { status, fields, body, ended }
+        Sent::of(&reply, body)
     }
 
     fn get(&mut self, path: &str, fields: &str) -> Sent {
@@ -736,4 +748,32 @@ fn the_origin_is_asked_for_interim_responses_where_they_arrive() {
         world.send("POST /uploads", &format!("{token}{proxy}tus-resumable: 1.0.0\r\n"));
         assert_eq!(world.seen(), [expected]);
     }
+}
+
+#[test]
+fn a_file_is_encoded_for_who_takes_it() {
+    let abilities = Abilities { encodes: true, ..Abilities::default() };
+    let mut world = World::with(abilities, |config| config.stored_bytes_max = 1_000);
+    let text = vec![b'a'; 1_000];
+    world.put(ID, Visibility::Public, &text);
+    let accepts = "accept-encoding: br, gzip\r\n";
+    let miss = world.get(&path(), accepts);
+    assert_eq!(miss.field("content-encoding"), Some("br"));
+    assert_eq!((miss.field("content-length"), miss.field("accept-ranges")), (None, None));
+    world.get(&path(), accepts);
+    let well = world.get(&path(), accepts);
+    assert_eq!(well.field("content-length"), Some(&*well.body.len().to_string()));
+    assert!(well.body.starts_with(b"br") && well.field("etag").unwrap().starts_with("W/"));
+    let plain = world.get(&path(), "");
+    assert_eq!((&plain.body, plain.field("vary")), (&text, Some("accept-encoding")));
+    let part = world.get(&path(), &format!("{accepts}range: bytes=0-1\r\n"));
+    assert_eq!(
+        (part.status, part.field("content-encoding"), &part.body[..]),
+        (206, None, &b"aa"[..])
+    );
+    let tag = well.field("etag").unwrap();
+    assert_eq!(world.get(&path(), &format!("{accepts}if-none-match: {tag}\r\n")).status, 304);
+    let head = world.send(&format!("HEAD {}", path()), accepts);
+    assert_eq!((head.field("content-encoding"), head.body.len()), (Some("br"), 0));
+    assert_eq!(head.field("content-length"), well.field("content-length"));
 }

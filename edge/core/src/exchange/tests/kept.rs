@@ -11,6 +11,7 @@ const KEEPING: Abilities = Abilities {
     interim: false,
     durable: Some(Durable { value_bytes_max: 1 << 20 }),
     unannounced: false,
+    encodes: false,
 };
 
 fn keeping() -> World {
