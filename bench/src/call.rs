@@ -64,7 +64,8 @@ fn native(edge: &mut Edge, head: &[u8], answer: impl Fn(Need) -> Outcome) -> Res
     let mut next = edge.begin(&request, now());
     loop {
         let (exchange, needs) = match next {
-            step::Step::Reply(reply) | step::Step::ReplyFirst(reply, ..) => return Ok(reply),
+            step::Step::Reply(reply) => return Ok(reply),
+            step::Step::ReplyFirst(reply, ..) => return Ok(*reply),
             step::Step::Needs(exchange, needs) => (exchange, needs),
         };
         let exchange = Exchange::from_bytes(&exchange.to_bytes()).context("it comes back")?;
@@ -119,6 +120,7 @@ fn answer(need: Need, head: &[u8]) -> Outcome {
             head: head.to_vec(),
             body: true,
             forms: Vec::new(),
+            purged: false,
             lead: false,
             collapsed: false,
         }),

@@ -85,6 +85,7 @@ impl Holding {
             head: entry.head.clone(),
             body: entry.body.is_some(),
             forms: Vec::new(),
+            purged: false,
             lead: self.leading.is_some(),
             collapsed: self.collapsed,
         })

@@ -72,6 +72,7 @@ impl Subject for Worker {
     const COUNTS: bool = false;
     const KEEPS: bool = true;
     const ENCODES: bool = false;
+    const PURGES: bool = false;
     const UNANNOUNCED: bool = false;
 
     async fn new(answers: Vec<ScriptedAnswer>) -> Self {

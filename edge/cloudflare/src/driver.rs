@@ -132,7 +132,7 @@ async fn go_on(mut step: Step, parts: &Parts, exchange: &mut Exchange) -> Result
         let (state, needs) = match step {
             Step::Reply(reply) => return Ok(Decided { reply, after: None }),
             Step::ReplyFirst(reply, state, needs) => {
-                return Ok(Decided { reply, after: Some((state, needs)) });
+                return Ok(Decided { reply: *reply, after: Some((state, needs)) });
             }
             Step::Needs(state, needs) => (state, needs),
         };

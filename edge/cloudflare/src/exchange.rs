@@ -84,6 +84,8 @@ impl Parts {
                 }
                 (Outcome::Put, Held::Nothing)
             }
+            // Never asked: the driver declares no ability to purge.
+            Need::Body { .. } => (Outcome::Body(None), Held::Nothing),
             // Never asked: the driver declares no ability to encode, which the platform does.
             Need::Encode { .. } => (Outcome::Encoded(false), Held::Nothing),
             Need::Value { key } => match self.value(&key).await {

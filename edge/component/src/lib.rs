@@ -29,7 +29,7 @@ bindings::export!(Component with_types_in bindings);
 impl Guest for Component {
     fn configure(config: Vec<u8>, abilities: wit::Abilities) -> Result<(), String> {
         let wit::Abilities { signatures, request_trailers, interim, durable, .. } = abilities;
-        let wit::Abilities { unannounced, encodes, .. } = abilities;
+        let wit::Abilities { unannounced, encodes, purges, .. } = abilities;
         let durable = durable.map(|value_bytes_max| core::Durable { value_bytes_max });
         let abilities = core::Abilities {
             signatures,
@@ -38,6 +38,7 @@ impl Guest for Component {
             durable,
             unannounced,
             encodes,
+            purges,
         };
         let edge = Edge::new(Config::from_json(&config)?, abilities)?;
         EDGE.set(Some(edge));
@@ -98,11 +99,13 @@ fn from_moment(moment: wit::Moment) -> core::Moment {
 fn from_outcome(outcome: wit::Outcome) -> core::Outcome {
     match outcome {
         wit::Outcome::Lookup(None) => core::Outcome::Looked(core::Looked::Vacant),
-        wit::Outcome::Lookup(Some(wit::Found { head, body, forms, lead, collapsed })) => {
+        wit::Outcome::Lookup(Some(wit::Found { head, body, forms, purged, lead, collapsed })) => {
             let forms = forms.into_iter().map(from_form).collect();
-            core::Outcome::Looked(core::Looked::Found { head, body, forms, lead, collapsed })
+            let found = core::Looked::Found { head, body, forms, purged, lead, collapsed };
+            core::Outcome::Looked(found)
         }
         wit::Outcome::Put => core::Outcome::Put,
+        wit::Outcome::Body(body) => core::Outcome::Body(body),
         wit::Outcome::Encode(done) => core::Outcome::Encoded(done),
         wit::Outcome::Value(length) => core::Outcome::Value(length),
         wit::Outcome::Take(wit::Taken { allowed, left }) => {
@@ -161,7 +164,7 @@ fn to_step(step: core::Step) -> wit::Step {
         core::Step::Reply(reply) => wit::Step::Reply(to_reply(reply)),
         core::Step::Needs(exchange, needs) => wit::Step::Needs(to_pending(&exchange, needs)),
         core::Step::ReplyFirst(reply, exchange, needs) => wit::Step::ReplyFirst(wit::ReplyFirst {
-            reply: to_reply(reply),
+            reply: to_reply(*reply),
             pending: to_pending(&exchange, needs),
         }),
     }
@@ -175,6 +178,7 @@ fn to_need(need: core::Need) -> wit::Need {
     match need {
         core::Need::Lookup { key } => wit::Need::Lookup(key),
         core::Need::Put { key, head, fresh_ms } => wit::Need::Put(wit::Put { key, head, fresh_ms }),
+        core::Need::Body { bytes_max } => wit::Need::Body(bytes_max),
         core::Need::Encode { coding } => wit::Need::Encode(to_coding(coding)),
         core::Need::Value { key } => wit::Need::Value(key),
         core::Need::Take { key, allowance: core::Allowance { interval_us, burst } } => {
@@ -202,7 +206,7 @@ fn to_fetch(fetch: core::Fetch) -> wit::Fetch {
 }
 
 fn to_reply(reply: core::Reply) -> wit::Reply {
-    let core::Reply { status, fields, body, forget, store, ended } = reply;
+    let core::Reply { status, fields, body, forget, purge, store, ended } = reply;
     wit::Reply {
         status,
         fields,
@@ -217,7 +221,11 @@ fn to_reply(reply: core::Reply) -> wit::Reply {
             core::Body::Kept(range) => wit::Body::Kept(range.map(to_range)),
         },
         forget,
-        store: store.map(|core::Store { key, head, body, fresh_ms }| wit::Store {
+        purge: purge
+            .into_iter()
+            .map(|core::Purge { tag, soft }| wit::Purge { tag, soft })
+            .collect(),
+        store: store.map(|core::Store { key, head, body, fresh_ms, tags }| wit::Store {
             key,
             head,
             body: match body {
@@ -226,6 +234,7 @@ fn to_reply(reply: core::Reply) -> wit::Reply {
                 core::StoreBody::Keep => wit::StoreBody::Keep,
             },
             fresh_ms,
+            tags,
         }),
         ended: match ended {
             core::Ended::Edge => wit::Ended::Edge,

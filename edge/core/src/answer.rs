@@ -79,6 +79,7 @@ pub(crate) fn reply(status: u16, fields: Fields, body: Body) -> Reply {
         fields: fields.into_bytes(),
         body,
         forget: Vec::new(),
+        purge: Vec::new(),
         store: None,
         ended: Ended::Edge,
     }

@@ -131,6 +131,7 @@ impl NotStorable {
             Self::NoUse => "no-freshness",
             Self::Size => "size",
             Self::Length => "length",
+            Self::Tags => "tags",
         }
     }
 }

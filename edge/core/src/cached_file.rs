@@ -16,6 +16,7 @@ use crate::file::{self, FileAsk};
 use crate::forward::own_to_origin;
 use crate::head::FieldLines;
 use crate::kept::{self, KeptDelivery};
+use crate::purge;
 use crate::step::{
     Body, Ended, Extent, Fetch, FetchError, Form, KeptHead, Looked, Need, Outcome, Reply, Store,
     StoreBody, UpstreamHead,
@@ -97,13 +98,16 @@ impl FileExchange {
     }
 
     fn looked(self, looked: Looked, context: &Context<'_>) -> Next<Self> {
-        let Looked::Found { head, body, forms, lead, collapsed } = looked else {
+        let Looked::Found { head, body, forms, purged, lead, collapsed } = looked else {
             return self.find(context);
         };
         let now_ms = context.moment.unix_ms;
         let source = if body { Source::Stored(&forms) } else { Source::Nowhere };
         match Stored::decode(&head) {
-            Some(Stored::File(file)) => {
+            Some(Stored::File(mut file)) => {
+                if purged {
+                    file.freshness = file.freshness.made_stale(now_ms);
+                }
                 let left_ms = file.freshness.left_ms(now_ms);
                 let fresh = left_ms > 0;
                 // Who leads waits: meanwhile the file may have been closed to who asks.
@@ -348,9 +352,7 @@ impl FileExchange {
     /// The form that is sent: of what is stored, where this driver encodes, any.
     fn choose(&self, file: &StoredFile<'_>, source: Source<'_>, context: &Context<'_>) -> Choice {
         match (source, self.ask.choose(file, &[])) {
-            (Source::Stored(forms), _) if context.abilities.encodes => {
-                self.ask.choose(file, forms)
-            }
+            (Source::Stored(forms), _) if context.abilities.encodes => self.ask.choose(file, forms),
             (_, Choice::Plain) => Choice::Plain,
             // Behind this driver the platform may encode it.
             (_, _) => Choice::Identity,
@@ -469,6 +471,7 @@ impl FileExchange {
             head: stored.encode(),
             body,
             fresh_ms: stored.fresh_ms(),
+            tags: vec![purge::of_file(self.ask.id)],
         }
     }
 

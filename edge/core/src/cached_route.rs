@@ -136,7 +136,7 @@ impl RouteExchange {
         variants: Option<Variants>,
         context: &Context<'_>,
     ) -> Next<Self> {
-        let Looked::Found { head, body, forms, lead, collapsed } = looked else {
+        let Looked::Found { head, body, forms, purged, lead, collapsed } = looked else {
             return self.miss(variants, context);
         };
         let now_ms = context.moment.unix_ms;
@@ -152,6 +152,10 @@ impl RouteExchange {
                 Next::Reply(context.visit.problem(context.limits, &problem))
             }
             Some(Entry::Response(stored)) if body || !has_content(&stored) => {
+                let stored = match purged {
+                    true => stored.with(stored.freshness.made_stale(now_ms)),
+                    false => stored,
+                };
                 let found = Found { stored, forms: &forms, lead, collapsed };
                 self.found(&head, &found, variants, context)
             }
@@ -500,7 +504,13 @@ impl RouteExchange {
     /// An entry without content, under the key that was looked up last.
     fn remembered(&self, entry: &Entry<'_>, context: &Context<'_>) -> Store {
         let fresh_ms = entry.unled_ms(context.moment.unix_ms);
-        Store { key: self.key.clone(), head: entry.encode(), body: StoreBody::None, fresh_ms }
+        let mut tags = match entry {
+            Entry::Response(stored) => stored.tags(),
+            Entry::Variants(_) | Entry::NotStored { .. } | Entry::Failed { .. } => Vec::new(),
+        };
+        tags.push(self.ask.tag.clone());
+        let (key, head) = (self.key.clone(), entry.encode());
+        Store { key, head, body: StoreBody::None, fresh_ms, tags }
     }
 
     /// A new head for the content that is stored.
@@ -576,6 +586,8 @@ impl Sent<'_> {
     fn sends(&self, name: &str) -> bool {
         match self.delivery {
             _ if name == "age" => self.age_ms.is_none(),
+            // Between the origin and its caches.
+            _ if matches!(name, "cache-tag" | "surrogate-key") => false,
             _ if self.choice.coding().is_some() && OF_THE_PLAIN.contains(&name) => false,
             Delivery::NotModified => {
                 !name.starts_with("content-")

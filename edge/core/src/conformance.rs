@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 
 use crate::step::{
     Allowance, Body, ByteRange, Coding, Ended, Extent, Fetch, FetchError, Form, Left, Looked, Need,
-    Outcome, Reply, Store, StoreBody, Taken, Upstream, UpstreamHead,
+    Outcome, Purge, Reply, Store, StoreBody, Taken, Upstream, UpstreamHead,
 };
 
 use self::keeping::{
@@ -43,6 +43,8 @@ pub trait Subject: Sized {
     const KEEPS: bool;
     /// Whether the driver encodes bodies.
     const ENCODES: bool;
+    /// Whether the driver purges by tag.
+    const PURGES: bool;
     /// Whether the driver stores bodies whose length nobody said before they came.
     const UNANNOUNCED: bool;
     /// How long after it was spent there is something of [`Subject::ALLOWANCE`] again.
@@ -92,6 +94,9 @@ macro_rules! conformance_tests {
             who_replies_first_leads_on
             ranges_of_what_is_stored
             a_new_head_keeps_the_body
+            what_is_purged_is_gone
+            what_is_purged_softly_is_stale
+            what_is_being_fetched_is_purged_too
             a_form_goes_where_the_body_goes
             a_form_that_saves_nothing_is_tried_once
             a_cut_body_is_never_stored
@@ -387,6 +392,67 @@ async fn a_new_head_keeps_the_body<S: Subject>() {
     let reader = look(&mut subject, KEY).await;
     assert_eq!(looked(&mut subject, reader).await, Some(found(b"newer", true, false, false)));
     assert_eq!(subject.reply(reader, stored(None)).await, (b"hello".to_vec(), true));
+}
+
+/// What has a tag that is purged is found no more; all else is.
+async fn what_is_purged_is_gone<S: Subject>() {
+    if !S::PURGES {
+        return;
+    }
+    let mut subject = S::new(vec![]).await;
+    put_tagged(&mut subject, KEY, &["a", "b"]).await;
+    put_tagged(&mut subject, "other", &["c"]).await;
+    purge(&mut subject, "b", false).await;
+    let reader = look(&mut subject, "other").await;
+    assert_eq!(looked(&mut subject, reader).await, Some(found(b"head", false, false, false)));
+    put_tagged(&mut subject, KEY, &["a", "b"]).await;
+    let reader = look(&mut subject, KEY).await;
+    assert_eq!(looked(&mut subject, reader).await, Some(found(b"head", false, false, false)));
+}
+
+/// What is purged softly is stale until it is renewed, and led by one.
+async fn what_is_purged_softly_is_stale<S: Subject>() {
+    if !S::PURGES {
+        return;
+    }
+    let mut subject = S::new(vec![]).await;
+    put_tagged(&mut subject, KEY, &["a"]).await;
+    purge(&mut subject, "a", true).await;
+    let purged = |lead| match found(b"head", false, lead, false) {
+        Looked::Found { head, body, forms, lead, collapsed, .. } => {
+            Some(Looked::Found { head, body, forms, purged: true, lead, collapsed })
+        }
+        vacant => Some(vacant),
+    };
+    let first = look(&mut subject, KEY).await;
+    assert_eq!(looked(&mut subject, first).await, purged(true));
+    let second = look(&mut subject, KEY).await;
+    assert_eq!(looked(&mut subject, second).await, purged(false));
+    let store = tagged(KEY, StoreBody::Keep, &["a"]);
+    subject.reply(first, with(Body::Empty, Some(store))).await;
+    let reader = look(&mut subject, KEY).await;
+    assert_eq!(looked(&mut subject, reader).await, Some(found(b"head", false, false, false)));
+    purge(&mut subject, "a", false).await;
+    let reader = look(&mut subject, KEY).await;
+    assert_eq!(looked(&mut subject, reader).await, Some(Looked::Vacant));
+}
+
+/// Who looked before a purge stores nothing that is found after it.
+async fn what_is_being_fetched_is_purged_too<S: Subject>() {
+    if !S::PURGES {
+        return;
+    }
+    let mut subject = S::new(vec![answering(b"hello")]).await;
+    let leader = look(&mut subject, KEY).await;
+    assert_eq!(looked(&mut subject, leader).await, Some(Looked::Vacant));
+    let waiter = look(&mut subject, KEY).await;
+    purge(&mut subject, "a", false).await;
+    subject.ask(leader, fetch()).await;
+    assert!(matches!(subject.outcome(leader).await, Some(Outcome::Fetched(Ok(_)))));
+    let store = tagged(KEY, StoreBody::Upstream(Extent::Exactly(5)), &["a"]);
+    let sent = subject.reply(leader, with(Body::Stored(None), Some(store))).await;
+    assert_eq!(sent, (b"hello".to_vec(), true), "whoever asked before has it");
+    assert_eq!(looked(&mut subject, waiter).await, Some(Looked::Vacant));
 }
 
 /// A form of a body is told of once it was made, stays with a new head, and goes with the body.
@@ -696,6 +762,20 @@ async fn put<S: Subject>(subject: &mut S, key: &str, head: &[u8], fresh_ms: u64)
     subject.reply(leader, with(Body::Empty, Some(store))).await;
 }
 
+/// Stores a head under these tags at a vacant key.
+async fn put_tagged<S: Subject>(subject: &mut S, key: &str, tags: &[&str]) {
+    let leader = look(subject, key).await;
+    assert_eq!(looked(subject, leader).await, Some(Looked::Vacant));
+    let store = tagged(key, StoreBody::None, tags);
+    subject.reply(leader, with(Body::Empty, Some(store))).await;
+}
+
+async fn purge<S: Subject>(subject: &mut S, tag: &str, soft: bool) {
+    let ticket = subject.open();
+    let purge = vec![Purge { tag: tag.to_owned(), soft }];
+    subject.reply(ticket, Reply { purge, ..with(Body::Empty, None) }).await;
+}
+
 /// Lets a leader fetch, store and read the whole body.
 async fn fill<S: Subject>(subject: &mut S, leader: S::Ticket, length: u64) {
     fill_for(subject, leader, length, 60_000).await;
@@ -732,11 +812,16 @@ fn answering(body: &[u8]) -> ScriptedAnswer {
 }
 
 fn found(head: &[u8], body: bool, lead: bool, collapsed: bool) -> Looked {
-    Looked::Found { head: head.to_vec(), body, forms: Vec::new(), lead, collapsed }
+    Looked::Found { head: head.to_vec(), body, forms: Vec::new(), purged: false, lead, collapsed }
 }
 
 fn store(key: &str, head: &[u8], body: StoreBody, fresh_ms: u64) -> Store {
-    Store { key: key.to_owned(), head: head.to_vec(), body, fresh_ms }
+    Store { key: key.to_owned(), head: head.to_vec(), body, fresh_ms, tags: Vec::new() }
+}
+
+fn tagged(key: &str, body: StoreBody, tags: &[&str]) -> Store {
+    let tags = tags.iter().map(ToString::to_string).collect();
+    Store { tags, ..store(key, b"head", body, 60_000) }
 }
 
 fn stored(range: Option<ByteRange>) -> Reply {
@@ -744,7 +829,15 @@ fn stored(range: Option<ByteRange>) -> Reply {
 }
 
 fn with(body: Body, store: Option<Store>) -> Reply {
-    Reply { status: 200, fields: Vec::new(), body, forget: Vec::new(), store, ended: Ended::Edge }
+    Reply {
+        status: 200,
+        fields: Vec::new(),
+        body,
+        forget: Vec::new(),
+        purge: Vec::new(),
+        store,
+        ended: Ended::Edge,
+    }
 }
 
 fn hex(text: &str) -> Vec<u8> {

@@ -29,6 +29,7 @@ use crate::head::{FieldLines, Fields};
 use crate::interim;
 use crate::kept::KeptFile;
 use crate::limit::Limit;
+use crate::purge;
 use crate::route::{Access, Routes, Target};
 use crate::rules::{self, UploadLimit};
 use crate::session;
@@ -76,6 +77,8 @@ enum Stage {
     Accepting(Box<Accepting>),
     /// A file is being kept.
     Keeping(Box<Accepting>, KeptFile),
+    /// The body of a purge is read, which came to this host.
+    Purging(String),
     /// An upstream is asked.
     Forwarding(Forwarded),
 }
@@ -200,6 +203,9 @@ impl Edge {
                 let next = route.resume(outcome, &self.context(&visit, moment));
                 self.next(visit, next, Stage::Route)
             }
+            (Stage::Purging(host), Some(Outcome::Body(body))) => {
+                Step::Reply(self.purge(&visit, body.as_deref(), &host))
+            }
             (Stage::Forwarding(forwarded), Some(Outcome::Fetched(answer))) => {
                 Step::Reply(self.forwarded(&visit, forwarded, answer))
             }
@@ -220,7 +226,8 @@ impl Edge {
                 Step::Needs(Exchange { visit, stage: stage(exchange) }, vec![need])
             }
             Next::ReplyFirst(reply, exchange, need) => {
-                Step::ReplyFirst(reply, Exchange { visit, stage: stage(exchange) }, vec![need])
+                let exchange = Exchange { visit, stage: stage(exchange) };
+                Step::ReplyFirst(Box::new(reply), exchange, vec![need])
             }
         }
     }
@@ -425,6 +432,15 @@ impl Edge {
             Target::Session => {
                 return Ok(Step::Reply(json(200, fields(), &session::start(guarded, config)?)));
             }
+            Target::Purge if !self.abilities.purges => {
+                let detail = "This platform's edge can't purge so far.";
+                return Err(Problem::new(ProblemType::NotImplemented, detail));
+            }
+            Target::Purge => {
+                let host = client.host.or(guarded.fields.get("host")).unwrap_or_default();
+                let need = Need::Body { bytes_max: purge::BODY_BYTES_MAX };
+                (Stage::Purging(host.to_owned()), Some(need))
+            }
             Target::Nothing => {
                 let detail = "No such path is served here.";
                 return Err(Problem::new(ProblemType::NotFound, detail));
@@ -499,6 +515,16 @@ impl Edge {
         };
         let needs = take.into_iter().chain(need).collect();
         Ok(Step::Needs(Exchange { visit, stage }, needs))
+    }
+
+    fn purge(&self, visit: &Visit, body: Option<&[u8]>, host: &str) -> Reply {
+        match purge::read(body, host) {
+            Ok(purge) => {
+                let document = serde_json::json!({ "purged": purge.len() });
+                Reply { purge, ..json(200, visit.fields(&self.limits), &document) }
+            }
+            Err(problem) => visit.problem(&self.limits, &problem),
+        }
     }
 
     fn to_origin(

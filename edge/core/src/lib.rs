@@ -42,6 +42,7 @@ pub mod limit;
 #[cfg(any(test, feature = "conformance"))]
 pub mod memory;
 pub mod platform;
+mod purge;
 mod route;
 mod rules;
 mod session;

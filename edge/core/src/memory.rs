@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use crate::kept::{Packed, handed_over};
 use crate::step::{
     Body, ByteRange, Coding, Extent, Fetch, FetchError, Form, Handed, Kept, KeptHead, Looked,
-    Moment, Need, Outcome, Reply, Store, StoreBody, Taken, UpstreamHead,
+    Moment, Need, Outcome, Purge, Reply, Store, StoreBody, Taken, UpstreamHead,
 };
 
 /// Names an exchange towards the driver.
@@ -37,6 +37,7 @@ pub struct MemoryDriver {
     calls: u64,
     upstreams: Upstreams,
     cache: HashMap<String, Entry>,
+    purges: Vec<Purge>,
     values: HashMap<String, Vec<u8>>,
     kept: BTreeMap<String, Vec<u8>>,
     kept_bytes_max: usize,
@@ -60,6 +61,17 @@ struct StoredResponse {
     body: Option<Vec<u8>>,
     forms: BTreeMap<Coding, Option<Vec<u8>>>,
     fresh_until_ms: u64,
+    tags: Vec<String>,
+    /// How much had been purged when it was looked up, to be stored.
+    purges_then: usize,
+}
+
+impl StoredResponse {
+    /// Whether it was purged since, softly or not.
+    fn is_purged(&self, purges: &[Purge], soft: bool) -> bool {
+        let since = purges.get(self.purges_then..).unwrap_or_default();
+        since.iter().any(|purge| purge.soft == soft && self.tags.contains(&purge.tag))
+    }
 }
 
 /// What the driver holds for an exchange that is under way.
@@ -68,6 +80,8 @@ struct Pending {
     outcome: Option<Outcome>,
     request_body: Vec<u8>,
     looked: Option<(String, u64)>,
+    /// How much had been purged when it looked.
+    purges_then: usize,
     kept: Vec<u8>,
     stored_body: Option<Vec<u8>>,
     forms: BTreeMap<Coding, Option<Vec<u8>>>,
@@ -83,6 +97,7 @@ impl MemoryDriver {
             calls: 0,
             upstreams,
             cache: HashMap::new(),
+            purges: Vec::new(),
             values: HashMap::new(),
             kept: BTreeMap::new(),
             kept_bytes_max: usize::MAX,
@@ -146,10 +161,15 @@ impl MemoryDriver {
             }
             Need::Put { key, head, fresh_ms } => {
                 let mut pending = self.exchanges.remove(&ticket).unwrap_or_default();
-                let store = Store { key, head, body: StoreBody::None, fresh_ms };
+                let store = Store { key, head, body: StoreBody::None, fresh_ms, tags: Vec::new() };
                 self.store(ticket, store, &mut pending);
                 self.exchanges.insert(ticket, pending);
                 Some(Outcome::Put)
+            }
+            Need::Body { bytes_max } => {
+                let body = std::mem::take(&mut self.pending(ticket).request_body);
+                let fits = body.len() as u64 <= bytes_max;
+                Some(Outcome::Body(fits.then_some(body)))
             }
             Need::Encode { coding } => Some(Outcome::Encoded(self.encode(ticket, coding))),
             Need::Value { key } => {
@@ -202,6 +222,7 @@ impl MemoryDriver {
         for key in &reply.forget {
             self.forget(key);
         }
+        self.purges.extend(reply.purge);
         let mut pending = self.exchanges.remove(&ticket).unwrap_or_default();
         let mut whole = true;
         if let Some(store) = reply.store {
@@ -288,7 +309,9 @@ impl MemoryDriver {
     }
 
     fn lookup(&mut self, ticket: Ticket, key: String) -> Option<Outcome> {
+        let (purges, purges_then) = (&self.purges, self.purges.len());
         let entry = self.cache.entry(key.clone()).or_default();
+        entry.stored = entry.stored.take().filter(|stored| !stored.is_purged(purges, false));
         let generation = entry.generation;
         let vacant = entry.stored.is_none();
         let leads = vacant && entry.leader.is_none();
@@ -297,16 +320,20 @@ impl MemoryDriver {
         } else if vacant {
             entry.waiting.push_back(ticket);
         }
-        self.pending(ticket).looked = Some((key.clone(), generation));
+        let pending = self.pending(ticket);
+        pending.looked = Some((key.clone(), generation));
+        pending.purges_then = purges_then;
         if leads { Some(Outcome::Looked(Looked::Vacant)) } else { self.found(ticket, &key, false) }
     }
 
     /// What is stored at `key`, for this exchange.
     fn found(&mut self, ticket: Ticket, key: &str, collapsed: bool) -> Option<Outcome> {
         let now_ms = self.now_ms;
+        let purges = &self.purges;
         let entry = self.cache.get_mut(key)?;
         let stored = entry.stored.as_ref()?;
-        let lead = stored.fresh_until_ms <= now_ms && entry.leader.is_none();
+        let purged = stored.is_purged(purges, true);
+        let lead = (purged || stored.fresh_until_ms <= now_ms) && entry.leader.is_none();
         if lead {
             entry.leader = Some(ticket);
         }
@@ -316,7 +343,7 @@ impl MemoryDriver {
             bytes: form.as_ref().map(|form| form.len() as u64),
         });
         let (told, has_body) = (told.collect(), body.is_some());
-        let found = Looked::Found { head, body: has_body, forms: told, lead, collapsed };
+        let found = Looked::Found { head, body: has_body, forms: told, purged, lead, collapsed };
         let pending = self.pending(ticket);
         (pending.stored_body, pending.forms) = (body, forms);
         Some(Outcome::Looked(found))
@@ -325,6 +352,7 @@ impl MemoryDriver {
     /// Stores what a reply says. Returns whether the body was whole.
     fn store(&mut self, ticket: Ticket, store: Store, pending: &mut Pending) -> bool {
         let now_ms = self.now_ms;
+        let purges = &self.purges;
         let entry = self.cache.entry(store.key.clone()).or_default();
         let current = pending.looked.as_ref().is_some_and(|(_, began)| *began == entry.generation);
         let mut fits = true;
@@ -342,11 +370,13 @@ impl MemoryDriver {
                 (Some(body), whole)
             }
         };
-        if current && fits {
-            let fresh_until_ms = now_ms + store.fresh_ms;
-            let kept = entry.stored.take().filter(|_| store.body == StoreBody::Keep);
-            let forms = kept.map(|kept| kept.forms).unwrap_or_default();
-            entry.stored = Some(StoredResponse { head: store.head, body, forms, fresh_until_ms });
+        let (head, tags, purges_then) = (store.head, store.tags, pending.purges_then);
+        let kept = entry.stored.as_ref().filter(|_| store.body == StoreBody::Keep);
+        let forms = kept.map(|kept| kept.forms.clone()).unwrap_or_default();
+        let fresh_until_ms = now_ms + store.fresh_ms;
+        let stored = StoredResponse { head, body, forms, fresh_until_ms, tags, purges_then };
+        if current && fits && !stored.is_purged(purges, false) {
+            entry.stored = Some(stored);
             if entry.leader == Some(ticket) {
                 entry.leader = None;
             }
@@ -471,6 +501,7 @@ pub(crate) mod tests {
 
         const KEEPS: bool = true;
         const ENCODES: bool = true;
+        const PURGES: bool = true;
         const UNANNOUNCED: bool = true;
 
         async fn new(answers: Vec<conformance::ScriptedAnswer>) -> Self {

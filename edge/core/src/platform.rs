@@ -127,6 +127,7 @@ pub const WASMTIME: Platform = Platform {
         durable: Some(Durable { value_bytes_max: KEPT_BYTES_MAX }),
         unannounced: true,
         encodes: true,
+        purges: true,
     },
     cache: Cache {
         on: "memory, S3-FIFO",
@@ -171,6 +172,7 @@ pub const CLOUDFLARE: Platform = Platform {
         durable: Some(Durable { value_bytes_max: KEPT_BYTES_MAX }),
         unannounced: false,
         encodes: false,
+        purges: false,
     },
     cache: Cache {
         on: "Cache API",
@@ -221,6 +223,7 @@ pub const FASTLY: Platform = Platform {
         durable: None,
         unannounced: false,
         encodes: false,
+        purges: false,
     },
     cache: Cache {
         on: "core cache, transactions",
@@ -270,6 +273,7 @@ pub const SPIN: Platform = Platform {
         durable: None,
         unannounced: false,
         encodes: false,
+        purges: false,
     },
     cache: Cache {
         on: "key-value store",

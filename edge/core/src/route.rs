@@ -27,6 +27,8 @@ pub(crate) enum Target {
     File(FileId),
     /// `/files/{id}/links`, when posted to.
     Links(FileId),
+    /// `/purge`.
+    Purge,
     /// The route of `outport.toml` at this place.
     Route(u16),
     /// Nothing.
@@ -83,6 +85,7 @@ fn outports(request: &Guarded<'_>, config: &Config) -> Option<Target> {
         ("files", Some(rest)) => file(rest, request.method),
         ("healthz" | "readyz", None) => Target::Health,
         ("session", None) => Target::Session,
+        ("purge", None) => Target::Purge,
         (".well-known", Some("jwks.json")) => Target::KeySet,
         ("assets", Some(_)) => asset(path, config).unwrap_or(Target::Nothing),
         ("", None) => return asset("index.html", config),
@@ -113,7 +116,7 @@ impl Target {
     pub(crate) const fn methods(&self) -> Option<&'static [&'static str]> {
         match self {
             Self::Health | Self::KeySet | Self::Asset(_) => Some(&["GET", "HEAD"]),
-            Self::Session => Some(&["POST"]),
+            Self::Session | Self::Purge => Some(&["POST"]),
             Self::Uploads => Some(&["POST", "OPTIONS"]),
             Self::Upload(_) => Some(&["GET", "HEAD", "PATCH", "DELETE", "OPTIONS"]),
             Self::Files => Some(&["GET", "HEAD", "POST", "OPTIONS"]),
@@ -145,6 +148,7 @@ impl Target {
             Self::File(_) if request.is_read() => Access::Anybody,
             Self::Files | Self::File(_) => Access::Token(Some(Scope::Write)),
             Self::Links(_) => Access::Token(Some(Scope::Share)),
+            Self::Purge => Access::Token(Some(Scope::Admin)),
             Self::Route(place) => {
                 match config.routes.get(usize::from(*place)).map(|route| route.auth) {
                     Some(Auth::None) => Access::Open,

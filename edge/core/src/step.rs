@@ -50,7 +50,7 @@ pub enum Step {
     /// client is still there. The exchange still holds the key that it looked up last. Of the reply
     /// that it ends with nobody is sent anything: only what that forgets and stores is done. Where
     /// the driver can't go on, it may leave it there, as if the exchange had ended.
-    ReplyFirst(Reply, Exchange, Vec<Need>),
+    ReplyFirst(Box<Reply>, Exchange, Vec<Need>),
 }
 
 /// Something that only the driver can do.
@@ -90,6 +90,11 @@ pub enum Need {
     Encode {
         /// How.
         coding: Coding,
+    },
+    /// Read the request's body, whole. Answered by [`Outcome::Body`].
+    Body {
+        /// The most bytes that it may have.
+        bytes_max: u64,
     },
     /// Read the value at `key` in the key-value store. Answered by [`Outcome::Value`]. A value
     /// written on this node is seen at once; one written elsewhere within the platform's stated
@@ -200,6 +205,8 @@ pub enum Outcome {
     /// Of [`Need::Encode`]: whether lookups tell of the form from now on. It may not be done where
     /// there is too much to do, or where the body is gone or still arriving.
     Encoded(bool),
+    /// Of [`Need::Body`]. `None`: it has more bytes, or broke off.
+    Body(Option<Vec<u8>>),
     /// Of [`Need::Value`]: the value's length, if there is one.
     Value(Option<u64>),
     /// Of [`Need::Take`].
@@ -263,6 +270,8 @@ pub enum Looked {
         body: bool,
         /// The forms of the body that were made or tried.
         forms: Vec<Form>,
+        /// It was purged softly since it was stored, and is stale.
+        purged: bool,
         /// It is stale, and this exchange is the one to renew it.
         lead: bool,
         /// This exchange waited for another that led.
@@ -345,6 +354,9 @@ pub struct Reply {
     /// Keys to forget, at once and before anything else: lookups that begin later never see what
     /// was stored before, nor what an exchange that was then under way stores later.
     pub forget: Vec<String>,
+    /// What to purge, at once and before anything else. Asked only of drivers that declare
+    /// [`Abilities::purges`].
+    pub purge: Vec<Purge>,
     /// What to store, before the body is read.
     pub store: Option<Store>,
     /// Where the request ended, for the metrics.
@@ -380,6 +392,19 @@ pub enum Body {
     Kept(Option<ByteRange>),
 }
 
+/// What is stored under a tag is to go, or to be stale.
+///
+/// That counts for what was stored before, and for what an exchange stores later that looked its key
+/// up before: so nothing that is being fetched meanwhile brings back what was purged. On this node it
+/// counts from when the reply is carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Purge {
+    /// One of [`Store::tags`].
+    pub tag: String,
+    /// It may still be used, as what is stale may: lookups say that it was purged.
+    pub soft: bool,
+}
+
 /// What to put into the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
@@ -391,6 +416,8 @@ pub struct Store {
     pub body: StoreBody,
     /// How long, from now, the driver may leave lookups without a leader, in milliseconds.
     pub fresh_ms: u64,
+    /// By what it can be purged: at most 72, each of at most 300 bytes.
+    pub tags: Vec<String>,
 }
 
 /// The body that goes with a stored head.
@@ -473,6 +500,8 @@ pub struct Abilities {
     pub unannounced: bool,
     /// It encodes bodies. Elsewhere the platform does so by itself, or nobody does.
     pub encodes: bool,
+    /// It purges by tag.
+    pub purges: bool,
 }
 
 /// How a driver keeps things.

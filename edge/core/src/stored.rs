@@ -86,6 +86,11 @@ impl Freshness {
         i64::try_from(until).unwrap_or(i64::MAX) - i64::try_from(now_ms).unwrap_or(i64::MAX)
     }
 
+    /// The same, stale from this moment at the latest.
+    pub(crate) fn made_stale(self, now_ms: u64) -> Self {
+        Self { lifetime_ms: self.lifetime_ms.min(now_ms.saturating_sub(self.since_ms)), ..self }
+    }
+
     /// Whether it may be used while another exchange renews it.
     pub(crate) fn while_revalidating(&self, now_ms: u64) -> bool {
         self.left_ms(now_ms).saturating_add_unsigned(self.while_revalidate_ms) > 0

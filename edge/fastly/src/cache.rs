@@ -82,6 +82,7 @@ impl Place {
                 head: head.to_vec(),
                 body: *has_body == 1,
                 forms: Vec::new(),
+                purged: false,
                 lead: self.leading.is_some(),
                 collapsed: self.collapsed,
             },

@@ -67,6 +67,7 @@ impl Subject for Fastly {
 
     const KEEPS: bool = false;
     const ENCODES: bool = false;
+    const PURGES: bool = false;
     const UNANNOUNCED: bool = false;
     const LEFT_OUT: &'static [(&'static str, &'static str)] = &[
         ("allowances_are_spent", "Viceroy's rate limiter never limits"),

@@ -39,12 +39,15 @@ impl<'a> Exchange<'a> {
             }
             Need::Put { key, head, fresh_ms } => {
                 if let Some(place) = &mut self.place {
-                    let store = Store { key, head, body: StoreBody::None, fresh_ms };
+                    let tags = Vec::new();
+                    let store = Store { key, head, body: StoreBody::None, fresh_ms, tags };
                     place.store(&store, &mut None);
                     place.settle();
                 }
                 Outcome::Put
             }
+            // Never asked: the driver declares no ability to purge.
+            Need::Body { .. } => Outcome::Body(None),
             // Never asked: the driver declares no ability to encode, which the platform does.
             Need::Encode { .. } => Outcome::Encoded(false),
             Need::Value { key } => Outcome::Value(self.value(&key)),

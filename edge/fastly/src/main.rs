@@ -92,7 +92,7 @@ fn go_on(mut step: Step, edge: &mut Edge, exchange: &mut Exchange<'_>) -> Result
         let (state, needs) = match step {
             Step::Reply(reply) => return Ok(Decided::Reply(reply)),
             Step::ReplyFirst(reply, state, needs) => {
-                return Ok(Decided::ReplyFirst(reply, Box::new(state), needs));
+                return Ok(Decided::ReplyFirst(*reply, Box::new(state), needs));
             }
             Step::Needs(state, needs) => (state, needs),
         };

@@ -18,6 +18,7 @@ use quick_cache::sync::Cache as Entries;
 use tokio::sync::watch;
 
 use crate::encoder::{self, Encoders};
+use crate::purges::{Purged, Purges};
 use crate::stored_body::StoredBody;
 
 const SHARDS: usize = 64;
@@ -31,6 +32,7 @@ pub(crate) struct Cache {
     entries: Entries<String, Arc<Entry>, Weight>,
     hasher: RandomState,
     encoders: Encoders,
+    purges: Purges,
     /// Who is fetching what is not stored. Whatever changes an entry holds its key's shard.
     flights: Box<[Mutex<HashMap<String, Flight>>]>,
 }
@@ -50,6 +52,10 @@ pub(crate) struct Entry {
     /// What body and forms were counted as. The same from the entry's beginning to its end.
     body_bytes: u64,
     fresh_until: Instant,
+    /// By what it can be purged.
+    tags: Arc<[String]>,
+    /// The last purge when it was looked up, to be stored.
+    purges_then: u64,
     shared: Arc<Shared>,
 }
 
@@ -98,6 +104,8 @@ impl Entry {
             body_bytes: bytes_of(self.body.as_ref(), &forms),
             forms,
             fresh_until: self.fresh_until,
+            tags: self.tags.clone(),
+            purges_then: self.purges_then,
             shared: self.shared.clone(),
         })
     }
@@ -108,7 +116,8 @@ struct Weight;
 
 impl Weighter<String, Arc<Entry>> for Weight {
     fn weight(&self, key: &String, entry: &Arc<Entry>) -> u64 {
-        entry.body_bytes + (entry.head.len() + key.len() + ENTRY_BYTES) as u64
+        let tags = entry.tags.iter().map(String::len).sum::<usize>();
+        entry.body_bytes + (entry.head.len() + key.len() + tags + ENTRY_BYTES) as u64
     }
 }
 
@@ -117,6 +126,8 @@ pub(crate) struct Holding {
     cache: Arc<Cache>,
     key: String,
     held: Held,
+    /// The last purge when it was looked up.
+    purges_then: u64,
     /// It waited for another exchange.
     pub(crate) collapsed: bool,
 }
@@ -125,7 +136,16 @@ enum Held {
     /// It leads the fetching of a vacant key.
     Flight(u64),
     /// It was given this, and leads its renewal or does not.
-    Entry { entry: Arc<Entry>, leads: bool },
+    Entry { entry: Arc<Entry>, purged: bool, leads: bool },
+}
+
+/// What was found.
+pub(crate) struct Found<'a> {
+    pub(crate) entry: &'a Arc<Entry>,
+    /// It was purged softly since it was stored.
+    pub(crate) purged: bool,
+    /// It is stale, and this exchange is the one to renew it.
+    pub(crate) leads: bool,
 }
 
 /// The body that goes with a newly stored head.
@@ -141,6 +161,7 @@ impl Cache {
         Arc::new(Self {
             entries: Entries::with_weighter(ENTRIES_EXPECTED, bytes_max, Weight),
             encoders: Encoders::new(),
+            purges: Purges::default(),
             hasher: RandomState::new(),
             flights: (0..SHARDS).map(|_| Mutex::default()).collect(),
         })
@@ -155,15 +176,16 @@ impl Cache {
     pub(crate) async fn look(self: &Arc<Self>, key: String) -> Holding {
         let mut collapsed = false;
         loop {
-            if let Some(entry) = self.entries.get(&key) {
-                return self.found(key, entry, collapsed);
+            let purges_then = self.purges.last();
+            if let Some((entry, purged)) = self.stored(&key) {
+                return self.found(key, entry, purged, purges_then, collapsed);
             }
             let mut over = {
                 let mut flights = self.flights(&key);
                 // It may have been stored since.
-                if let Some(entry) = self.entries.get(&key) {
+                if let Some((entry, purged)) = self.stored(&key) {
                     drop(flights);
-                    return self.found(key, entry, collapsed);
+                    return self.found(key, entry, purged, purges_then, collapsed);
                 }
                 match flights.get(&key) {
                     Some(flight) => flight.over.subscribe(),
@@ -172,7 +194,7 @@ impl Cache {
                         let over = watch::Sender::new(());
                         flights.insert(key.clone(), Flight { number, over });
                         let held = Held::Flight(number);
-                        return Holding { cache: self.clone(), key, held, collapsed };
+                        return Holding { cache: self.clone(), key, held, purges_then, collapsed };
                     }
                 }
             };
@@ -182,10 +204,33 @@ impl Cache {
         }
     }
 
-    fn found(self: &Arc<Self>, key: String, entry: Arc<Entry>, collapsed: bool) -> Holding {
-        let stale = entry.fresh_until <= Instant::now();
+    /// What is stored at a key, and whether it was purged softly.
+    fn stored(&self, key: &str) -> Option<(Arc<Entry>, bool)> {
+        let entry = self.entries.get(key)?;
+        match self.purges.since(entry.purges_then, &entry.tags) {
+            Purged::No => Some((entry, false)),
+            Purged::Softly => Some((entry, true)),
+            Purged::Gone => None,
+        }
+    }
+
+    fn found(
+        self: &Arc<Self>,
+        key: String,
+        entry: Arc<Entry>,
+        purged: bool,
+        purges_then: u64,
+        collapsed: bool,
+    ) -> Holding {
+        let stale = purged || entry.fresh_until <= Instant::now();
         let leads = stale && !entry.shared.led.swap(true, Ordering::AcqRel);
-        Holding { cache: self.clone(), key, held: Held::Entry { entry, leads }, collapsed }
+        let held = Held::Entry { entry, purged, leads };
+        Holding { cache: self.clone(), key, held, purges_then, collapsed }
+    }
+
+    /// Purges what is stored under a tag, and what is being fetched and will have it.
+    pub(crate) fn purge(&self, tag: String, soft: bool) {
+        self.purges.purge(tag, soft);
     }
 
     /// Forgets a key: neither what is stored nor what is now being fetched is found from here on.
@@ -235,11 +280,13 @@ impl Cache {
 }
 
 impl Holding {
-    /// What was found, and whether this exchange leads; nothing where the key is vacant.
-    pub(crate) fn entry(&self) -> Option<(&Arc<Entry>, bool)> {
+    /// What was found; nothing where the key is vacant.
+    pub(crate) fn found(&self) -> Option<Found<'_>> {
         match &self.held {
             Held::Flight(_) => None,
-            Held::Entry { entry, leads } => Some((entry, *leads)),
+            Held::Entry { entry, purged, leads } => {
+                Some(Found { entry, purged: *purged, leads: *leads })
+            }
         }
     }
 
@@ -249,6 +296,7 @@ impl Holding {
         head: Vec<u8>,
         body: NewBody,
         fresh: Duration,
+        tags: Vec<String>,
     ) -> Option<Arc<Entry>> {
         let mut flights = self.cache.flights(&self.key);
         let current = match &self.held {
@@ -269,6 +317,8 @@ impl Holding {
             body,
             forms,
             fresh_until: Instant::now() + fresh,
+            tags: tags.into(),
+            purges_then: self.purges_then,
             shared: Arc::default(),
         });
         self.cache.entries.insert(self.key.clone(), entry.clone());
@@ -314,7 +364,9 @@ impl Drop for Holding {
                     flights.remove(&self.key);
                 }
             }
-            Held::Entry { entry, leads: true } => entry.shared.led.store(false, Ordering::Release),
+            Held::Entry { entry, leads: true, .. } => {
+                entry.shared.led.store(false, Ordering::Release)
+            }
             Held::Entry { leads: false, .. } => {}
         }
     }
@@ -330,7 +382,7 @@ mod tests {
         let holding = cache.look(key.to_owned()).await;
         let body = StoredBody::new(Extent::Exactly(length as u64));
         body.push(Bytes::from(vec![0; length])).unwrap();
-        holding.store(vec![], NewBody::Arriving(body), Duration::from_secs(60));
+        holding.store(vec![], NewBody::Arriving(body), Duration::from_secs(60), vec![]);
     }
 
     #[tokio::test]
@@ -349,7 +401,7 @@ mod tests {
         let holding = cache.look("a".into()).await;
         let body = StoredBody::new(Extent::AtMost(5_000));
         let stored = NewBody::Arriving(body.clone());
-        let entry = holding.store(vec![], stored, Duration::from_secs(60)).unwrap();
+        let entry = holding.store(vec![], stored, Duration::from_secs(60), vec![]).unwrap();
         let before = cache.size().0;
         body.push(Bytes::from(vec![0; 5_000])).unwrap();
         body.end().unwrap();
@@ -363,15 +415,15 @@ mod tests {
     async fn ten_thousand_wait_for_one() {
         let cache = Cache::new(1 << 20);
         let leader = cache.look("a".into()).await;
-        assert!(leader.entry().is_none());
+        assert!(leader.found().is_none());
         let waiting: Vec<_> = (0..10_000)
             .map(|_| {
                 let cache = cache.clone();
-                tokio::spawn(async move { cache.look("a".into()).await.entry().is_some() })
+                tokio::spawn(async move { cache.look("a".into()).await.found().is_some() })
             })
             .collect();
         tokio::task::yield_now().await;
-        leader.store(vec![1], NewBody::None, Duration::from_secs(60));
+        leader.store(vec![1], NewBody::None, Duration::from_secs(60), vec![]);
         for waiter in waiting {
             assert!(waiter.await.unwrap());
         }

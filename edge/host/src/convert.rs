@@ -40,6 +40,7 @@ fn need(need: wit::Need) -> core::Need {
     match need {
         wit::Need::Lookup(key) => core::Need::Lookup { key },
         wit::Need::Put(wit::Put { key, head, fresh_ms }) => core::Need::Put { key, head, fresh_ms },
+        wit::Need::Body(bytes_max) => core::Need::Body { bytes_max },
         wit::Need::Encode(how) => core::Need::Encode { coding: coding(how) },
         wit::Need::Value(key) => core::Need::Value { key },
         wit::Need::Take(wit::Take { key, interval_us, burst }) => {
@@ -75,7 +76,7 @@ pub(crate) fn handed(handed: wit::Handed) -> core::Handed {
 
 pub(crate) fn abilities(abilities: core::Abilities) -> wit::Abilities {
     let core::Abilities { signatures, request_trailers, interim, durable, .. } = abilities;
-    let core::Abilities { unannounced, encodes, .. } = abilities;
+    let core::Abilities { unannounced, encodes, purges, .. } = abilities;
     wit::Abilities {
         signatures,
         request_trailers,
@@ -83,11 +84,12 @@ pub(crate) fn abilities(abilities: core::Abilities) -> wit::Abilities {
         durable: durable.map(|durable| durable.value_bytes_max),
         unannounced,
         encodes,
+        purges,
     }
 }
 
 fn reply(reply: wit::Reply) -> core::Reply {
-    let wit::Reply { status, fields, body, forget, store, ended } = reply;
+    let wit::Reply { status, fields, body, forget, purge, store, ended } = reply;
     core::Reply {
         status,
         fields,
@@ -102,7 +104,11 @@ fn reply(reply: wit::Reply) -> core::Reply {
             wit::Body::Kept(part) => core::Body::Kept(part.map(range)),
         },
         forget,
-        store: store.map(|wit::Store { key, head, body, fresh_ms }| core::Store {
+        purge: purge
+            .into_iter()
+            .map(|wit::Purge { tag, soft }| core::Purge { tag, soft })
+            .collect(),
+        store: store.map(|wit::Store { key, head, body, fresh_ms, tags }| core::Store {
             key,
             head,
             body: match body {
@@ -111,6 +117,7 @@ fn reply(reply: wit::Reply) -> core::Reply {
                 wit::StoreBody::Keep => core::StoreBody::Keep,
             },
             fresh_ms,
+            tags,
         }),
         ended: match ended {
             wit::Ended::Edge => core::Ended::Edge,
@@ -152,11 +159,19 @@ fn range(range: wit::ByteRange) -> core::ByteRange {
 pub(crate) fn outcome(outcome: core::Outcome) -> wit::Outcome {
     match outcome {
         core::Outcome::Looked(core::Looked::Vacant) => wit::Outcome::Lookup(None),
-        core::Outcome::Looked(core::Looked::Found { head, body, forms, lead, collapsed }) => {
+        core::Outcome::Looked(core::Looked::Found {
+            head,
+            body,
+            forms,
+            purged,
+            lead,
+            collapsed,
+        }) => {
             let forms = forms.into_iter().map(form).collect();
-            wit::Outcome::Lookup(Some(wit::Found { head, body, forms, lead, collapsed }))
+            wit::Outcome::Lookup(Some(wit::Found { head, body, forms, purged, lead, collapsed }))
         }
         core::Outcome::Put => wit::Outcome::Put,
+        core::Outcome::Body(body) => wit::Outcome::Body(body),
         core::Outcome::Encoded(done) => wit::Outcome::Encode(done),
         core::Outcome::Value(length) => wit::Outcome::Value(length),
         core::Outcome::Taken(core::Taken { allowed, left }) => {

@@ -12,13 +12,13 @@ use hyper::body::{Body as _, Incoming};
 use outport_edge_core::driver::{STEPS_MAX, broken};
 use outport_edge_core::kept::Packed;
 use outport_edge_core::step::{
-    Body, ByteRange, Fetch, Kept as Keeping, KeptHead, Looked, Moment, Need, Outcome, Reply, Store,
-    StoreBody,
+    Body, ByteRange, Fetch, Kept as Keeping, KeptHead, Looked, Moment, Need, Outcome, Purge, Reply,
+    Store, StoreBody,
 };
 use outport_interim::Interim;
 
 use crate::body::{EdgeBody, RequestBody};
-use crate::cache::{Cache, Entry, Holding, NewBody};
+use crate::cache::{Cache, Entry, Found, Holding, NewBody};
 use crate::convert::{Pending, Step};
 use crate::head;
 use crate::instances::Instances;
@@ -171,9 +171,12 @@ impl Exchange {
             Need::Lookup { key } => Outcome::Looked(self.look(key).await),
             Need::Put { head, fresh_ms, .. } => {
                 if let Some(holding) = &self.looked {
-                    holding.store(head, NewBody::None, Duration::from_millis(fresh_ms));
+                    holding.store(head, NewBody::None, Duration::from_millis(fresh_ms), Vec::new());
                 }
                 Outcome::Put
+            }
+            Need::Body { bytes_max } => {
+                Outcome::Body(read_at_most(self.request_body.take(), bytes_max).await)
             }
             Need::Encode { coding } => {
                 let holding = self.looked.as_ref();
@@ -243,12 +246,13 @@ impl Exchange {
         // What was held before is given up first: who waits holds nothing that others wait for.
         self.looked = None;
         let holding = self.needs.cache.look(key).await;
-        let looked = match holding.entry() {
+        let looked = match holding.found() {
             None => Looked::Vacant,
-            Some((entry, lead)) => Looked::Found {
+            Some(Found { entry, purged, leads: lead }) => Looked::Found {
                 head: entry.head().to_vec(),
                 body: entry.body().is_some(),
                 forms: entry.forms(),
+                purged,
                 lead,
                 collapsed: holding.collapsed,
             },
@@ -271,8 +275,11 @@ impl Exchange {
         for key in &reply.forget {
             self.needs.cache.forget(key);
         }
-        let held = self.looked.as_ref().and_then(Holding::entry);
-        let mut stored = held.and_then(|(entry, _)| entry.body().cloned());
+        for Purge { tag, soft } in reply.purge {
+            self.needs.cache.purge(tag, soft);
+        }
+        let held = self.looked.as_ref().and_then(Holding::found).map(|found| found.entry.clone());
+        let mut stored = held.as_ref().and_then(|entry| entry.body().cloned());
         let filling = reply.store.and_then(|store| self.store(store));
         if let Some((body, _)) = &filling {
             stored = Some(body.clone());
@@ -282,7 +289,7 @@ impl Exchange {
             Body::Bytes(bytes) => EdgeBody::full(bytes.into()),
             Body::Stored(range) => stored.map_or(EdgeBody::empty(), |stored| stored.read(range)),
             Body::Coded(coding) => {
-                let form = held.and_then(|(entry, _)| entry.form(coding));
+                let form = held.and_then(|entry| entry.form(coding));
                 form.map_or(EdgeBody::empty(), EdgeBody::full)
             }
             Body::Encoding(coding) => {
@@ -316,17 +323,17 @@ impl Exchange {
         let fresh = Duration::from_millis(store.fresh_ms);
         let extent = match store.body {
             StoreBody::None => {
-                holding.store(store.head, NewBody::None, fresh);
+                holding.store(store.head, NewBody::None, fresh, store.tags);
                 return None;
             }
             StoreBody::Keep => {
-                holding.store(store.head, NewBody::Keep, fresh);
+                holding.store(store.head, NewBody::Keep, fresh, store.tags);
                 return None;
             }
             StoreBody::Upstream(extent) => extent,
         };
         let body = StoredBody::new(extent);
-        let entry = holding.store(store.head, NewBody::Arriving(body.clone()), fresh);
+        let entry = holding.store(store.head, NewBody::Arriving(body.clone()), fresh, store.tags);
         let upstream = self.upstream_body.take()?;
         let (cache, key) = holding.place();
         let filling = fill(upstream, body.clone(), cache, key, entry);
@@ -380,17 +387,24 @@ async fn fill(
 /// Reads a body that has just so many bytes. `None` where it broke off, has others, or stands
 /// still.
 async fn read_whole(body: Option<RequestBody>, bytes: u64) -> Option<Bytes> {
+    let read = read_at_most(body, bytes).await?;
+    (read.len() as u64 == bytes).then(|| read.into())
+}
+
+/// Reads a body that has no more bytes than these.
+async fn read_at_most(body: Option<RequestBody>, bytes_max: u64) -> Option<Vec<u8>> {
     let mut body = body.unwrap_or(RequestBody::Here(None));
-    let mut read = Vec::with_capacity(usize::try_from(bytes).ok()?);
+    let expected = body.size_hint().lower().min(bytes_max);
+    let mut read = Vec::with_capacity(usize::try_from(expected).ok()?);
     while let Some(frame) = tokio::time::timeout(BODY_IDLE_MAX, body.frame()).await.ok()? {
         if let Ok(chunk) = frame.ok()?.into_data() {
-            if (read.len() + chunk.len()) as u64 > bytes {
+            if (read.len() + chunk.len()) as u64 > bytes_max {
                 return None;
             }
             read.extend_from_slice(&chunk);
         }
     }
-    (read.len() as u64 == bytes).then(|| read.into())
+    Some(read)
 }
 
 fn part(whole: &Bytes, range: ByteRange) -> Bytes {
@@ -452,6 +466,7 @@ mod tests {
 
         const KEEPS: bool = true;
         const ENCODES: bool = true;
+        const PURGES: bool = true;
         const UNANNOUNCED: bool = true;
 
         async fn new(answers: Vec<ScriptedAnswer>) -> Self {

@@ -22,6 +22,7 @@ mod limiter;
 mod metrics;
 mod node;
 mod page;
+mod purges;
 mod stored_body;
 mod upstream;
 mod values;

@@ -47,6 +47,7 @@ impl conformance::Subject for Subject {
 
     const KEEPS: bool = false;
     const ENCODES: bool = false;
+    const PURGES: bool = false;
     const UNANNOUNCED: bool = false;
     const LEFT_OUT: &'static [(&'static str, &'static str)] =
         &[("signatures", "Spin checks no signatures natively: the core does it")];

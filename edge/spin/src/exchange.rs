@@ -42,6 +42,8 @@ impl Exchange {
                 }
                 Outcome::Put
             }
+            // Never asked: the driver declares no ability to purge.
+            Need::Body { .. } => Outcome::Body(None),
             // Never asked: the driver declares no ability to encode.
             Need::Encode { .. } => Outcome::Encoded(false),
             Need::Value { key } => {
@@ -71,6 +73,7 @@ impl Exchange {
                 head: entry.head.clone(),
                 body: entry.body.is_some(),
                 forms: Vec::new(),
+                purged: false,
                 lead: holding.leads(),
                 collapsed: holding.collapsed,
             },

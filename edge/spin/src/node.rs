@@ -98,7 +98,7 @@ impl Node {
             let (state, needs) = match step {
                 Step::Reply(reply) => return Ok(Decided { reply, after: None }),
                 Step::ReplyFirst(reply, state, needs) => {
-                    return Ok(Decided { reply, after: Some((state, needs)) });
+                    return Ok(Decided { reply: *reply, after: Some((state, needs)) });
                 }
                 Step::Needs(state, needs) => (state, needs),
             };

@@ -102,7 +102,7 @@ impl World {
             let (exchange, needs) = match step {
                 Step::Reply(reply) => return Ok(reply),
                 Step::ReplyFirst(reply, exchange, needs) => {
-                    let body = self.driver.reply_first(ticket, reply.clone());
+                    let body = self.driver.reply_first(ticket, *reply.clone());
                     self.sent_first = Some(Sent::of(&reply, body));
                     (exchange, needs)
                 }
@@ -520,4 +520,55 @@ fn what_is_never_encoded() {
     }
     let mut short = encoding(&[Some((200, "content-length: 3|content-type: text/css", "abc"))]);
     assert_eq!(short.get("accept-encoding: br\r\n").body, "abc");
+}
+
+impl World {
+    fn purge(&mut self, tag: &str, soft: bool) {
+        let ticket = self.driver.open();
+        let purge = vec![crate::step::Purge { tag: tag.to_owned(), soft }];
+        let reply = Reply { purge, ..crate::cached::nobody_is_told() };
+        self.driver.reply(ticket, reply);
+    }
+}
+
+#[test]
+fn what_is_purged_is_fetched_again() {
+    let fields = "cache-control: max-age=60|vary: foo|cache-tag: shop, item-1|surrogate-key: blue";
+    let uri = crate::purge::of_target("x", "/a");
+    for tag in ["tag shop", "tag item-1", "tag blue", &uri] {
+        let mut world = World::new(&[Some((200, fields, "one")), Some((200, fields, "two"))]);
+        let first = world.get("");
+        assert_eq!((first.field("cache-tag"), first.field("surrogate-key")), ("", ""));
+        world.purge("tag other", false);
+        assert_eq!(world.get("").body, "one", "{tag}");
+        world.purge(tag, false);
+        assert_eq!(world.get("").body, "two", "{tag}");
+        assert_eq!((&*world.get("").body, world.seen()), ("two", 2), "{tag}");
+    }
+}
+
+#[test]
+fn what_is_purged_softly_is_validated() {
+    let fields = "cache-control: max-age=60|etag: \"a\"|cache-tag: a";
+    let mut world = World::new(&[Some((200, fields, "one")), Some((304, fields, "")), None]);
+    world.get("");
+    world.purge("tag a", true);
+    let validated = world.get("");
+    assert_eq!(validated.field("cache-status"), "outport; fwd=stale; fwd-status=304; stored");
+    assert_eq!(world.get("").field("cache-status"), "outport; hit; ttl=60");
+    world.purge("tag a", true);
+    let stale = world.get("");
+    assert_eq!((stale.status, &*stale.body), (200, "one"), "it may be used where the origin fails");
+    assert_eq!(world.seen(), 3);
+}
+
+#[test]
+fn a_purge_while_it_is_fetched_counts() {
+    let fields = "cache-control: max-age=60|cache-tag: a";
+    let mut world = World::new(&[Some((200, fields, "old")), Some((200, fields, "new"))]);
+    let (ticket, step) = world.begin("GET /a", "");
+    let reply = world.run(ticket, step).unwrap();
+    world.purge("tag a", false);
+    assert_eq!(world.sent(ticket, reply).body, "old");
+    assert_eq!(world.get("").body, "new");
 }

@@ -13,6 +13,7 @@ use crate::coding::{Accepted, Choice, compressible, without_coding};
 use crate::forward::{self, Proxied};
 use crate::guard::Guarded;
 use crate::head::{FieldLines, RequestHead};
+use crate::purge;
 use crate::step::{Coding, Fetch, Form};
 
 /// The fields of a condition and of a range: the cache answers them, or sends its own.
@@ -53,6 +54,8 @@ pub(crate) struct Ask {
     pub(crate) head_only: bool,
     pub(crate) asked: Asked,
     pub(crate) only_if_cached: bool,
+    /// The tag of its URI, by which what it gives can be purged.
+    pub(crate) tag: String,
     /// The codings that the client takes, where stored answers are encoded here.
     accepted: Option<Accepted>,
     no_cache: bool,
@@ -76,6 +79,11 @@ impl Place {
         }
     }
 
+    /// The host as clients name it.
+    fn public_host(&self) -> &str {
+        self.forwarded_host.as_deref().unwrap_or(&self.host)
+    }
+
     /// The key of this target.
     pub(crate) fn key(&self, target: &str) -> String {
         let mut all = Sha256::new();
@@ -91,7 +99,7 @@ impl Place {
     /// section 4.4).
     pub(crate) fn key_of_reference(&self, reference: &str, target: &str) -> Option<String> {
         let reference = reference.trim();
-        let host = self.forwarded_host.as_deref().unwrap_or(&self.host);
+        let host = self.public_host();
         let schemeless = reference.split_once("://").map(|(_, rest)| rest);
         let resolved = match schemeless.or_else(|| reference.strip_prefix("//")) {
             Some(rest) => {
@@ -131,8 +139,10 @@ impl Ask {
         let directives = Directives::read(lines.all("cache-control"));
         // For clients of HTTP/1.0 (RFC 9111, section 5.4).
         let pragma = !has("cache-control") && lines.all("pragma").any(|value| value == b"no-cache");
+        let place = Place::of(request, proxied);
         Some(Self {
-            key: Place::of(request, proxied).key(request.target),
+            key: place.key(request.target),
+            tag: purge::of_target(place.public_host(), request.target),
             head_only: request.method == "HEAD",
             asked: Asked { authorized: has("authorization"), no_store: directives.no_store },
             only_if_cached: directives.only_if_cached,

@@ -117,6 +117,11 @@ impl Freshness {
         !forbidden && self.left_ms(now_ms).saturating_add_unsigned(by_ms) > 0
     }
 
+    /// The same, stale from this moment at the latest.
+    pub(crate) fn made_stale(self, now_ms: u64) -> Self {
+        Self { lifetime_ms: self.lifetime_ms.min(self.age_ms(now_ms)), ..self }
+    }
+
     /// The same after validating failed at this moment.
     pub(crate) const fn failed(self, now_ms: u64) -> Self {
         Self { failed_ms: Some(now_ms), ..self }

@@ -5,7 +5,7 @@
 
 pub(crate) mod ask;
 pub(crate) mod directives;
-mod fields;
+pub(crate) mod fields;
 pub(crate) mod freshness;
 pub(crate) mod stored_response;
 pub(crate) mod vary;

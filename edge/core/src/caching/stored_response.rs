@@ -9,6 +9,7 @@ use super::freshness::{Freshness, Times, is_heuristic};
 use super::vary::{Variants, Vary};
 use crate::forward::end_to_end;
 use crate::head::{FieldLines, Fields};
+use crate::purge;
 
 /// For how long it is known what a URI's responses vary on, in milliseconds.
 const VARIANTS_MS: u64 = 24 * 60 * 60 * 1000;
@@ -76,6 +77,7 @@ impl Storable {
             Vary::On(names) => Some(names),
             Vary::Unknown => return Err(NotStorable::Vary),
         };
+        purge::given(&lines).ok_or(NotStorable::Tags)?;
         let can_be_validated = status == 200
             && (lines.all("etag").next().is_some() || lines.date_ms("last-modified").is_some());
         if !freshness.is_of_use(times.received_ms) && !can_be_validated {
@@ -112,6 +114,8 @@ pub(crate) enum NotStorable {
     Size,
     /// Nobody said its length, and this driver must know it.
     Length,
+    /// It has more tags than are kept, or one that can't be: a purge might miss it.
+    Tags,
 }
 
 /// Whether nothing that is said forbids to store it.
@@ -165,6 +169,11 @@ impl<'a> StoredResponse<'a> {
     /// The field lines.
     pub(crate) const fn fields(&self) -> FieldLines<'a> {
         FieldLines::new(self.fields)
+    }
+
+    /// The tags that its origin gave it.
+    pub(crate) fn tags(&self) -> Vec<String> {
+        purge::given(&Lines::new(self.fields())).unwrap_or_default()
     }
 
     /// The same response under another freshness.
@@ -278,6 +287,7 @@ mod tests {
             (206, "cache-control: max-age=5", NotStorable::Part),
             (200, "cache-control: max-age=5|vary: *", NotStorable::Vary),
             (200, "cache-control: max-age=5|cdn-cache-control: private", NotStorable::Private),
+            (200, "cache-control: max-age=5|cache-tag: a b", NotStorable::Tags),
         ] {
             assert_eq!(refusal(status, fields, Asked::default()), Some(why), "{status} {fields}");
         }

@@ -27,6 +27,7 @@ const SIGNATURES: Abilities = Abilities {
     durable: None,
     unannounced: false,
     encodes: false,
+    purges: false,
 };
 
 struct World {
@@ -196,7 +197,7 @@ impl World {
                     return first.unwrap_or(last);
                 }
                 Step::ReplyFirst(reply, exchange, needs) => {
-                    let body = self.driver.reply_first(ticket, reply.clone());
+                    let body = self.driver.reply_first(ticket, *reply.clone());
                     first = Some(Sent::of(&reply, body));
                     (exchange, needs)
                 }
@@ -776,4 +777,44 @@ fn a_file_is_encoded_for_who_takes_it() {
     let head = world.send(&format!("HEAD {}", path()), accepts);
     assert_eq!((head.field("content-encoding"), head.body.len()), (Some("br"), 0));
     assert_eq!(head.field("content-length"), well.field("content-length"));
+}
+
+/// A driver that purges.
+const PURGES: Abilities = Abilities { purges: true, ..SIGNATURES };
+
+#[test]
+fn a_purge_is_an_administrator_s() {
+    let mut world = World::new(PURGES);
+    world.put(ID, Visibility::Public, b"hello");
+    world.get(&path(), "");
+    world.seen();
+    let body = format!("{{\"files\": [\"{ID}\"]}}");
+    let length = format!("content-length: {}\r\n", body.len());
+    let purge = |world: &mut World, scope: &str| {
+        let token = world.token("demo", "alice", scope);
+        world.send_body("POST /purge", &format!("{length}{token}"), body.as_bytes())
+    };
+    let refused = purge(&mut world, "read write");
+    assert_eq!((refused.status, &*refused.problem()), (403, "scope-missing"));
+    world.get(&path(), "");
+    assert_eq!(world.seen(), [] as [&str; 0]);
+    let purged = purge(&mut world, "admin");
+    assert_eq!((purged.status, &purged.body[..]), (200, &b"{\"purged\":1}"[..]));
+    assert_eq!(
+        world.get(&path(), "").field("cache-status"),
+        Some("outport; fwd=uri-miss; fwd-status=200; stored")
+    );
+    let token = world.token("demo", "alice", "admin");
+    let wrong = world.send_body("POST /purge", &format!("content-length: 2\r\n{token}"), b"{}");
+    assert_eq!((wrong.status, &*wrong.problem()), (400, "invalid-field"));
+    let got = world.get("/purge", &token);
+    assert_eq!((got.status, got.field("allow")), (405, Some("POST")));
+}
+
+#[test]
+fn a_platform_that_can_t_purge_says_so() {
+    let mut world = World::new(SIGNATURES);
+    let token = world.token("demo", "alice", "admin");
+    let refused = world.send_body("POST /purge", &format!("content-length: 2\r\n{token}"), b"{}");
+    assert_eq!((refused.status, &*refused.problem()), (501, "not-implemented"));
 }

@@ -12,6 +12,7 @@ const KEEPING: Abilities = Abilities {
     durable: Some(Durable { value_bytes_max: 1 << 20 }),
     unannounced: false,
     encodes: false,
+    purges: false,
 };
 
 fn keeping() -> World {

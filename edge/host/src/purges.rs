@@ -1,0 +1,120 @@
+//! What was purged, by tag: looked at where something is found, so that a purge costs the same
+//! however much is stored, and counts for what is being fetched meanwhile.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
+
+/// How many tags are known one by one. When there are more, all that was stored before is gone.
+const TAGS_MAX: usize = 100_000;
+
+/// The purges of a node, each of which has a number.
+#[derive(Default)]
+pub(crate) struct Purges {
+    /// The number of the last one.
+    last: AtomicU64,
+    tags: RwLock<Tags>,
+}
+
+#[derive(Default)]
+struct Tags {
+    /// The last purge of each tag.
+    last: HashMap<String, Last>,
+    /// What was stored at this number or before is gone.
+    floor: u64,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Last {
+    hard: u64,
+    soft: u64,
+}
+
+/// What was purged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Purged {
+    No,
+    /// It is stale.
+    Softly,
+    /// It is gone.
+    Gone,
+}
+
+impl Purges {
+    /// The number of the last purge: what is looked up now and stored later goes by it.
+    pub(crate) fn last(&self) -> u64 {
+        self.last.load(Ordering::Acquire)
+    }
+
+    /// Purges what has this tag.
+    pub(crate) fn purge(&self, tag: String, soft: bool) {
+        let mut tags = self.tags.write().unwrap_or_else(PoisonError::into_inner);
+        let number = self.last.load(Ordering::Acquire) + 1;
+        if tags.last.len() >= TAGS_MAX && !tags.last.contains_key(&tag) {
+            tags.last.clear();
+            tags.floor = number - 1;
+        }
+        let last = tags.last.entry(tag).or_default();
+        *if soft { &mut last.soft } else { &mut last.hard } = number;
+        self.last.store(number, Ordering::Release);
+    }
+
+    /// Whether what was looked up at this number and has these tags was purged since.
+    pub(crate) fn since(&self, number: u64, tags: &[String]) -> Purged {
+        if number >= self.last() {
+            return Purged::No;
+        }
+        let known = self.tags.read().unwrap_or_else(PoisonError::into_inner);
+        if number < known.floor {
+            return Purged::Gone;
+        }
+        let purged = tags.iter().filter_map(|tag| known.last.get(tag)).map(|last| {
+            if last.hard > number {
+                Purged::Gone
+            } else if last.soft > number {
+                Purged::Softly
+            } else {
+                Purged::No
+            }
+        });
+        purged.max().unwrap_or(Purged::No)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tags(tags: &[&str]) -> Vec<String> {
+        tags.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_harder_purge_counts_and_only_what_came_before() {
+        let purges = Purges::default();
+        let before = purges.last();
+        purges.purge("a".into(), true);
+        let between = purges.last();
+        purges.purge("b".into(), false);
+        assert_eq!(purges.since(before, &tags(&["a"])), Purged::Softly);
+        assert_eq!(purges.since(before, &tags(&["a", "b"])), Purged::Gone);
+        assert_eq!(purges.since(between, &tags(&["a"])), Purged::No);
+        assert_eq!(purges.since(before, &tags(&["c"])), Purged::No);
+        assert_eq!(purges.since(purges.last(), &tags(&["a", "b"])), Purged::No);
+    }
+
+    #[test]
+    fn what_is_not_known_any_more_is_gone() {
+        let purges = Purges::default();
+        let before = purges.last();
+        for tag in 0..TAGS_MAX {
+            purges.purge(tag.to_string(), true);
+        }
+        assert_eq!(purges.since(before, &tags(&["x"])), Purged::No);
+        let late = purges.last();
+        purges.purge("more".into(), true);
+        assert_eq!(purges.since(before, &tags(&["x"])), Purged::Gone);
+        assert_eq!(purges.since(late, &tags(&["more"])), Purged::Softly);
+        assert_eq!(purges.since(late, &tags(&["0"])), Purged::No);
+    }
+}
