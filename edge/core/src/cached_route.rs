@@ -255,12 +255,7 @@ impl RouteExchange {
             Ok(storable) => storable,
             Err(why_not) => return Next::Reply(self.not_stored(&answered, why_not, context)),
         };
-        let here = match (&variants, &storable.varies_on) {
-            (None, None) => true,
-            (Some(variants), Some(names)) => variants.vary_on(names),
-            _ => false,
-        };
-        if here {
+        if is_under(variants.as_ref(), &storable) {
             return Next::Reply(self.store(&answered, &storable, context));
         }
         if variants.is_none() {
@@ -397,26 +392,31 @@ impl RouteExchange {
         match answer {
             Err(failure) => Next::Reply(self.failed(failure, context)),
             Ok(answer) if answer.status == 304 => {
-                let times = Times { requested_ms: asking.since_ms, received_ms: now_ms };
-                Next::Reply(self.confirmed(&stored, &answer, times, asking.why, context))
+                Next::Reply(self.confirmed(&stored, &answer, &asking, context))
             }
             Ok(answer) => self.answered(answer, asking, context),
         }
     }
 
-    /// What is stored still holds. Where the answer says that it may not be stored any more, it is
-    /// this client's alone, and the next one makes the upstream decide again.
+    /// What is stored still holds. Where the answer says that it may not be stored any more, or
+    /// varies on other fields than those that lead here, it is this client's alone, and the next
+    /// one makes the upstream decide again.
     fn confirmed(
         &self,
         stored: &StoredResponse<'_>,
         answer: &UpstreamHead,
-        times: Times,
-        why: Why,
+        asking: &Asking,
         context: &Context<'_>,
     ) -> Reply {
+        let Asking { since_ms, why, ref variants } = *asking;
+        let times = Times { requested_ms: since_ms, received_ms: context.moment.unix_ms };
         let fields = stored.confirmed(FieldLines::new(&answer.fields), times);
         let storable =
-            Storable::read(stored.status, FieldLines::new(&fields), self.ask.asked, times);
+            Storable::read(stored.status, FieldLines::new(&fields), self.ask.asked, times)
+                .and_then(|storable| match is_under(variants.as_ref(), &storable) {
+                    true => Ok(storable),
+                    false => Err(NotStorable::Vary),
+                });
         let why_not = storable.as_ref().err().copied();
         let (sent, kept) = match &storable {
             Ok(storable) => (storable.stored(), storable.stored()),
@@ -639,6 +639,16 @@ const fn body_of(delivery: Delivery, choice: Choice) -> Body {
         Choice::Plain | Choice::Identity => Body::Stored(range_of(delivery)),
         Choice::Coded(coding, _) => Body::Coded(coding),
         Choice::Encoding(coding) => Body::Encoding(coding),
+    }
+}
+
+/// Whether a response is found by whom it answers under the key of these variants; under the
+/// URI's, where there are none.
+fn is_under(variants: Option<&Variants>, storable: &Storable) -> bool {
+    match (variants, &storable.varies_on) {
+        (None, None) => true,
+        (Some(variants), Some(names)) => variants.vary_on(names),
+        _ => false,
     }
 }
 

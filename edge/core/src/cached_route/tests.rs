@@ -265,6 +265,25 @@ fn what_a_validation_makes_private_is_given_to_nobody_else() {
 }
 
 #[test]
+fn what_varies_since_a_validation_is_given_to_nobody_else() {
+    for (before, after) in [("", "lang"), ("|vary: lang", "other"), ("|vary: lang", "lang, other")]
+    {
+        let first = format!("cache-control: max-age=5|etag: \"a\"{before}").leak();
+        let varies = format!("cache-control: max-age=60|etag: \"a\"|vary: {after}|user: en").leak();
+        let then = Some((304, "cache-control: max-age=60|etag: \"a\"", ""));
+        let mut world = World::new(&[Some((200, first, "one")), Some((304, varies, "")), then]);
+        world.get("lang: en\r\n");
+        world.driver.advance(5_000);
+        let validated = world.get("lang: en\r\n");
+        assert_eq!((validated.body.as_str(), validated.field("user")), ("one", "en"));
+        let status = "outport; fwd=stale; fwd-status=304; detail=vary";
+        assert_eq!(validated.field("cache-status"), status);
+        let other = world.get("lang: en\r\nother: 1\r\n");
+        assert_eq!((other.field("user"), world.seen()), ("", 3), "{before} {after}");
+    }
+}
+
+#[test]
 fn what_is_too_large_or_of_no_known_length_passes() {
     let large = "cache-control: max-age=60|content-length: 1000000000000";
     let mut world = World::new(&[Some((200, large, "one"))]);
