@@ -37,6 +37,8 @@ pub mod fuzzing;
 mod guard;
 pub mod head;
 pub mod interim;
+#[cfg(test)]
+mod isolation;
 pub mod kept;
 pub mod limit;
 #[cfg(any(test, feature = "conformance"))]

@@ -293,6 +293,13 @@ pub(crate) mod tests {
             self.token_with(tenant, subject, scope, |_| ())
         }
 
+        /// One that is good for a month.
+        pub(crate) fn lasting_token(&self, tenant: &str, subject: &str, scope: &str) -> String {
+            self.token_with(tenant, subject, scope, |claims| {
+                claims.expires_at = Some(UnixTimeStamp::from_secs(NOW + 30 * 86_400));
+            })
+        }
+
         fn token_with(
             &self,
             tenant: &str,
