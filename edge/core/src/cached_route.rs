@@ -63,8 +63,9 @@ enum Stage {
     Validating { head: Vec<u8>, asking: Asking },
     /// A form of the content is being made, behind the client's back.
     Encoding,
-    /// The upstream is asked for what is not going to be stored.
-    Passing(Why),
+    /// The upstream is asked for what is not going to be stored. What is stored, and stale, stands
+    /// in for it where that fails.
+    Passing { why: Why, stale: Option<Vec<u8>> },
     /// It has answered, and what it said is to be stored under another key: at first the URI is
     /// looked up anew.
     Returning(Answered),
@@ -116,8 +117,9 @@ impl RouteExchange {
             (Stage::Validating { head, asking }, Outcome::Fetched(answer)) => {
                 self.validated(&head, answer, asking, context)
             }
-            (Stage::Passing(why), Outcome::Fetched(answer)) => {
-                Next::Reply(self.passed(why, answer, context))
+            (Stage::Passing { why, stale }, Outcome::Fetched(answer)) => {
+                let stale = stale.and_then(|head| self.stale_on_error(&head, &answer, context));
+                Next::Reply(stale.unwrap_or_else(|| self.passed(why, answer, context)))
             }
             (Stage::Encoding, Outcome::Encoded(_)) => Next::Reply(nobody_is_told()),
             (Stage::Returning(answered), Outcome::Looked(_)) => self.index(answered, context),
@@ -192,7 +194,7 @@ impl RouteExchange {
             return Next::Reply(not_cached(context));
         }
         if self.ask.head_only {
-            return self.pass(why);
+            return self.pass(why, Some(head.to_vec()));
         }
         let fetch = self.ask.validating(&found.stored);
         let asking = Asking { since_ms: now_ms, why, variants };
@@ -233,16 +235,16 @@ impl RouteExchange {
         }
         let why = if variants.is_some() { Why::VaryMiss } else { Why::UriMiss };
         if self.ask.head_only || self.ask.wants_range() {
-            return self.pass(why);
+            return self.pass(why, None);
         }
         let fetch = self.ask.whole();
         let asking = Asking { since_ms: context.moment.unix_ms, why, variants };
         self.need(Stage::Filling(asking), fetch)
     }
 
-    fn pass(self, why: Why) -> Next<Self> {
+    fn pass(self, why: Why, stale: Option<Vec<u8>>) -> Next<Self> {
         let fetch = self.ask.as_sent();
-        self.need(Stage::Passing(why), fetch)
+        self.need(Stage::Passing { why, stale }, fetch)
     }
 
     /// The upstream has answered in full.
@@ -376,18 +378,11 @@ impl RouteExchange {
         asking: Asking,
         context: &Context<'_>,
     ) -> Next<Self> {
-        let now_ms = context.moment.unix_ms;
         let Some(Entry::Response(stored)) = Entry::decode(head) else {
             return Next::Reply(self.failed(FetchError::Unreachable, context));
         };
-        let failed = answer.as_ref().map_or(true, |answer| answer.status >= 500);
-        if failed && stored.freshness.if_error(now_ms) {
-            let freshness = stored.freshness.failed(now_ms);
-            let stale = stored.with(freshness);
-            let mut sent = self.deliver(&stale, &[], RouteStatus::StaleOnError, context);
-            sent.store = Some(self.kept(&Entry::Response(stale), context));
-            sent.ended = Ended::Origin;
-            return Next::Reply(sent);
+        if let Some(stale) = self.stale_on_error(head, &answer, context) {
+            return Next::Reply(stale);
         }
         match answer {
             Err(failure) => Next::Reply(self.failed(failure, context)),
@@ -396,6 +391,27 @@ impl RouteExchange {
             }
             Ok(answer) => self.answered(answer, asking, context),
         }
+    }
+
+    /// What is stored, where the upstream has failed and that may be used then (RFC 5861,
+    /// section 4). Nobody asks for a moment.
+    fn stale_on_error(
+        &self,
+        head: &[u8],
+        answer: &Result<UpstreamHead, FetchError>,
+        context: &Context<'_>,
+    ) -> Option<Reply> {
+        let now_ms = context.moment.unix_ms;
+        let Some(Entry::Response(stored)) = Entry::decode(head) else { return None };
+        let failed = answer.as_ref().map_or(true, |answer| answer.status >= 500);
+        if !failed || !stored.freshness.if_error(now_ms) {
+            return None;
+        }
+        let stale = stored.with(stored.freshness.failed(now_ms));
+        let mut sent = self.deliver(&stale, &[], RouteStatus::StaleOnError, context);
+        sent.store = Some(self.kept(&Entry::Response(stale), context));
+        sent.ended = Ended::Origin;
+        Some(sent)
     }
 
     /// What is stored still holds. Where the answer says that it may not be stored any more, or

@@ -43,6 +43,8 @@ pub mod kept;
 pub mod limit;
 #[cfg(any(test, feature = "conformance"))]
 pub mod memory;
+#[cfg(test)]
+mod outage;
 pub mod platform;
 mod purge;
 mod route;
