@@ -3,6 +3,7 @@
 // What is not as it should be ends the test.
 #![allow(clippy::expect_used, clippy::indexing_slicing)]
 
+mod agreement;
 mod configured;
 mod crash;
 mod full_disk;
@@ -11,6 +12,7 @@ mod hooks;
 mod kept;
 mod large;
 mod limits;
+mod nginx;
 mod outage;
 mod program;
 mod proxies;
@@ -20,6 +22,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let checks = [
+        agreement::all(),
         configured::all(),
         crash::all(),
         full_disk::all(),

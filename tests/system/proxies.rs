@@ -2,15 +2,15 @@
 //! on, and what becomes of interim responses. `docs/proxies.md` says the same; its configuration
 //! is the one that is used here.
 
-use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use outport_tests::api::Api;
 use outport_tests::deployment::{Data, Running};
 use outport_tests::suite::Check;
 use outport_tests::{check, raw, tus};
+
+use crate::nginx::{LISTEN, Nginx};
 
 /// How long what must happen may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -20,9 +20,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 const LENGTH: usize = 1_000_000;
 const BREAK: usize = 300_000;
 
-/// Where the address of the edge stands in the configuration, and that of nginx.
+/// Where the address of the edge stands in the configuration.
 const EDGE: &str = "127.0.0.1:8080";
-const LISTEN: &str = "listen 80;";
 /// The line that a buffering proxy does not have.
 const UNBUFFERED: &str = "proxy_request_buffering off;";
 /// What nginx passes on where nobody told it to say who asks, but that it speaks HTTP/1.1.
@@ -92,60 +91,6 @@ impl Proxied {
         );
         raw::exchange(authority, head.as_bytes()).await.text
     }
-}
-
-/// An nginx of our own.
-struct Nginx {
-    process: Child,
-    address: SocketAddr,
-}
-
-impl Nginx {
-    /// Starts it with these servers. Its files are below the folder.
-    fn start(servers: &str, folder: &Path) -> Self {
-        let folder = folder.join("nginx");
-        std::fs::create_dir(&folder).expect("the folder can be written to");
-        // It takes no port 0 and tells none.
-        let free = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-        let address = free.local_addr().expect("it has an address");
-        drop(free);
-        let servers = servers.replace(LISTEN, &format!("listen {address};"));
-        let config = format!(
-            "daemon off;\nmaster_process off;\npid nginx.pid;\nerror_log error.log info;\n\
-             events {{}}\nhttp {{\naccess_log access.log;\nclient_body_temp_path body;\n\
-             proxy_temp_path proxy;\nfastcgi_temp_path fastcgi;\nuwsgi_temp_path uwsgi;\n\
-             scgi_temp_path scgi;\n{servers}\n}}\n"
-        );
-        std::fs::write(folder.join("nginx.conf"), config).expect("the folder can be written to");
-        let process = Command::new(program())
-            .arg("-p")
-            .arg(&folder)
-            .args(["-c", "nginx.conf", "-e", "error.log"])
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("nginx starts; `cargo xtask setup` installs it");
-        let nginx = Self { process, address };
-        let begun = Instant::now();
-        while std::net::TcpStream::connect(address).is_err() {
-            let log = || std::fs::read_to_string(folder.join("error.log")).unwrap_or_default();
-            assert!(begun.elapsed() < PATIENCE, "nginx does not listen: {}", log());
-            std::thread::sleep(PAUSE);
-        }
-        nginx
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// Debian has it where not everybody's PATH leads.
-fn program() -> PathBuf {
-    let sbin = PathBuf::from("/usr/sbin/nginx");
-    if sbin.is_file() { sbin } else { "nginx".into() }
 }
 
 /// The configuration that the documentation shows.
