@@ -1,5 +1,6 @@
 //! What reaches the origin: of a herd of requests one, of hits none, unsigned requests not at all.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use outport_tests::api::Api;
@@ -9,18 +10,26 @@ use outport_tests::{check, metrics, process, random};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::backend::{Answering, Backend, Death, Framing};
+
 const HERD: usize = 10_000;
 /// Open files a process needs besides its connections.
 const OTHER_FILES: u64 = 500;
 const FILE_BYTES: usize = 4096;
 /// How long the whole herd may take.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// What says that a body comes in chunks.
+const CHUNKED: &[u8] = b"transfer-encoding: chunked";
+/// How long the server of a route thinks before it answers, so that the herd meets.
+const DELAY: Duration = Duration::from_millis(500);
 
 pub(crate) fn all() -> Vec<Check> {
     let enough = process::raise_open_files() >= HERD as u64 + OTHER_FILES;
     let reason = (!enough).then_some("this system does not allow 10,500 open files");
     vec![
         check!(ten_thousand_gets_of_a_new_file_ask_the_origin_once).unless(reason),
+        check!(ten_thousand_gets_of_a_cached_route_ask_its_server_once).unless(reason),
+        check!(ten_thousand_gets_of_an_answer_without_a_length_ask_once).unless(reason),
         check!(a_hit_does_not_reach_the_origin),
         check!(a_hit_stays_one_when_every_instance_was_replaced),
         check!(an_origin_believes_nobody_but_its_edges),
@@ -60,24 +69,42 @@ async fn ten_thousand_gets_of_a_new_file_ask_the_origin_once() {
     let content = random::bytes(FILE_BYTES);
     let kind = "application/octet-stream";
     let file = parts.api.upload("visibility=public", kind, content.clone()).await;
-    let request = format!(
-        "GET {} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n",
-        file.path(),
-        parts.api.authority()
-    );
-    let mut herd = connect(&parts.api.authority()).await;
     let before = parts.reached_origin().await;
-    let all = async {
-        let asks = herd.iter_mut().map(|stream| ask(stream, request.as_bytes()));
-        futures::future::join_all(asks).await
-    };
-    let answers = tokio::time::timeout(PATIENCE, all).await.expect("everybody is answered");
-    for answer in &answers {
-        assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(answer));
+    for answer in ask_all(&parts.api.authority(), &file.path()).await {
+        assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
         assert!(answer.ends_with(&content), "an answer holds something else");
     }
-    assert_eq!(answers.len(), HERD);
     assert_eq!(parts.reached_origin().await - before, 1);
+}
+
+async fn ten_thousand_gets_of_a_cached_route_ask_its_server_once() {
+    ten_thousand_gets_ask_once(Framing::Length).await;
+}
+
+async fn ten_thousand_gets_of_an_answer_without_a_length_ask_once() {
+    ten_thousand_gets_ask_once(Framing::Chunked).await;
+}
+
+async fn ten_thousand_gets_ask_once(framing: Framing) {
+    let content = Arc::new(random::bytes(FILE_BYTES));
+    let answering = Answering {
+        content: content.clone(),
+        framing,
+        delay: DELAY,
+        stops_after: None,
+        death: Death::Fin,
+    };
+    let server = Backend::start(answering).await;
+    let parts = start(&server.route());
+    for answer in ask_all(&parts.api.authority(), "/r/thing").await {
+        assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+        // Who comes once it is stored whole is told its length.
+        let is_chunked = answer.windows(CHUNKED.len()).any(|window| window == CHUNKED);
+        let end = if is_chunked { &b"\r\n0\r\n\r\n"[..] } else { b"" };
+        let whole = answer.strip_suffix(end).expect("it ends");
+        assert!(whole.ends_with(&content), "an answer holds something else");
+    }
+    assert_eq!(server.requests(), 1);
 }
 
 async fn a_hit_does_not_reach_the_origin() {
@@ -134,6 +161,17 @@ async fn an_origin_believes_nobody_but_its_edges() {
     let with_token = direct.with_token(&parts.data.token("demo", "demo", "admin", "1h"));
     with_token.get(&file.path()).await.expect_problem(401, "edge-signature");
     direct.get("/healthz").await.expect_status(200);
+}
+
+/// What each of the herd is answered.
+async fn ask_all(authority: &str, path: &str) -> Vec<Vec<u8>> {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\n\r\n");
+    let mut herd = connect(authority).await;
+    let asks = herd.iter_mut().map(|stream| ask(stream, request.as_bytes()));
+    let all = tokio::time::timeout(PATIENCE, futures::future::join_all(asks)).await;
+    let answers = all.expect("everybody is answered");
+    assert_eq!(answers.len(), HERD);
+    answers
 }
 
 async fn connect(authority: &str) -> Vec<TcpStream> {

@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing)]
 
 mod agreement;
+mod backend;
 mod configured;
 mod crash;
 mod full_disk;
