@@ -141,7 +141,7 @@ impl World {
                 Step::Needs(exchange, needs) => (exchange, needs),
                 Step::ReplyFirst(reply, exchange, needs) => {
                     let (status, fields) = (reply.status, reply.fields.clone());
-                    sent = Some((status, fields, self.driver.reply_first(ticket, reply)));
+                    sent = Some((status, fields, self.driver.reply_first(ticket, *reply)));
                     (exchange, needs)
                 }
             };

@@ -167,7 +167,7 @@ impl From<Step> for State {
                 Self::Asking(Box::new(crossed(&exchange)), needs.into(), Vec::new())
             }
             Step::ReplyFirst(reply, exchange, needs) => {
-                Self::ReplyingFirst(Box::new(reply), Box::new(crossed(&exchange)), needs.into())
+                Self::ReplyingFirst(reply, Box::new(crossed(&exchange)), needs.into())
             }
         }
     }
