@@ -31,9 +31,14 @@ pub(crate) enum Death {
     Reset,
 }
 
-/// How every request is answered: with the content, which may be cached.
+/// What may be cached for as long as a test takes.
+pub(crate) const CACHED: &str = "cache-control: max-age=600\r\n";
+
+/// How every request is answered.
 #[derive(Clone, Debug)]
 pub(crate) struct Answering {
+    /// Field lines, each with its end.
+    pub(crate) fields: &'static str,
     pub(crate) content: Arc<Vec<u8>>,
     pub(crate) framing: Framing,
     /// How long it thinks before.
@@ -135,7 +140,7 @@ async fn serve(
 }
 
 async fn answer(stream: &mut TcpStream, answering: &Answering) -> std::io::Result<()> {
-    let Answering { content, framing, stops_after, .. } = answering;
+    let Answering { fields, content, framing, stops_after, .. } = answering;
     if *stops_after == Some(0) {
         return Ok(());
     }
@@ -144,7 +149,7 @@ async fn answer(stream: &mut TcpStream, answering: &Answering) -> std::io::Resul
         Framing::Chunked => "transfer-encoding: chunked\r\n".to_owned(),
         Framing::Close => "connection: close\r\n".to_owned(),
     };
-    let head = format!("HTTP/1.1 200 OK\r\ncache-control: max-age=600\r\n{framed}\r\n");
+    let head = format!("HTTP/1.1 200 OK\r\n{fields}{framed}\r\n");
     stream.write_all(head.as_bytes()).await?;
     let sent = &content[..stops_after.unwrap_or(content.len())];
     if *framing != Framing::Chunked {

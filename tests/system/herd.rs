@@ -10,7 +10,7 @@ use outport_tests::{check, metrics, process, random};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::backend::{Answering, Backend, Death, Framing};
+use crate::backend::{Answering, Backend, CACHED, Death, Framing};
 
 const HERD: usize = 10_000;
 /// Open files a process needs besides its connections.
@@ -88,6 +88,7 @@ async fn ten_thousand_gets_of_an_answer_without_a_length_ask_once() {
 async fn ten_thousand_gets_ask_once(framing: Framing) {
     let content = Arc::new(random::bytes(FILE_BYTES));
     let answering = Answering {
+        fields: CACHED,
         content: content.clone(),
         framing,
         delay: DELAY,

@@ -17,6 +17,7 @@ mod nginx;
 mod outage;
 mod program;
 mod proxies;
+mod routes;
 mod serve;
 
 use std::process::ExitCode;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         outage::all(),
         program::all(),
         proxies::all(),
+        routes::all(),
         serve::all(),
     ];
     outport_tests::suite::run_checks(checks.into_iter().flatten().collect())

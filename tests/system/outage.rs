@@ -11,7 +11,7 @@ use reqwest::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::backend::{Answering, Backend, Death, Framing};
+use crate::backend::{Answering, Backend, CACHED, Death, Framing};
 
 /// The longest a client may be left without an answer when the origin is away.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -140,6 +140,7 @@ async fn killed(framing: Framing, after_bytes: usize, death: Death) -> Vec<Read>
     let content = Arc::new(random::bytes(CONTENT_BYTES));
     let delay = Duration::ZERO;
     let answering = Answering {
+        fields: CACHED,
         content: content.clone(),
         framing,
         delay,
