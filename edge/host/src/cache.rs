@@ -1,20 +1,22 @@
 //! The cache of a node: stored responses in memory, shared by all threads, bounded by bytes.
 //!
-//! Eviction is quick_cache's variant of S3-FIFO: what was asked for once goes first. Heads are
-//! the core's and opaque. Requests for one vacant key are collapsed: the first leads, the others
+//! Eviction is quick_cache's variant of S3-FIFO: what was asked for once goes first. How it fares
+//! beside others is in docs/benchmarks.md; `outport-bench replay` says it anew. Heads are the
+//! core's and opaque. Requests for one vacant key are collapsed: the first leads, the others
 //! wait for what it stores.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
+use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use outport_edge_core::step::{Coding, Form};
-use quick_cache::Weighter;
-use quick_cache::sync::Cache as Entries;
+use quick_cache::sync::{Cache as Entries, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use tokio::sync::watch;
 
 use crate::encoder::{self, Encoders};
@@ -22,14 +24,30 @@ use crate::purges::{Purged, Purges};
 use crate::stored_body::StoredBody;
 
 const SHARDS: usize = 64;
-/// What an entry takes beyond its head and body: keys, pointers, counters.
-const ENTRY_BYTES: usize = 256;
-/// For how many entries the cache is laid out at first.
-const ENTRIES_EXPECTED: usize = 100_000;
+/// What an entry takes beyond its head and body: keys, pointers, counters, and who waits for the
+/// body. Measured as memory that a process grew by, for 200,000 of them.
+const ENTRY_BYTES: usize = 960;
+/// What an entry takes on average. By it the cache reckons how many keys it remembers of what it
+/// has evicted: half as many as entries are expected, of less than 100 bytes each.
+const ENTRY_BYTES_EXPECTED: u64 = 32 << 10;
+/// The share of the cache for what was asked for again; the rest is for what was not yet.
+const HOT_SHARE: f64 = 0.9;
+/// What takes more than one in so many bytes of the cache is not remembered once it is evicted. It
+/// stays if it is asked for again before that. Else whoever fetches many large files twice would
+/// have them take the place of all that is small.
+const REMEMBERED_SHARE: u64 = 1024;
+/// How many of the largest bodies a part of the cache has room for, at least. The parts evict each
+/// by itself. So many that one has room beside what was asked for again: a larger one drives that
+/// out, and one that is larger than its part is never stored.
+const LARGEST_PER_PART: u64 = 16;
+/// Into how many parts the cache is divided for each thread that can run at once, at most.
+const PARTS_PER_THREAD: u64 = 4;
 
 /// The cache.
 pub(crate) struct Cache {
     entries: Entries<String, Arc<Entry>, Weight>,
+    /// The most that an entry takes which is remembered when it is evicted, in bytes.
+    remembered_bytes_max: u64,
     hasher: RandomState,
     encoders: Encoders,
     purges: Purges,
@@ -117,8 +135,13 @@ struct Weight;
 impl Weighter<String, Arc<Entry>> for Weight {
     fn weight(&self, key: &String, entry: &Arc<Entry>) -> u64 {
         let tags = entry.tags.iter().map(String::len).sum::<usize>();
-        entry.body_bytes + (entry.head.len() + key.len() + tags + ENTRY_BYTES) as u64
+        entry_bytes(key.len(), entry.head.len() + tags, entry.body_bytes)
     }
+}
+
+/// What an entry is counted as.
+pub(crate) const fn entry_bytes(key_bytes: usize, head_bytes: usize, body_bytes: u64) -> u64 {
+    body_bytes + (key_bytes + head_bytes + ENTRY_BYTES) as u64
 }
 
 /// What a lookup came to. An exchange holds it to its end; dropping it gives up what it leads.
@@ -156,10 +179,11 @@ pub(crate) enum NewBody {
 }
 
 impl Cache {
-    /// A cache for this many bytes.
-    pub(crate) fn new(bytes_max: u64) -> Arc<Self> {
+    /// A cache for this many bytes, none of whose bodies has more than `object_bytes_max`.
+    pub(crate) fn new(bytes_max: u64, object_bytes_max: u64) -> Arc<Self> {
         Arc::new(Self {
-            entries: Entries::with_weighter(ENTRIES_EXPECTED, bytes_max, Weight),
+            entries: entries(bytes_max, object_bytes_max),
+            remembered_bytes_max: bytes_max / REMEMBERED_SHARE,
             encoders: Encoders::new(),
             purges: Purges::default(),
             hasher: RandomState::new(),
@@ -244,7 +268,7 @@ impl Cache {
     pub(crate) fn weigh(&self, key: &str, entry: &Arc<Entry>) {
         let _flights = self.flights(key);
         if let Some(current) = self.current(key, entry) {
-            self.entries.insert(key.to_owned(), current.counted(current.forms.clone()));
+            self.enter(key.to_owned(), current.counted(current.forms.clone()));
         }
     }
 
@@ -261,6 +285,15 @@ impl Cache {
     /// What is stored at a key, if it is this. The key's shard is held.
     fn current(&self, key: &str, entry: &Entry) -> Option<Arc<Entry>> {
         self.entries.peek(key).filter(|current| current.is(entry))
+    }
+
+    /// Stores what is new, or of a size that was not known before. The key's shard is held.
+    fn enter(&self, key: String, entry: Arc<Entry>) {
+        if Weight.weight(&key, &entry) > self.remembered_bytes_max {
+            // With the entry, the library forgets that it evicted one of this key.
+            self.entries.remove(&key);
+        }
+        self.entries.insert(key, entry);
     }
 
     /// Takes back a response whose body was cut, or is too long.
@@ -321,7 +354,11 @@ impl Holding {
             purges_then: self.purges_then,
             shared: Arc::default(),
         });
-        self.cache.entries.insert(self.key.clone(), entry.clone());
+        match self.held {
+            Held::Flight(_) => self.cache.enter(self.key.clone(), entry.clone()),
+            // How often it was used is kept.
+            Held::Entry { .. } => self.cache.entries.insert(self.key.clone(), entry.clone()),
+        }
         flights.remove(&self.key);
         Some(entry)
     }
@@ -348,6 +385,34 @@ impl Holding {
     pub(crate) fn place(&self) -> (Arc<Cache>, String) {
         (self.cache.clone(), self.key.clone())
     }
+}
+
+/// What is stored, laid out for these bounds.
+fn entries(bytes_max: u64, object_bytes_max: u64) -> Entries<String, Arc<Entry>, Weight> {
+    let expected = usize::try_from(bytes_max / ENTRY_BYTES_EXPECTED).unwrap_or(usize::MAX);
+    let options = OptionsBuilder::new()
+        .weight_capacity(bytes_max)
+        .estimated_items_capacity(expected.max(1))
+        .hot_allocation(HOT_SHARE)
+        .shards(parts(bytes_max, object_bytes_max))
+        .build();
+    #[allow(clippy::expect_used)] // It misses nothing but what is set here.
+    let options = options.expect("both capacities are set");
+    Entries::with_options(
+        options,
+        Weight,
+        DefaultHashBuilder::default(),
+        DefaultLifecycle::default(),
+    )
+}
+
+/// Into how many parts the cache is divided, so that threads rarely wait for each other.
+fn parts(bytes_max: u64, object_bytes_max: u64) -> usize {
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let roomy = bytes_max / object_bytes_max.saturating_mul(LARGEST_PER_PART).max(1);
+    let parts = roomy.min(threads as u64 * PARTS_PER_THREAD).max(1);
+    // The library rounds up.
+    1 << parts.ilog2()
 }
 
 fn bytes_of(body: Option<&Arc<StoredBody>>, forms: &[(Coding, Option<Bytes>)]) -> u64 {
@@ -387,7 +452,7 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_are_bounded() {
-        let cache = Cache::new(1 << 20);
+        let cache = Cache::new(1 << 20, 1 << 16);
         for key in 0..1000 {
             put(&cache, &key.to_string(), 10_000).await;
             assert!(cache.size().0 <= 1 << 20);
@@ -396,8 +461,60 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_largest_body_is_stored_however_many_threads_there_are() {
+        for share in [1, 2, 16, 100] {
+            let bytes_max = 64 << 20;
+            // What is kept has nine tenths.
+            let largest = (bytes_max / share).min(57 << 20);
+            let cache = Cache::new(bytes_max, largest);
+            put(&cache, "a", largest as usize).await;
+            assert_eq!(cache.size().1, 1, "{largest}");
+        }
+    }
+
+    #[tokio::test]
+    async fn large_bodies_leave_what_is_small_and_used() {
+        let cache = Cache::new(16 << 20, 1 << 20);
+        let was_there = async |key: &str, length| {
+            let there = cache.look(key.to_owned()).await.found().is_some();
+            if !there {
+                put(&cache, key, length).await;
+            }
+            there
+        };
+        for _ in 0..2 {
+            for key in 0..1000 {
+                was_there(&key.to_string(), 10_000).await;
+            }
+        }
+        for _ in 0..5 {
+            for key in 0..50 {
+                was_there(&format!("large {key}"), 1_000_000).await;
+            }
+        }
+        for key in 0..1000 {
+            assert!(was_there(&key.to_string(), 10_000).await, "{key} was driven out");
+        }
+        for _ in 0..3 {
+            was_there("used", 1_000_000).await;
+        }
+        assert!(was_there("used", 1_000_000).await, "a large body that is used stays");
+    }
+
+    #[test]
+    fn a_part_has_room_for_several_of_the_largest_bodies() {
+        for object in [1 << 10, 1 << 16, 1 << 20, 3 << 20] {
+            let parts = parts(64 << 20, object) as u64;
+            assert!(parts.is_power_of_two());
+            assert!(parts == 1 || (64 << 20) / parts >= LARGEST_PER_PART * object);
+        }
+        assert_eq!(parts(1 << 20, 1 << 20), 1);
+        assert!(parts(1 << 40, 1 << 20) > 1, "threads share nothing");
+    }
+
+    #[tokio::test]
     async fn a_body_of_unknown_length_is_counted_once_it_has_ended() {
-        let cache = Cache::new(1 << 20);
+        let cache = Cache::new(1 << 20, 1 << 16);
         let holding = cache.look("a".into()).await;
         let body = StoredBody::new(Extent::AtMost(5_000));
         let stored = NewBody::Arriving(body.clone());
@@ -413,7 +530,7 @@ mod tests {
 
     #[tokio::test]
     async fn ten_thousand_wait_for_one() {
-        let cache = Cache::new(1 << 20);
+        let cache = Cache::new(1 << 20, 1 << 16);
         let leader = cache.look("a".into()).await;
         assert!(leader.found().is_none());
         let waiting: Vec<_> = (0..10_000)

@@ -481,7 +481,7 @@ mod tests {
             let kept = Kept::open(&folder.path().join("kept")).unwrap();
             let _within = runtime.enter();
             let needs = Arc::new(Needs {
-                cache: Cache::new(1 << 20),
+                cache: Cache::new(1 << 20, 1 << 16),
                 values: Values::open(&folder.path().join("values")).unwrap(),
                 limiter: Limiter::new(),
                 handover: Handover::start(kept.clone(), upstreams.clone(), Box::new(Scripted)),

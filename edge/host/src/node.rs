@@ -140,7 +140,7 @@ impl EdgeNode {
         let kept = open_kept(&config)?;
         let core = Box::new(instances.clone());
         let needs = Arc::new(Needs {
-            cache: Cache::new(config.cache_bytes_max),
+            cache: Cache::new(config.cache_bytes_max, config.core.stored_bytes_max),
             values,
             limiter: Limiter::new(),
             handover: Handover::start(kept.clone(), upstreams.clone(), core),
