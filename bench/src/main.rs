@@ -8,6 +8,7 @@ mod edge;
 mod files;
 mod meta;
 mod product;
+mod replay;
 mod server;
 mod start;
 
@@ -19,6 +20,8 @@ call                                what one decision costs at the component's b
 edge                                a small file from the cache, beside nginx and wasmtime serve
 files [--files N] [--folder DIR]    files of 1 KiB, beside the file system and @tus/server
 meta [--folder DIR] [--seconds N]   durable commits of metadata per second, by engine and writers
+replay [--picture FILE]             what the cache answers, beside other policies and the optimum
+       [--requests N] [--seed N] [--trace FILE]
 start                               how quickly each platform's edge is compiled and instantiated
 meta --full DIR                     what becomes of the metadata when that small disk is full";
 
@@ -29,6 +32,7 @@ fn main() -> Result<()> {
         None | Some("edge") => edge::run(args),
         Some("files") => files::run(args),
         Some("meta") => meta::run(args),
+        Some("replay") => replay::run(args),
         Some("start") => start::run(),
         Some("help" | "--help") => {
             println!("{USAGE}");
