@@ -36,6 +36,9 @@ const NEEDS: &[Row] = &[
     ("of proxied routes, answers are stored that don't say their length", |platform| {
         if platform.abilities.unannounced { "yes" } else { "no, so far" }.to_owned()
     }),
+    ("`POST /purge`", |platform| {
+        if platform.abilities.purges { "on that node, at once" } else { "no, so far" }.to_owned()
+    }),
     ("what is stored is compressed", |platform| text(platform.compresses)),
     ("**Values**: built on", |platform| text(platform.values.on)),
     ("a new value is seen", |platform| text(platform.values.consistency)),
