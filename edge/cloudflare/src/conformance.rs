@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use futures::future::join;
 use outport_edge_core::conformance::{self, ScriptedAnswer, Subject};
-use outport_edge_core::step::{Allowance, Need, Outcome, Reply};
+use outport_edge_core::platform::CLOUDFLARE;
+use outport_edge_core::step::{Abilities, Allowance, Need, Outcome, Reply};
 use worker::Delay;
 use worker::js_sys::Uint8Array;
 use worker::wasm_bindgen::{JsCast as _, JsValue};
@@ -70,10 +71,7 @@ impl Subject for Worker {
     const ALLOWANCE: Allowance = Allowance { interval_us: 10_000_000, burst: 3 };
     const REFILL_MS: u64 = 10_100;
     const COUNTS: bool = false;
-    const KEEPS: bool = true;
-    const ENCODES: bool = false;
-    const PURGES: bool = false;
-    const UNANNOUNCED: bool = false;
+    const ABILITIES: Abilities = CLOUDFLARE.abilities;
 
     async fn new(answers: Vec<ScriptedAnswer>) -> Self {
         let mut parts = PARTS.take().unwrap_or_else(|| panic!("a test runs in a request"));

@@ -456,7 +456,8 @@ pub(crate) mod tests {
     use super::*;
     use crate::config::{Asset, Config, READ_LIMIT, WRITE_LIMIT};
     use crate::conformance::{self, Subject};
-    use crate::step::Allowance;
+    use crate::platform::WASMTIME;
+    use crate::step::{Abilities, Allowance};
 
     /// A configuration with a page and roomy limits.
     pub(crate) fn config() -> Config {
@@ -499,10 +500,7 @@ pub(crate) mod tests {
     impl Subject for InMemory {
         type Ticket = Ticket;
 
-        const KEEPS: bool = true;
-        const ENCODES: bool = true;
-        const PURGES: bool = true;
-        const UNANNOUNCED: bool = true;
+        const ABILITIES: Abilities = WASMTIME.abilities;
 
         async fn new(answers: Vec<conformance::ScriptedAnswer>) -> Self {
             let mut answers = answers.into_iter();

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use fastly::handle::{BodyHandle, RequestHandle};
 use outport_edge_core::conformance::{self, PATH, ScriptedAnswer, Subject};
 use outport_edge_core::head::RequestHead;
-use outport_edge_core::step::{Need, Outcome, Reply};
+use outport_edge_core::platform::FASTLY;
+use outport_edge_core::step::{Abilities, Need, Outcome, Reply};
 
 use crate::cache::Asked;
 use crate::exchange::{Exchange, Parts};
@@ -65,15 +66,11 @@ impl Fastly {
 impl Subject for Fastly {
     type Ticket = u64;
 
-    const KEEPS: bool = false;
-    const ENCODES: bool = false;
-    const PURGES: bool = false;
-    const UNANNOUNCED: bool = false;
+    const ABILITIES: Abilities = FASTLY.abilities;
     const LEFT_OUT: &'static [(&'static str, &'static str)] = &[
         ("allowances_are_spent", "Viceroy's rate limiter never limits"),
         ("allowances_refill", "Viceroy's rate limiter never limits"),
         ("allowances_are_apart", "Viceroy's rate limiter never limits"),
-        ("signatures", "the driver declares none: the core checks them by itself"),
     ];
 
     async fn new(answers: Vec<ScriptedAnswer>) -> Self {

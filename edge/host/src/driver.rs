@@ -442,6 +442,8 @@ mod tests {
 
     use outport_edge_core::conformance::{self, ScriptedAnswer, Subject};
     use outport_edge_core::interim::Interims;
+    use outport_edge_core::platform::WASMTIME;
+    use outport_edge_core::step::Abilities;
 
     use super::*;
     use crate::kept_handover::Scripted;
@@ -464,10 +466,7 @@ mod tests {
     impl Subject for Native {
         type Ticket = u64;
 
-        const KEEPS: bool = true;
-        const ENCODES: bool = true;
-        const PURGES: bool = true;
-        const UNANNOUNCED: bool = true;
+        const ABILITIES: Abilities = WASMTIME.abilities;
 
         async fn new(answers: Vec<ScriptedAnswer>) -> Self {
             let folder = tempfile::tempdir().unwrap();

@@ -7,7 +7,8 @@ use std::rc::Rc;
 
 use futures::future::{Either, FutureExt as _, select};
 use outport_edge_core::conformance::{self, PATH, ScriptedAnswer, scripted};
-use outport_edge_core::step::{Need, Outcome, Reply};
+use outport_edge_core::platform::SPIN;
+use outport_edge_core::step::{Abilities, Need, Outcome, Reply};
 use spin_sdk::wasip3::clocks::monotonic_clock;
 use spin_sdk::wasip3::http::types::Request;
 use spin_sdk::wasip3::random::random::get_random_u64;
@@ -45,12 +46,7 @@ struct Subject {
 impl conformance::Subject for Subject {
     type Ticket = u64;
 
-    const KEEPS: bool = false;
-    const ENCODES: bool = false;
-    const PURGES: bool = false;
-    const UNANNOUNCED: bool = false;
-    const LEFT_OUT: &'static [(&'static str, &'static str)] =
-        &[("signatures", "Spin checks no signatures natively: the core does it")];
+    const ABILITIES: Abilities = SPIN.abilities;
 
     async fn new(answers: Vec<ScriptedAnswer>) -> Self {
         let node = Node::get().await.unwrap_or_else(|missing| panic!("{missing}"));
