@@ -73,8 +73,8 @@ impl Accepted {
     }
 
     /// Chooses among the forms there are of a body that is [`compressible`]: the smallest, or else
-    /// one that is made while it is sent. A coding that was tried and saved nothing is not tried
-    /// again.
+    /// one that is made while it is sent. Where one coding was tried and saved nothing, the others
+    /// are not tried.
     pub(crate) fn choose(self, forms: &[Form]) -> Choice {
         let made = forms.iter().filter(|form| self.takes(form.coding));
         let smallest = made.filter_map(|form| Some((form.bytes?, form.coding))).min();
@@ -82,9 +82,10 @@ impl Accepted {
             return Choice::Coded(coding, bytes);
         }
         let tried = |coding| forms.iter().any(|form| form.coding == coding);
+        let saves_nothing = forms.iter().any(|form| form.bytes.is_none());
         let mut untried = Coding::BY_SPEED.into_iter().filter(|coding| !tried(*coding));
         match untried.find(|coding| self.takes(*coding)) {
-            Some(coding) if forms.is_empty() => Choice::Encoding(coding),
+            Some(coding) if !saves_nothing => Choice::Encoding(coding),
             _ => Choice::Identity,
         }
     }
@@ -208,6 +209,7 @@ mod tests {
         assert_eq!(all.choose(&forms), Choice::Coded(Coding::Brotli, 10));
         assert_eq!(gzip.choose(&forms), Choice::Coded(Coding::Gzip, 12));
         assert_eq!(gzip.choose(&[]), Choice::Encoding(Coding::Gzip));
+        assert_eq!(gzip.choose(&forms[..1]), Choice::Encoding(Coding::Gzip), "a form for others");
         assert_eq!(all.choose(&[]), Choice::Encoding(Coding::Zstd));
         assert_eq!(all.choose(&[form(Coding::Brotli, None)]), Choice::Identity);
         assert_eq!(Accepted::default().choose(&forms), Choice::Identity);
