@@ -329,11 +329,7 @@ impl FileExchange {
         };
         let body = match source {
             _ if self.ask.head_only || file.length == 0 => Body::Empty,
-            Source::Stored(_) => match choice {
-                Choice::Plain | Choice::Identity => Body::Stored(range),
-                Choice::Coded(coding, _) => Body::Coded(coding),
-                Choice::Encoding(coding) => Body::Encoding(coding),
-            },
+            Source::Stored(_) => choice.body(range),
             Source::Kept => Body::Kept(range),
             Source::Upstream => Body::Upstream,
             Source::Nowhere => {
@@ -351,11 +347,12 @@ impl FileExchange {
 
     /// The form that is sent: of what is stored, where this driver encodes, any.
     fn choose(&self, file: &StoredFile<'_>, source: Source<'_>, context: &Context<'_>) -> Choice {
-        match (source, self.ask.choose(file, &[])) {
-            (Source::Stored(forms), _) if context.abilities.encodes => self.ask.choose(file, forms),
-            (_, Choice::Plain) => Choice::Plain,
+        match source {
+            Source::Stored(forms) if context.abilities.encodes => {
+                self.ask.choose(file, Some(forms))
+            }
             // Behind this driver the platform may encode it.
-            (_, _) => Choice::Identity,
+            _ => self.ask.choose(file, None),
         }
     }
 

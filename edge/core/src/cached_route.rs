@@ -333,7 +333,7 @@ impl RouteExchange {
         let delivery = self.ask.delivery(answered.status, fields, length);
         let body = match delivery {
             _ if !has_content => Body::Empty,
-            _ => body_of(delivery, choice),
+            _ => choice.body(range_of(delivery)),
         };
         let mut sent =
             Sent { status: answered.status, fields, length, delivery, choice, age_ms: None }
@@ -503,7 +503,7 @@ impl RouteExchange {
         let delivery = self.ask.delivery(stored.status, stored.fields(), length);
         let body = match delivery {
             _ if self.ask.head_only || !has_content(stored) => Body::Empty,
-            _ => body_of(delivery, choice),
+            _ => choice.body(range_of(delivery)),
         };
         let age_ms = Some(stored.freshness.age_ms(context.moment.unix_ms));
         let sent = Sent {
@@ -646,15 +646,6 @@ impl Sent<'_> {
         let range = format!("content-range: bytes */{length}\r\n");
         sent.fields.extend_from_slice(range.as_bytes());
         sent
-    }
-}
-
-/// The body of a delivery of what is stored or arriving.
-const fn body_of(delivery: Delivery, choice: Choice) -> Body {
-    match choice {
-        Choice::Plain | Choice::Identity => Body::Stored(range_of(delivery)),
-        Choice::Coded(coding, _) => Body::Coded(coding),
-        Choice::Encoding(coding) => Body::Encoding(coding),
     }
 }
 

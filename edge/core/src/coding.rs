@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::step::{Coding, Form};
+use crate::step::{Body, ByteRange, Coding, Form};
 
 /// What has fewer bytes is not worth the fields that a coding takes.
 const BYTES_MIN: u64 = 256;
@@ -97,6 +97,15 @@ impl Choice {
         match self {
             Self::Plain | Self::Identity => None,
             Self::Coded(coding, _) | Self::Encoding(coding) => Some(coding),
+        }
+    }
+
+    /// The body, of what is stored or arriving; of the plain one, this range.
+    pub(crate) const fn body(self, range: Option<ByteRange>) -> Body {
+        match self {
+            Self::Plain | Self::Identity => Body::Stored(range),
+            Self::Coded(coding, _) => Body::Coded(coding),
+            Self::Encoding(coding) => Body::Encoding(coding),
         }
     }
 }

@@ -86,13 +86,14 @@ impl FileAsk {
 }
 
 impl FileAsk {
-    /// Chooses the form of a file whose body has these. Ranges are of the file itself.
-    pub(crate) fn choose(&self, file: &StoredFile<'_>, forms: &[Form]) -> Choice {
-        match compressible(file.content_type, Some(file.length)) {
-            false => Choice::Plain,
-            true if self.wants_range() => Choice::Identity,
-            true => self.accepted.choose(forms),
+    /// Chooses the form of a file whose body has these; none where nothing is encoded. Ranges are
+    /// of the file itself.
+    pub(crate) fn choose(&self, file: &StoredFile<'_>, forms: Option<&[Form]>) -> Choice {
+        if !compressible(file.content_type, Some(file.length)) {
+            return Choice::Plain;
         }
+        let forms = forms.filter(|_| !self.wants_range());
+        forms.map_or(Choice::Identity, |forms| self.accepted.choose(forms))
     }
 
     /// The coding of a form that is to be made for clients like this one.
