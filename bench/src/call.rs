@@ -178,6 +178,7 @@ fn config(pair: &Ed25519KeyPair) -> Result<Config> {
         trusted_proxies: Vec::new(),
         uploads: Rules::same(TenantRules::sized(1 << 40).for_edge()),
         stored_bytes_max: 1 << 20,
+        slice_bytes: 1 << 20,
         small_upload_bytes_max: 0,
         region: 0,
         request_bytes_max: None,

@@ -62,6 +62,7 @@ pub(crate) fn core_config(
         region: 0,
         request_bytes_max: None,
         stored_bytes_max: settings.cache.object_bytes_max,
+        slice_bytes: settings.cache.slice_bytes,
         upstream_timeout_ms: settings.edge.upstream_timeout_ms,
     })
 }

@@ -1,7 +1,14 @@
-//! What a GET or HEAD of a file is answered with: conditions (RFC 9110, section 13) and single
-//! ranges (section 14). Edge and origin decide it alike.
+//! What a GET or HEAD of a file is answered with: conditions (RFC 9110, section 13) and ranges
+//! (section 14). Edge and origin decide it alike.
 
 use serde::{Deserialize, Serialize};
+
+/// The most ranges of one request that are delivered each by itself. Who asks for more is sent the
+/// whole: a few hundred small ranges would cost more than that (RFC 9110, section 17.15).
+pub const RANGES_MAX: usize = 16;
+/// Ranges with a gap of no more bytes than this between them are delivered as one: about what the
+/// fields take that stand before each (section 15.3.7.2).
+const GAP_BYTES_MAX: u64 = 80;
 
 /// A range of bytes, ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +37,8 @@ pub struct Conditions<'a> {
     pub if_range: Option<&'a str>,
     /// Of a GET only: ranges are defined for no other method (section 14.2).
     pub range: Option<&'a str>,
+    /// Whether several ranges can be delivered at once. Elsewhere they are passed over.
+    pub several: bool,
 }
 
 /// What there is to be delivered.
@@ -44,12 +53,15 @@ pub struct Representation<'a> {
 }
 
 /// What is delivered of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// 200, all of it.
     Whole,
     /// 206, this part.
     Part(ByteRange),
+    /// 206, these parts: at least two, none of which touches another, in the order in which they
+    /// were asked for.
+    Parts(Vec<ByteRange>),
     /// 304.
     NotModified,
     /// 412.
@@ -77,38 +89,69 @@ impl Delivery {
         }
         match conditions.range {
             Some(range) if is_current(conditions.if_range, file) => {
-                Self::ranged(range, file.length)
+                Self::ranged(range, conditions.several, file.length)
             }
             _ => Self::Whole,
         }
     }
 
-    /// One range of bytes. What is malformed, of another unit, or several ranges at once is
-    /// passed over, as section 14.2 allows.
-    fn ranged(field: &str, length: u64) -> Self {
+    /// Ranges of bytes. What is malformed, of another unit, or more than can be delivered is passed
+    /// over, as section 14.2 allows. Of several, those that lie beyond the end are left out
+    /// (section 14.1.2).
+    fn ranged(field: &str, several: bool, length: u64) -> Self {
         let set =
             field.trim().split_once('=').filter(|(unit, _)| unit.eq_ignore_ascii_case("bytes"));
-        let Some((first, last)) = set.and_then(|(_, set)| set.trim().split_once('-')) else {
+        let Some((_, set)) = set else { return Self::Whole };
+        // A list may have empty members (section 5.6.1.2).
+        let members = set.split(',').filter(|member| !member.trim().is_empty());
+        let most = if several { RANGES_MAX } else { 1 };
+        let read: Option<Vec<_>> =
+            members.take(most + 1).map(|member| within(member.trim(), length)).collect();
+        let Some(read) = read.filter(|read| (1..=most).contains(&read.len())) else {
             return Self::Whole;
         };
-        match (Place::parse(first), Place::parse(last)) {
-            (Place::At(first), Place::At(last)) if first > last => Self::Whole,
-            (Place::At(first), Place::At(last)) => Self::within(first, last, length),
-            (Place::At(first), Place::Nowhere) => Self::within(first, u64::MAX, length),
-            (Place::Nowhere, Place::At(0)) => Self::RangeNotSatisfiable,
-            (Place::Nowhere, Place::At(suffix)) => {
-                Self::within(length.saturating_sub(suffix), u64::MAX, length)
-            }
-            _ => Self::Whole,
+        let parts = apart(read.into_iter().flatten().collect());
+        match *parts {
+            [] => Self::RangeNotSatisfiable,
+            [part] => Self::Part(part),
+            _ => Self::Parts(parts),
         }
     }
+}
 
-    fn within(first: u64, last: u64, length: u64) -> Self {
-        if first >= length {
-            return Self::RangeNotSatisfiable;
+/// What a range asks for of so many bytes: perhaps nothing. `None` where it is malformed.
+fn within(range: &str, length: u64) -> Option<Option<ByteRange>> {
+    let (first, last) = range.split_once('-')?;
+    let (first, last) = match (Place::parse(first), Place::parse(last)) {
+        (Place::At(first), Place::At(last)) if first <= last => (first, last),
+        (Place::At(first), Place::Nowhere) => (first, u64::MAX),
+        (Place::Nowhere, Place::At(0)) => return Some(None),
+        (Place::Nowhere, Place::At(suffix)) => (length.saturating_sub(suffix), u64::MAX),
+        _ => return None,
+    };
+    let part = || ByteRange { first, last: last.min(length - 1) };
+    Some((first < length).then(part))
+}
+
+/// The same bytes, where what overlaps or nearly touches is one range. It stands where the first of
+/// its ranges stood.
+fn apart(ranges: Vec<ByteRange>) -> Vec<ByteRange> {
+    let mut placed: Vec<_> = ranges.into_iter().enumerate().collect();
+    placed.sort_by_key(|(_, range)| range.first);
+    let mut merged: Vec<(usize, ByteRange)> = Vec::with_capacity(placed.len());
+    for (place, range) in placed {
+        match merged.last_mut() {
+            Some((first_place, before))
+                if range.first <= before.last.saturating_add(GAP_BYTES_MAX + 1) =>
+            {
+                before.last = before.last.max(range.last);
+                *first_place = place.min(*first_place);
+            }
+            _ => merged.push((place, range)),
         }
-        Self::Part(ByteRange { first, last: last.min(length - 1) })
     }
+    merged.sort_by_key(|(place, _)| *place);
+    merged.into_iter().map(|(_, range)| range).collect()
 }
 
 /// One end of a range.
@@ -191,12 +234,44 @@ mod tests {
             ("bytes=a-b", Delivery::Whole),
             ("bytes=-", Delivery::Whole),
             ("bytes=0-1,5-6", Delivery::Whole),
+            ("bytes=0-1,", part(0, 1)),
             ("bytes=+1-2", Delivery::Whole),
             ("lines=0-9", Delivery::Whole),
             ("0-9", Delivery::Whole),
         ] {
             let conditions = Conditions { range: Some(range), ..Conditions::default() };
             assert_eq!(decide(conditions), delivery, "{range}");
+        }
+    }
+
+    #[test]
+    fn several_ranges() {
+        let parts = |parts: &[(u64, u64)]| {
+            Delivery::Parts(parts.iter().map(|&(first, last)| ByteRange { first, last }).collect())
+        };
+        let many = |count| format!("bytes={}", vec!["0-0"; count].join(","));
+        for (range, delivery) in [
+            ("bytes=0-1,500-501", parts(&[(0, 1), (500, 501)])),
+            ("bytes=500-501, 0-1", parts(&[(500, 501), (0, 1)])),
+            ("bytes= 0-1 ,, -2 ,", parts(&[(0, 1), (998, 999)])),
+            ("bytes=0-1,5-6", part(0, 6)),
+            ("bytes=0-1,82-90", part(0, 90)),
+            ("bytes=0-1,83-90", parts(&[(0, 1), (83, 90)])),
+            ("bytes=200-300,0-1,250-400", parts(&[(200, 400), (0, 1)])),
+            ("bytes=0-1,500-501,0-499", part(0, 501)),
+            ("bytes=0-1,1000-", part(0, 1)),
+            ("bytes=1000-,2000-2001", Delivery::RangeNotSatisfiable),
+            ("bytes=0-1,-0", part(0, 1)),
+            ("bytes=0-1,a-b", Delivery::Whole),
+            ("bytes=0-1,9-8", Delivery::Whole),
+            ("bytes=,", Delivery::Whole),
+            (&many(RANGES_MAX), part(0, 0)),
+            (&many(RANGES_MAX + 1), Delivery::Whole),
+        ] {
+            let conditions =
+                Conditions { range: Some(range), several: true, ..Conditions::default() };
+            let file = Representation { etag: "\"abc\"", last_modified: DATE, length: 1_000 };
+            assert_eq!(Delivery::decide(&conditions, file), delivery, "{range}");
         }
     }
 
@@ -310,6 +385,39 @@ mod tests {
                 _ => Delivery::RangeNotSatisfiable,
             };
             prop_assert_eq!(Delivery::decide(&conditions, file), delivery, "{} of {}", range, length);
+        }
+
+        #[test]
+        fn several_ranges_are_the_bytes_they_ask_for(
+            asked in prop::collection::vec((prop::option::of(0..2_000_u64), 0..2_000_u64), 1..RANGES_MAX),
+            length in 1..1_500_u64,
+        ) {
+            let said = |(first, last): &(Option<u64>, u64)| match first {
+                Some(first) => format!("{first}-{}", first + last),
+                None => format!("-{last}"),
+            };
+            let range = format!("bytes={}", asked.iter().map(said).collect::<Vec<_>>().join(","));
+            let file = Representation { etag: "\"abc\"", last_modified: DATE, length };
+            let conditions =
+                Conditions { range: Some(&range), several: true, ..Conditions::default() };
+            let parts = match Delivery::decide(&conditions, file) {
+                Delivery::Part(part) => vec![part],
+                Delivery::Parts(parts) => parts,
+                Delivery::RangeNotSatisfiable => Vec::new(),
+                other => return Err(TestCaseError::fail(format!("{other:?}"))),
+            };
+            let wanted: std::collections::BTreeSet<_> = asked
+                .iter()
+                .flat_map(|(first, last)| model(*first, Some(first.unwrap_or(0) + last), length))
+                .collect();
+            // Every byte at most once, none missing, and none beside them but in small gaps.
+            let sent: Vec<_> = parts.iter().flat_map(|part| part.first..=part.last).collect();
+            let sent_once: std::collections::BTreeSet<_> = sent.iter().copied().collect();
+            prop_assert_eq!(sent.len(), sent_once.len());
+            prop_assert!(wanted.is_subset(&sent_once));
+            for part in parts {
+                prop_assert!(wanted.contains(&part.first) && wanted.contains(&part.last));
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use hooks::{Asked, Hooks, Peer, Secrets, Told};
 pub(crate) use mistake::{Mistake, Mistakes, Sink};
-use outport_edge_core::config::{READ_LIMIT, Route, WRITE_LIMIT};
+use outport_edge_core::config::{READ_LIMIT, Route, SLICE_BYTES, WRITE_LIMIT};
 use outport_wire::rules::{Rules, TenantRules};
 pub(crate) use read::route_value;
 
@@ -89,6 +89,8 @@ pub(crate) struct Cache {
     pub(crate) memory_bytes: u64,
     /// The largest response that is cached.
     pub(crate) object_bytes_max: u64,
+    /// What a slice has of a file that is larger than that.
+    pub(crate) slice_bytes: u64,
 }
 
 /// A rate and how much of it may be saved up.
@@ -110,7 +112,11 @@ impl Default for Settings {
                 instance_requests_max: 1_000_000,
                 small_upload_bytes_max: None,
             },
-            cache: Cache { memory_bytes: 256 * MIB, object_bytes_max: 16 * MIB },
+            cache: Cache {
+                memory_bytes: 256 * MIB,
+                object_bytes_max: 16 * MIB,
+                slice_bytes: SLICE_BYTES,
+            },
             limits: built_in_limits(),
             rules: Rules::same(TenantRules::sized(TIB)),
             hooks: Hooks::default(),

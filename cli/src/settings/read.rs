@@ -139,9 +139,13 @@ fn cache(mut section: Section<'_>, defaults: Cache) -> Cache {
         let wrong = format!("object_bytes_max in [cache] is {value}, more than all of its memory");
         section.note(*at, wrong, format!("at most memory_bytes, which is {memory_bytes}"));
     }
+    let slice = section.whole("slice_bytes", 64 * KIB..=64 * MIB, "bytes");
     section.finish();
     let object_bytes_max = object.map_or(defaults.object_bytes_max, |object| object.value);
-    Cache { memory_bytes, object_bytes_max: object_bytes_max.min(memory_bytes) }
+    let slice_bytes = slice.map_or(defaults.slice_bytes, |slice| slice.value);
+    // The cache is laid out for bodies up to this.
+    let object_bytes_max = object_bytes_max.min(memory_bytes);
+    Cache { memory_bytes, object_bytes_max, slice_bytes: slice_bytes.min(object_bytes_max) }
 }
 
 /// What `[uploads]` says beside the rules, which tenants may have of their own.
@@ -392,6 +396,7 @@ mod tests {
             [cache]
             memory_bytes = 1_073_741_824
             object_bytes_max = 0x100000
+            slice_bytes = 262_144
             [limits.read]
             burst = 10
             [limits.api]
@@ -421,7 +426,10 @@ mod tests {
         assert_eq!(read.edge.small_upload_bytes_max, Some(1000));
         let default = Settings::default().edge.instance_requests_max;
         assert_eq!(read.edge.instance_requests_max, default);
-        assert_eq!(read.cache, Cache { memory_bytes: GIB, object_bytes_max: MIB });
+        assert_eq!(
+            read.cache,
+            Cache { memory_bytes: GIB, object_bytes_max: MIB, slice_bytes: 1 << 18 }
+        );
         assert_eq!(read.limits["read"], Limit { per_second: 5_000, burst: 10 });
         assert_eq!(read.limits["api"], Limit { per_second: 5, burst: 5 });
         assert_eq!(read.limits["write"], Settings::default().limits["write"]);

@@ -88,6 +88,8 @@ impl Parts {
             Need::Body { .. } => (Outcome::Body(None), Held::Nothing),
             // Never asked: the driver declares no ability to encode, which the platform does.
             Need::Encode { .. } => (Outcome::Encoded(false), Held::Nothing),
+            // Never asked: the driver declares no ability to compose.
+            Need::Claim { .. } => (Outcome::Claimed(0), Held::Nothing),
             Need::Value { key } => match self.value(&key).await {
                 Some(value) => {
                     (Outcome::Value(Some(value.byte_length().into())), Held::Value(value))
@@ -248,7 +250,7 @@ impl Exchange {
         }
         let mut arriving = None;
         let body = match std::mem::replace(&mut reply.body, Body::Empty) {
-            Body::Empty | Body::Coded(_) | Body::Encoding(_) => None,
+            Body::Empty | Body::Coded(_) | Body::Encoding(_) | Body::Composed(_) => None,
             Body::Bytes(bytes) => Some(Uint8Array::from(&bytes[..]).into()),
             Body::Value => Some(self.value.take().ok_or("the value is gone")?.into()),
             Body::Kept(range) => {
@@ -297,7 +299,7 @@ impl Exchange {
     async fn store(mut self, store: Store, arriving: Option<Arriving>, cache: &Cache) {
         let Some(holding) = self.looked.take() else { return };
         let body = match store.body {
-            StoreBody::None => None,
+            StoreBody::None | StoreBody::Slices { .. } => None,
             StoreBody::Keep => holding.body_url(),
             StoreBody::Upstream(extent) => {
                 let length = exact(extent);

@@ -29,7 +29,7 @@ bindings::export!(Component with_types_in bindings);
 impl Guest for Component {
     fn configure(config: Vec<u8>, abilities: wit::Abilities) -> Result<(), String> {
         let wit::Abilities { signatures, request_trailers, interim, durable, .. } = abilities;
-        let wit::Abilities { unannounced, encodes, purges, .. } = abilities;
+        let wit::Abilities { unannounced, encodes, purges, composes, .. } = abilities;
         let durable = durable.map(|value_bytes_max| core::Durable { value_bytes_max });
         let abilities = core::Abilities {
             signatures,
@@ -39,6 +39,7 @@ impl Guest for Component {
             unannounced,
             encodes,
             purges,
+            composes,
         };
         let edge = Edge::new(Config::from_json(&config)?, abilities)?;
         EDGE.set(Some(edge));
@@ -61,6 +62,11 @@ impl Guest for Component {
         };
         let outcomes = outcomes.into_iter().map(from_outcome).collect();
         with_edge(|edge| to_step(edge.resume(exchange, outcomes, from_moment(moment))))
+    }
+
+    fn next_slice(sliced: Vec<u8>) -> Option<wit::SliceStep> {
+        let (step, rest) = with_edge(|edge| edge.next_slice(&sliced))?;
+        Some(wit::SliceStep { step: to_step(step), rest })
     }
 
     fn hand_over(head: Vec<u8>, sha256: Vec<u8>, moment: wit::Moment) -> Option<wit::Fetch> {
@@ -104,6 +110,7 @@ fn from_outcome(outcome: wit::Outcome) -> core::Outcome {
             let found = core::Looked::Found { head, body, forms, purged, lead, collapsed };
             core::Outcome::Looked(found)
         }
+        wit::Outcome::Claim(claimed) => core::Outcome::Claimed(claimed),
         wit::Outcome::Put => core::Outcome::Put,
         wit::Outcome::Body(body) => core::Outcome::Body(body),
         wit::Outcome::Encode(done) => core::Outcome::Encoded(done),
@@ -177,6 +184,7 @@ fn to_pending(exchange: &Exchange, needs: Vec<core::Need>) -> wit::Pending {
 fn to_need(need: core::Need) -> wit::Need {
     match need {
         core::Need::Lookup { key } => wit::Need::Lookup(key),
+        core::Need::Claim { keys } => wit::Need::Claim(keys),
         core::Need::Put { key, head, fresh_ms } => wit::Need::Put(wit::Put { key, head, fresh_ms }),
         core::Need::Body { bytes_max } => wit::Need::Body(bytes_max),
         core::Need::Encode { coding } => wit::Need::Encode(to_coding(coding)),
@@ -219,6 +227,9 @@ fn to_reply(reply: core::Reply) -> wit::Reply {
             core::Body::Value => wit::Body::Value,
             core::Body::Upstream => wit::Body::Upstream,
             core::Body::Kept(range) => wit::Body::Kept(range.map(to_range)),
+            core::Body::Composed(parts) => {
+                wit::Body::Composed(parts.into_iter().map(to_part).collect())
+            }
         },
         forget,
         purge: purge
@@ -231,6 +242,9 @@ fn to_reply(reply: core::Reply) -> wit::Reply {
             body: match body {
                 core::StoreBody::None => wit::StoreBody::None,
                 core::StoreBody::Upstream(extent) => wit::StoreBody::Upstream(to_extent(extent)),
+                core::StoreBody::Slices { slice_bytes, bytes } => {
+                    wit::StoreBody::Slices(wit::Slices { slice_bytes, bytes })
+                }
                 core::StoreBody::Keep => wit::StoreBody::Keep,
             },
             fresh_ms,
@@ -241,6 +255,14 @@ fn to_reply(reply: core::Reply) -> wit::Reply {
             core::Ended::Cache => wit::Ended::Cache,
             core::Ended::Origin => wit::Ended::Origin,
         },
+    }
+}
+
+fn to_part(part: core::Part) -> wit::Part {
+    match part {
+        core::Part::Bytes(bytes) => wit::Part::Bytes(bytes),
+        core::Part::Stored(range) => wit::Part::Stored(to_range(range)),
+        core::Part::Sliced(sliced) => wit::Part::Sliced(sliced),
     }
 }
 

@@ -20,6 +20,9 @@ pub(crate) enum CacheStatus {
     StaleOnError(FetchError),
     /// The record is stored, the contents are not.
     Partial,
+    /// The record is stored, and the contents are sent slice by slice: which of them are stored is
+    /// not known when the answer begins.
+    Slices,
     /// The method is not one that a cache answers.
     Method { status: u16 },
     /// Answered with what is kept here until the origin has it.
@@ -46,6 +49,7 @@ impl CacheStatus {
             }
             Self::StaleOnError(_) => "outport; fwd=stale; detail=origin-unreachable".to_owned(),
             Self::Partial => "outport; fwd=partial; detail=contents-not-stored".to_owned(),
+            Self::Slices => "outport; detail=slices".to_owned(),
             Self::Kept => "outport; hit; detail=kept".to_owned(),
             Self::Accepted => "outport; detail=kept".to_owned(),
             Self::Method { status } => format!("outport; fwd=method; fwd-status={status}"),

@@ -17,9 +17,10 @@ use crate::forward::own_to_origin;
 use crate::head::FieldLines;
 use crate::kept::{self, KeptDelivery};
 use crate::purge;
+use crate::slices::Sliced;
 use crate::step::{
-    Body, Ended, Extent, Fetch, FetchError, Form, KeptHead, Looked, Need, Outcome, Reply, Store,
-    StoreBody, UpstreamHead,
+    Body, Ended, Extent, Fetch, FetchError, Form, KeptHead, Looked, Need, Outcome, Part, Reply,
+    Store, StoreBody, UpstreamHead,
 };
 use crate::stored::{Stored, StoredFile, file_key, read_record};
 
@@ -174,11 +175,15 @@ impl FileExchange {
             let fetch = self.fetch("GET", &[], context);
             return self.need(Stage::Filling, fetch);
         }
-        let head = Stored::File(file.clone()).encode();
+        let stored = Stored::File(file.clone());
+        let head = stored.encode();
         let status = CacheStatus::Miss { status: 200, stored: false };
+        // Of what is sent in slices, the record alone is stored.
+        let sliced = context.abilities.composes && !self.stores(file.length, context);
+        let store = sliced.then(|| self.store(&stored, StoreBody::None));
         self.deliver(&file, &head, Source::Nowhere, status, context)
             .map_need(Self::stores_what_passes)
-            .map_reply(|reply| ended(reply, Ended::Origin))
+            .map_reply(|reply| Reply { store, ended: Ended::Origin, ..reply })
     }
 
     fn filled(
@@ -285,7 +290,7 @@ impl FileExchange {
         let delivery = range.map_or(Delivery::Whole, Delivery::Part);
         let mut sent = self.sent(
             &file,
-            delivery,
+            &delivery,
             self.choose(&file, Source::Upstream, context),
             Body::Upstream,
             CacheStatus::Partial,
@@ -309,17 +314,19 @@ impl FileExchange {
         if file.is_expired(context.moment.unix_s()) || !open {
             return Next::Reply(ended(self.denied(context), Ended::Cache));
         }
-        let delivery = self.ask.delivery(file);
+        let composes = context.abilities.composes;
+        let several = composes && matches!(source, Source::Stored(_) | Source::Nowhere);
+        let delivery = self.ask.delivery(file, several);
         let choice = self.choose(file, source, context);
-        let range = match delivery {
-            Delivery::Whole => None,
-            Delivery::Part(range) => Some(range),
+        let range = match &delivery {
+            Delivery::Whole | Delivery::Parts(_) => None,
+            Delivery::Part(range) => Some(*range),
             Delivery::NotModified
             | Delivery::PreconditionFailed
             | Delivery::RangeNotSatisfiable => {
                 return Next::Reply(self.sent(
                     file,
-                    delivery,
+                    &delivery,
                     choice,
                     Body::Empty,
                     status,
@@ -327,9 +334,21 @@ impl FileExchange {
                 ));
             }
         };
+        let multipart = file::multipart(file, context.moment);
         let body = match source {
             _ if self.ask.head_only || file.length == 0 => Body::Empty,
-            Source::Stored(_) => choice.body(range),
+            Source::Stored(_) => multipart.body(&delivery, choice, Part::Stored),
+            Source::Nowhere if composes => {
+                let sent = self.in_slices(file, &delivery, context);
+                return Next::Reply(self.sent(
+                    file,
+                    &delivery,
+                    choice,
+                    sent,
+                    CacheStatus::Slices,
+                    context,
+                ));
+            }
             Source::Kept => Body::Kept(range),
             Source::Upstream => Body::Upstream,
             Source::Nowhere => {
@@ -342,7 +361,18 @@ impl FileExchange {
                 return self.need(stage, fetch);
             }
         };
-        Next::Reply(self.sent(file, delivery, choice, body, status, context))
+        Next::Reply(self.sent(file, &delivery, choice, body, status, context))
+    }
+
+    /// What is delivered of a file that is too large to be stored whole.
+    fn in_slices(&self, file: &StoredFile<'_>, delivery: &Delivery, context: &Context<'_>) -> Body {
+        let StoredFile { etag, length, .. } = *file;
+        let part = |part| Sliced::new(self.ask.id, etag, length, part, context.config).part();
+        match delivery {
+            Delivery::Parts(parts) => file::multipart(file, context.moment).composed(parts, part),
+            Delivery::Part(range) => Body::Composed(vec![part(*range)]),
+            _ => Body::Composed(vec![part(ByteRange { first: 0, last: length - 1 })]),
+        }
     }
 
     /// The form that is sent: of what is stored, where this driver encodes, any.
@@ -360,7 +390,7 @@ impl FileExchange {
     fn sent(
         &self,
         file: &StoredFile<'_>,
-        delivery: Delivery,
+        delivery: &Delivery,
         choice: Choice,
         body: Body,
         status: CacheStatus,
@@ -369,15 +399,14 @@ impl FileExchange {
         let mut fields = context.visit.fields(context.limits);
         let (code, problem) = match delivery {
             Delivery::Whole => (200, None),
-            Delivery::Part(_) => (206, None),
+            Delivery::Part(_) | Delivery::Parts(_) => (206, None),
             Delivery::NotModified => (304, None),
             Delivery::PreconditionFailed => (412, Some(ProblemType::PreconditionFailed)),
             Delivery::RangeNotSatisfiable => (416, Some(ProblemType::RangeNotSatisfiable)),
         };
         let mut sent = match problem {
             None => {
-                let now_ms = context.moment.unix_ms;
-                file::describe(&self.ask, file, delivery, choice, now_ms, &mut fields);
+                file::describe(&self.ask, file, delivery, choice, context.moment, &mut fields);
                 fields.push("cache-status", status.value());
                 reply(code, fields, body)
             }
@@ -443,7 +472,7 @@ impl FileExchange {
                 let problem = upstream_problem(FetchError::Unreachable, None);
                 context.visit.problem(context.limits, &problem)
             }
-            Stored::Missing { .. } | Stored::File(_) => self.denied(context),
+            Stored::Missing { .. } | Stored::File(_) | Stored::Slice => self.denied(context),
         };
         ended(refused, at)
     }

@@ -11,16 +11,17 @@ use serde::{Deserialize, Serialize};
 use crate::answer::reply;
 use crate::cache_status::{Forwarded, RouteStatus, Why};
 use crate::cached::{Context, Next, is_coded, nobody_is_told, upstream_problem};
-use crate::caching::ask::{Ask, range_of};
+use crate::caching::ask::Ask;
 use crate::caching::freshness::{Freshness, Times};
 use crate::caching::stored_response::{Entry, NotStorable, Storable, StoredResponse};
 use crate::caching::vary::Variants;
 use crate::coding::{Choice, entity_tag};
 use crate::forward::{self, VIA};
 use crate::head::{FieldLines, Fields};
+use crate::multipart::Multipart;
 use crate::step::{
-    Body, Ended, Extent, Fetch, FetchError, Form, Looked, Need, Outcome, Reply, Store, StoreBody,
-    UpstreamHead,
+    Body, Ended, Extent, Fetch, FetchError, Form, Looked, Need, Outcome, Part, Reply, Store,
+    StoreBody, UpstreamHead,
 };
 
 /// For how long it is known that an upstream fails, in milliseconds.
@@ -330,14 +331,11 @@ impl RouteExchange {
             why_not: None,
         });
         let fields = FieldLines::new(&answered.fields);
-        let delivery = self.ask.delivery(answered.status, fields, length);
-        let body = match delivery {
-            _ if !has_content => Body::Empty,
-            _ => choice.body(range_of(delivery)),
-        };
-        let mut sent =
-            Sent { status: answered.status, fields, length, delivery, choice, age_ms: None }
-                .reply(status, body, context);
+        let several = context.abilities.composes;
+        let delivery = self.ask.delivery(answered.status, fields, length, several);
+        let sent = Sent { status: answered.status, fields, length, delivery, choice, age_ms: None };
+        let body = if has_content { sent.body(context) } else { Body::Empty };
+        let mut sent = sent.reply(status, body, context);
         sent.store = Some(store);
         sent
     }
@@ -356,7 +354,7 @@ impl RouteExchange {
             stored: false,
             why_not: Some(why_not),
         });
-        let delivery = self.ask.delivery(answered.status, fields, None);
+        let delivery = self.ask.delivery(answered.status, fields, None, false);
         let sent = Sent {
             status: answered.status,
             fields,
@@ -500,11 +498,8 @@ impl RouteExchange {
     ) -> Reply {
         let length = stored.length();
         let choice = self.ask.choose(stored, forms);
-        let delivery = self.ask.delivery(stored.status, stored.fields(), length);
-        let body = match delivery {
-            _ if self.ask.head_only || !has_content(stored) => Body::Empty,
-            _ => choice.body(range_of(delivery)),
-        };
+        let several = context.abilities.composes;
+        let delivery = self.ask.delivery(stored.status, stored.fields(), length, several);
         let age_ms = Some(stored.freshness.age_ms(context.moment.unix_ms));
         let sent = Sent {
             status: stored.status,
@@ -513,6 +508,10 @@ impl RouteExchange {
             delivery,
             choice,
             age_ms,
+        };
+        let body = match self.ask.head_only || !has_content(stored) {
+            true => Body::Empty,
+            false => sent.body(context),
         };
         Reply { ended: Ended::Cache, ..sent.reply(status, body, context) }
     }
@@ -584,10 +583,14 @@ impl Sent<'_> {
         if cache == RouteStatus::StaleOnError {
             fields.push("warning", STALE);
         }
-        let (status, body) = match self.delivery {
+        let (status, body) = match &self.delivery {
             Delivery::NotModified => (304, Body::Empty),
             Delivery::Part(range) => {
-                self.describe_part(range, &mut fields);
+                self.describe_part(*range, &mut fields);
+                (206, body)
+            }
+            Delivery::Parts(parts) => {
+                self.multipart(context).describe(parts, &mut fields);
                 (206, body)
             }
             _ => (self.status, body),
@@ -595,6 +598,19 @@ impl Sent<'_> {
         fields.push("via", VIA);
         fields.push("cache-status", cache.value());
         ended_at_origin(reply(status, fields, body))
+    }
+
+    /// The body, of what is stored or arriving.
+    fn body(&self, context: &Context<'_>) -> Body {
+        self.multipart(context).body(&self.delivery, self.choice, Part::Stored)
+    }
+
+    fn multipart(&self, context: &Context<'_>) -> Multipart<'_> {
+        Multipart {
+            content_type: self.fields.get("content-type"),
+            length: self.length.unwrap_or_default(),
+            random: context.moment.random,
+        }
     }
 
     /// Whether a field goes with this delivery. A 304 tells nothing of a content that it has not
@@ -610,6 +626,7 @@ impl Sent<'_> {
                     || matches!(name, "content-location" | "content-security-policy")
             }
             Delivery::Part(_) => name != "content-length",
+            Delivery::Parts(_) => !matches!(name, "content-length" | "content-type"),
             _ => true,
         }
     }

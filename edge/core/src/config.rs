@@ -56,8 +56,18 @@ pub struct Config {
     pub request_bytes_max: Option<u64>,
     /// The largest body that is stored in the cache, in bytes.
     pub stored_bytes_max: u64,
+    /// How many bytes a slice has of a file that is larger than that.
+    #[serde(default = "slice_bytes")]
+    pub slice_bytes: u64,
     /// How long an upstream may take to begin an answer, in milliseconds.
     pub upstream_timeout_ms: u64,
+}
+
+/// What a slice has, if nothing is said.
+pub const SLICE_BYTES: u64 = 1 << 20;
+
+const fn slice_bytes() -> u64 {
+    SLICE_BYTES
 }
 
 /// The limit spent by GET, HEAD and OPTIONS.

@@ -5,6 +5,7 @@
 //! suite in it and answers requests with [`answer`].
 
 mod caching;
+mod composing;
 mod keeping;
 
 use std::collections::VecDeque;
@@ -26,6 +27,10 @@ use self::caching::{
     what_is_forgotten_is_gone, what_is_forgotten_is_not_brought_back, what_is_purged_is_gone,
     what_is_purged_softly_is_stale, who_replies_first_leads_on,
     who_waits_is_answered_by_the_leader,
+};
+use self::composing::{
+    a_body_of_several_parts, a_cut_leaves_the_slices_that_are_whole,
+    slices_are_stored_each_by_itself, what_is_vacant_is_claimed,
 };
 use self::keeping::{
     a_body_that_breaks_off_is_not_kept, what_cant_be_handed_over_stays, what_is_kept_is_read,
@@ -113,6 +118,10 @@ macro_rules! conformance_tests {
             the_next_lookup_gives_up_the_one_before
             what_is_forgotten_is_gone
             what_is_forgotten_is_not_brought_back
+            a_body_of_several_parts
+            what_is_vacant_is_claimed
+            slices_are_stored_each_by_itself
+            a_cut_leaves_the_slices_that_are_whole
             values_are_read
             allowances_are_spent
             allowances_refill
@@ -293,6 +302,16 @@ const BEYOND: &[Beyond] = &[
             "what_is_being_fetched_is_purged_too",
         ],
         why: "nothing can be purged by tag, so far",
+    },
+    Beyond {
+        declared: |abilities| abilities.composes,
+        tests: &[
+            "a_body_of_several_parts",
+            "what_is_vacant_is_claimed",
+            "slices_are_stored_each_by_itself",
+            "a_cut_leaves_the_slices_that_are_whole",
+        ],
+        why: "no body has several parts, so far: large files pass, and several ranges are one whole",
     },
 ];
 

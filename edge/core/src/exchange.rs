@@ -33,6 +33,7 @@ use crate::purge;
 use crate::route::{Access, Routes, Target};
 use crate::rules::{self, UploadLimit};
 use crate::session;
+use crate::slices::{SliceExchange, Sliced};
 use crate::step::{
     Abilities, Body, Ended, Fetch, FetchError, Moment, Need, Outcome, Reply, Request, Step, Taken,
     UpstreamHead,
@@ -70,6 +71,8 @@ enum Stage {
     File(Box<FileExchange>),
     /// A cached route is asked.
     Route(Box<RouteExchange>),
+    /// A slice of a large file is delivered.
+    Slice(Box<SliceExchange>),
     /// A unit is taken from an allowance, or what is kept is handed over, before an upstream is
     /// asked.
     Preparing(Fetch, Forwarded),
@@ -171,6 +174,14 @@ impl Edge {
         self.go_on(visit, stage, outcomes.next(), moment)
     }
 
+    /// Begins the exchange for the next slice of a [`Part::Sliced`](crate::step::Part::Sliced), and
+    /// says what is left of it then. `None` where nothing is left.
+    pub fn next_slice(&self, sliced: &[u8]) -> Option<(Step, Vec<u8>)> {
+        let (slice, need, rest) = Sliced::next(sliced)?;
+        let exchange = Exchange { visit: Visit::default(), stage: Stage::Slice(Box::new(slice)) };
+        Some((Step::Needs(exchange, vec![need]), rest))
+    }
+
     fn too_many(&self, visit: &Visit, taken: Taken) -> Reply {
         let limit = visit.limit.and_then(|place| self.limits.get(usize::from(place)));
         let wait_s = limit.map_or(1, |limit| limit.retry_s(taken));
@@ -202,6 +213,10 @@ impl Edge {
             (Stage::Route(route), Some(outcome)) => {
                 let next = route.resume(outcome, &self.context(&visit, moment));
                 self.next(visit, next, Stage::Route)
+            }
+            (Stage::Slice(slice), Some(outcome)) => {
+                let next = slice.resume(outcome, &self.context(&visit, moment));
+                self.next(visit, next, Stage::Slice)
             }
             (Stage::Purging(host), Some(Outcome::Body(body))) => {
                 Step::Reply(self.purge(&visit, body.as_deref(), &host))

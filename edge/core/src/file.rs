@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::coding::{Accepted, Choice, compressible, entity_tag, without_coding};
 use crate::guard::Guarded;
 use crate::head::Fields;
-use crate::step::{Coding, Form};
+use crate::multipart::Multipart;
+use crate::step::{Coding, Form, Moment};
 use crate::stored::StoredFile;
 
 /// How long others may keep a public file without asking again, in seconds.
@@ -69,8 +70,8 @@ impl FileAsk {
         self.range.is_some()
     }
 
-    /// Decides what is delivered of a file.
-    pub(crate) fn delivery(&self, file: &StoredFile<'_>) -> Delivery {
+    /// Decides what is delivered of a file; of several ranges at once, where that is possible.
+    pub(crate) fn delivery(&self, file: &StoredFile<'_>, several: bool) -> Delivery {
         let StoredFile { etag, last_modified, length, .. } = *file;
         let if_none_match = self.if_none_match.as_deref().map(without_coding);
         let conditions = Conditions {
@@ -80,6 +81,7 @@ impl FileAsk {
             if_modified_since: self.if_modified_since.as_deref(),
             if_range: self.if_range.as_deref(),
             range: self.range.as_deref(),
+            several,
         };
         Delivery::decide(&conditions, Representation { etag, last_modified, length })
     }
@@ -107,11 +109,12 @@ impl FileAsk {
 pub(crate) fn describe(
     ask: &FileAsk,
     file: &StoredFile<'_>,
-    delivery: Delivery,
+    delivery: &Delivery,
     choice: Choice,
-    now_ms: u64,
+    moment: Moment,
     fields: &mut Fields,
 ) {
+    let now_ms = moment.unix_ms;
     match choice.coding() {
         Some(coding) => fields.push("etag", entity_tag(file.etag, coding)),
         None => fields.push("etag", file.etag),
@@ -129,9 +132,13 @@ pub(crate) fn describe(
             Choice::Encoding(_) => None,
         },
         Delivery::Part(range) => {
-            let (ByteRange { first, last }, length) = (range, file.length);
+            let (ByteRange { first, last }, length) = (*range, file.length);
             fields.push_args("content-range", format_args!("bytes {first}-{last}/{length}"));
             Some(range.length())
+        }
+        Delivery::Parts(parts) => {
+            multipart(file, moment).describe(parts, fields);
+            None
         }
         Delivery::NotModified | Delivery::PreconditionFailed | Delivery::RangeNotSatisfiable => {
             return;
@@ -145,7 +152,9 @@ pub(crate) fn describe(
         fields.push_number("content-length", length);
     }
     let kind = Kind::of(file.content_type);
-    fields.push("content-type", kind.sent_type(file.content_type));
+    if !matches!(delivery, Delivery::Parts(_)) {
+        fields.push("content-type", kind.sent_type(file.content_type));
+    }
     fields.push("content-disposition", disposition(file.name, ask.download || !kind.is_shown()));
     fields.push("content-security-policy", kind.policy());
     fields.push("cross-origin-resource-policy", "cross-origin");
@@ -153,6 +162,12 @@ pub(crate) fn describe(
         // A signed link must not leak to where a document's own links lead.
         fields.push("referrer-policy", "no-referrer");
     }
+}
+
+/// Several parts of a file.
+pub(crate) fn multipart<'a>(file: &StoredFile<'a>, moment: Moment) -> Multipart<'a> {
+    let content_type = Kind::of(file.content_type).sent_type(file.content_type);
+    Multipart { content_type: Some(content_type), length: file.length, random: moment.random }
 }
 
 fn cache_control(file: &StoredFile<'_>, now_s: u64) -> String {

@@ -276,6 +276,7 @@ fn outcome(need: &Need, luck: u8) -> Outcome {
             collapsed: false,
         }),
         Need::Lookup { .. } => Outcome::Looked(Looked::Vacant),
+        Need::Claim { keys } => Outcome::Claimed(keys.len() as u64),
         Need::Put { .. } => Outcome::Put,
         Need::Body { .. } => Outcome::Body((luck != 0).then(|| b"{\"tags\": [\"a\"]}".to_vec())),
         Need::Encode { .. } => Outcome::Encoded(luck != 0),
@@ -329,6 +330,7 @@ fn edge() -> Option<Edge> {
         region: 0,
         request_bytes_max: None,
         stored_bytes_max: 1 << 20,
+        slice_bytes: 1 << 10,
         upstream_timeout_ms: 1000,
     };
     let durable = Some(Durable { value_bytes_max: 1 << 20 });

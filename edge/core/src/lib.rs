@@ -43,6 +43,7 @@ pub mod kept;
 pub mod limit;
 #[cfg(any(test, feature = "conformance"))]
 pub mod memory;
+mod multipart;
 #[cfg(test)]
 mod outage;
 pub mod platform;
@@ -50,6 +51,7 @@ mod purge;
 mod route;
 mod rules;
 mod session;
+mod slices;
 pub mod step;
 mod stored;
 mod token;

@@ -5,10 +5,11 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use crate::Edge;
 use crate::kept::{Packed, handed_over};
 use crate::step::{
     Body, ByteRange, Coding, Extent, Fetch, FetchError, Form, Handed, Kept, KeptHead, Looked,
-    Moment, Need, Outcome, Purge, Reply, Store, StoreBody, Taken, UpstreamHead,
+    Moment, Need, Outcome, Part, Purge, Reply, Step, Store, StoreBody, Taken, UpstreamHead,
 };
 
 /// Names an exchange towards the driver.
@@ -42,6 +43,7 @@ pub struct MemoryDriver {
     kept: BTreeMap<String, Vec<u8>>,
     kept_bytes_max: usize,
     handing: Handing,
+    slicing: Option<Edge>,
     arrivals: HashMap<String, u64>,
     exchanges: HashMap<Ticket, Pending>,
 }
@@ -80,6 +82,8 @@ struct Pending {
     outcome: Option<Outcome>,
     request_body: Vec<u8>,
     looked: Option<(String, u64)>,
+    /// Led beside it.
+    claimed: Vec<(String, u64)>,
     /// How much had been purged when it looked.
     purges_then: usize,
     kept: Vec<u8>,
@@ -102,6 +106,7 @@ impl MemoryDriver {
             kept: BTreeMap::new(),
             kept_bytes_max: usize::MAX,
             handing: Box::new(|_, _, _| None),
+            slicing: None,
             arrivals: HashMap::new(),
             exchanges: HashMap::new(),
         }
@@ -126,6 +131,11 @@ impl MemoryDriver {
     /// How what is kept is handed over.
     pub fn hand_over_by(&mut self, handing: Handing) {
         self.handing = handing;
+    }
+
+    /// Who is asked for slices.
+    pub fn slice_by(&mut self, edge: Edge) {
+        self.slicing = Some(edge);
     }
 
     /// Keeps no more than this.
@@ -159,6 +169,7 @@ impl MemoryDriver {
                 self.release(ticket, before);
                 self.lookup(ticket, key)
             }
+            Need::Claim { keys } => Some(Outcome::Claimed(self.claim(ticket, keys))),
             Need::Put { key, head, fresh_ms } => {
                 let mut pending = self.exchanges.remove(&ticket).unwrap_or_default();
                 let store = Store { key, head, body: StoreBody::None, fresh_ms, tags: Vec::new() };
@@ -213,7 +224,10 @@ impl MemoryDriver {
         for key in &reply.forget {
             self.forget(key);
         }
-        body_of(reply.body, self.pending(ticket))
+        let mut pending = self.exchanges.remove(&ticket).unwrap_or_default();
+        let (body, _) = self.body_of(reply.body, &mut pending);
+        self.exchanges.insert(ticket, pending);
+        body
     }
 
     /// Ends an exchange with its reply. Returns the body that the client gets, and whether it is
@@ -228,15 +242,21 @@ impl MemoryDriver {
         if let Some(store) = reply.store {
             whole = self.store(ticket, store, &mut pending);
         }
-        let body = body_of(reply.body, &mut pending);
-        self.release(ticket, pending.looked);
-        (body, whole)
+        let (body, all) = self.body_of(reply.body, &mut pending);
+        self.release_all(ticket, pending);
+        (body, whole && all)
     }
 
     /// Ends an exchange whose client has gone.
     pub fn abandon(&mut self, ticket: Ticket) {
         let pending = self.exchanges.remove(&ticket).unwrap_or_default();
-        self.release(ticket, pending.looked);
+        self.release_all(ticket, pending);
+    }
+
+    fn release_all(&mut self, ticket: Ticket, pending: Pending) {
+        for led in pending.looked.into_iter().chain(pending.claimed) {
+            self.release(ticket, Some(led));
+        }
     }
 
     fn pending(&mut self, ticket: Ticket) -> &mut Pending {
@@ -326,6 +346,21 @@ impl MemoryDriver {
         if leads { Some(Outcome::Looked(Looked::Vacant)) } else { self.found(ticket, &key, false) }
     }
 
+    fn claim(&mut self, ticket: Ticket, keys: Vec<String>) -> u64 {
+        let mut claimed = 0;
+        for key in keys {
+            let entry = self.cache.entry(key.clone()).or_default();
+            if entry.stored.is_some() || entry.leader.is_some() {
+                break;
+            }
+            entry.leader = Some(ticket);
+            let generation = entry.generation;
+            self.pending(ticket).claimed.push((key, generation));
+            claimed += 1;
+        }
+        claimed
+    }
+
     /// What is stored at `key`, for this exchange.
     fn found(&mut self, ticket: Ticket, key: &str, collapsed: bool) -> Option<Outcome> {
         let now_ms = self.now_ms;
@@ -351,14 +386,30 @@ impl MemoryDriver {
 
     /// Stores what a reply says. Returns whether the body was whole.
     fn store(&mut self, ticket: Ticket, store: Store, pending: &mut Pending) -> bool {
-        let now_ms = self.now_ms;
-        let purges = &self.purges;
-        let entry = self.cache.entry(store.key.clone()).or_default();
-        let current = pending.looked.as_ref().is_some_and(|(_, began)| *began == entry.generation);
+        let Store { key, head, body, fresh_ms, tags } = store;
+        let began = pending.looked.as_ref().map(|(_, began)| *began);
+        let keeps = body == StoreBody::Keep;
         let mut fits = true;
-        let (body, whole) = match store.body {
+        let (body, whole) = match body {
             StoreBody::None => (None, true),
             StoreBody::Keep => (pending.stored_body.clone(), true),
+            StoreBody::Slices { slice_bytes, bytes } => {
+                let body = std::mem::take(&mut pending.upstream_body);
+                let mut left = bytes;
+                let mut slices = body.chunks(slice_bytes as usize);
+                pending.stored_body = slices.next().map(<[u8]>::to_vec);
+                let first = (key, began.unwrap_or(u64::MAX));
+                let keys: Vec<_> = [first].into_iter().chain(pending.claimed.clone()).collect();
+                for ((key, began), slice) in keys.into_iter().zip(body.chunks(slice_bytes as usize))
+                {
+                    let expected = left.min(slice_bytes);
+                    left -= expected;
+                    let stored = self.stored(&head, Some(slice.to_vec()), fresh_ms, &tags, pending);
+                    let whole = slice.len() as u64 == expected;
+                    self.enter(ticket, &key, stored, whole.then_some(began));
+                }
+                return body.len() as u64 == bytes;
+            }
             StoreBody::Upstream(extent) => {
                 let body = std::mem::take(&mut pending.upstream_body);
                 let whole = match extent {
@@ -370,23 +421,102 @@ impl MemoryDriver {
                 (Some(body), whole)
             }
         };
-        let (head, tags, purges_then) = (store.head, store.tags, pending.purges_then);
-        let kept = entry.stored.as_ref().filter(|_| store.body == StoreBody::Keep);
-        let forms = kept.map(|kept| kept.forms.clone()).unwrap_or_default();
-        let fresh_until_ms = now_ms + store.fresh_ms;
-        let stored = StoredResponse { head, body, forms, fresh_until_ms, tags, purges_then };
-        if current && fits && !stored.is_purged(purges, false) {
-            entry.stored = Some(stored);
-            if entry.leader == Some(ticket) {
-                entry.leader = None;
+        let mut stored = self.stored(&head, body, fresh_ms, &tags, pending);
+        if keeps && let Some(kept) = self.cache.get(&key).and_then(|entry| entry.stored.as_ref()) {
+            stored.forms = kept.forms.clone();
+        }
+        self.enter(ticket, &key, stored, began.filter(|_| fits));
+        whole
+    }
+
+    fn stored(
+        &self,
+        head: &[u8],
+        body: Option<Vec<u8>>,
+        fresh_ms: u64,
+        tags: &[String],
+        pending: &Pending,
+    ) -> StoredResponse {
+        StoredResponse {
+            head: head.to_vec(),
+            body,
+            forms: BTreeMap::new(),
+            fresh_until_ms: self.now_ms + fresh_ms,
+            tags: tags.to_vec(),
+            purges_then: pending.purges_then,
+        }
+    }
+
+    /// Enters what is stored by an exchange that began with this generation of the key.
+    fn enter(&mut self, ticket: Ticket, key: &str, stored: StoredResponse, began: Option<u64>) {
+        let entry = self.cache.entry(key.to_owned()).or_default();
+        if began != Some(entry.generation) || stored.is_purged(&self.purges, false) {
+            return;
+        }
+        entry.stored = Some(stored);
+        if entry.leader == Some(ticket) {
+            entry.leader = None;
+        }
+        let waiting: Vec<_> = entry.waiting.drain(..).collect();
+        for waiter in waiting {
+            let outcome = self.found(waiter, key, true);
+            self.pending(waiter).outcome = outcome;
+        }
+    }
+
+    /// The body that a client gets, and whether it is whole.
+    fn body_of(&mut self, body: Body, pending: &mut Pending) -> (Vec<u8>, bool) {
+        let Body::Composed(parts) = body else { return (simple_body(body, pending), true) };
+        let (mut all, mut whole) = (Vec::new(), true);
+        for part in parts {
+            match part {
+                Part::Bytes(bytes) => all.extend(bytes),
+                Part::Stored(range) => all.extend(simple_body(Body::Stored(Some(range)), pending)),
+                Part::Sliced(sliced) => whole &= self.slices(sliced, &mut all),
             }
-            let waiting: Vec<_> = entry.waiting.drain(..).collect();
-            for waiter in waiting {
-                let outcome = self.found(waiter, &store.key, true);
-                self.pending(waiter).outcome = outcome;
+            if !whole {
+                break;
             }
         }
+        (all, whole)
+    }
+
+    /// Appends slices. Whether none is missing.
+    fn slices(&mut self, mut sliced: Vec<u8>, all: &mut Vec<u8>) -> bool {
+        let Some(mut edge) = self.slicing.take() else { return false };
+        let mut whole = true;
+        while whole && let Some((step, rest)) = edge.next_slice(&sliced) {
+            sliced = rest;
+            let ticket = self.open();
+            whole = match self.decide(&mut edge, ticket, step) {
+                Some(reply) => {
+                    let is_sent = reply.status == 200;
+                    let (body, is_whole) = self.reply(ticket, reply);
+                    all.extend(body.into_iter().filter(|_| is_sent));
+                    is_sent && is_whole
+                }
+                None => false,
+            };
+        }
+        self.slicing = Some(edge);
         whole
+    }
+
+    /// Takes an exchange to its reply. `None` where it waits for another.
+    fn decide(&mut self, edge: &mut Edge, ticket: Ticket, mut step: Step) -> Option<Reply> {
+        loop {
+            let (exchange, needs) = match step {
+                Step::Reply(reply) => return Some(reply),
+                Step::ReplyFirst(reply, ..) => return Some(*reply),
+                Step::Needs(exchange, needs) => (exchange, needs),
+            };
+            let mut outcomes = Vec::with_capacity(needs.len());
+            for need in needs {
+                self.ask(ticket, need);
+                outcomes.push(self.outcome(ticket)?);
+            }
+            step = edge.resume(exchange, outcomes, self.moment());
+        }
     }
 
     fn forget(&mut self, key: &str) {
@@ -413,9 +543,9 @@ impl MemoryDriver {
     }
 }
 
-fn body_of(body: Body, pending: &mut Pending) -> Vec<u8> {
+fn simple_body(body: Body, pending: &mut Pending) -> Vec<u8> {
     match body {
-        Body::Empty => Vec::new(),
+        Body::Empty | Body::Composed(_) => Vec::new(),
         Body::Bytes(bytes) => bytes,
         Body::Stored(range) => cut(pending.stored_body.clone().unwrap_or_default(), range),
         Body::Coded(coding) => pending.forms.get(&coding).cloned().flatten().unwrap_or_default(),
@@ -486,6 +616,7 @@ pub(crate) mod tests {
             trusted_proxies: Vec::new(),
             uploads: Rules::same(TenantRules::sized(1 << 40).for_edge()),
             stored_bytes_max: 1 << 20,
+            slice_bytes: 1 << 10,
             small_upload_bytes_max: 0,
             region: 0,
             request_bytes_max: None,

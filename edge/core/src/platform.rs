@@ -128,6 +128,7 @@ pub const WASMTIME: Platform = Platform {
         unannounced: true,
         encodes: true,
         purges: true,
+        composes: true,
     },
     cache: Cache {
         on: "memory, S3-FIFO",
@@ -173,6 +174,7 @@ pub const CLOUDFLARE: Platform = Platform {
         unannounced: false,
         encodes: false,
         purges: false,
+        composes: false,
     },
     cache: Cache {
         on: "Cache API",
@@ -224,6 +226,7 @@ pub const FASTLY: Platform = Platform {
         unannounced: false,
         encodes: false,
         purges: false,
+        composes: false,
     },
     cache: Cache {
         on: "core cache, transactions",
@@ -274,6 +277,7 @@ pub const SPIN: Platform = Platform {
         unannounced: false,
         encodes: false,
         purges: false,
+        composes: false,
     },
     cache: Cache {
         on: "key-value store",

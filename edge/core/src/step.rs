@@ -69,6 +69,14 @@ pub enum Need {
         /// Names the stored response. Any string of at most 512 bytes.
         key: String,
     },
+    /// Lead these keys too, beside the one that was looked up last: in their order, those that are
+    /// vacant and led by nobody, up to the first that is not. Nobody is waited for. Answered by
+    /// [`Outcome::Claimed`]. They are given up when the exchange ends, or stored by
+    /// [`StoreBody::Slices`]. Asked only of drivers that declare [`Abilities::composes`].
+    Claim {
+        /// The keys, each as in [`Need::Lookup`].
+        keys: Vec<String>,
+    },
     /// Store a head, with no body, under `key`, which is the one looked up last. Answered by
     /// [`Outcome::Put`]. It ends what this exchange leads there, as a reply that stores does, and
     /// is not done where the key was forgotten since.
@@ -200,6 +208,8 @@ pub struct Allowance {
 pub enum Outcome {
     /// Of [`Need::Lookup`].
     Looked(Looked),
+    /// Of [`Need::Claim`]: how many of the keys, from the first, this exchange leads.
+    Claimed(u64),
     /// Of [`Need::Put`].
     Put,
     /// Of [`Need::Encode`]: whether lookups tell of the form from now on. It may not be done where
@@ -390,6 +400,22 @@ pub enum Body {
     Upstream,
     /// What is kept and was read; of it, this range.
     Kept(Option<ByteRange>),
+    /// These, one behind the other. Asked only of drivers that declare [`Abilities::composes`].
+    Composed(Vec<Part>),
+}
+
+/// A part of a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// Of the body of what was looked up or is now stored, this range.
+    Stored(ByteRange),
+    /// Slices of a file, for [`Edge::next_slice`](crate::Edge::next_slice): each is the body of the
+    /// reply of an exchange of its own, which begins when the body has come to it. A reply of any
+    /// other status than 200 cuts the body off; if it is the first of the body, a driver may have
+    /// waited for it, and send that reply in place of this one.
+    Sliced(Vec<u8>),
 }
 
 /// What is stored under a tag is to go, or to be stale.
@@ -429,6 +455,15 @@ pub enum StoreBody {
     /// stored as whole: who reads it meanwhile sees the connection end, and the entry goes. The
     /// driver reads it to its end even if the client leaves.
     Upstream(Extent),
+    /// What the upstream sends, cut into slices: the first is stored under the key that was looked
+    /// up, the others under those that were claimed, in their order, all with the same head. A body
+    /// that ends early leaves the slices that are whole.
+    Slices {
+        /// How many bytes each has; the last may have fewer.
+        slice_bytes: u64,
+        /// How many bytes they have together.
+        bytes: u64,
+    },
     /// What is stored already; only the head is new.
     Keep,
 }
@@ -502,6 +537,9 @@ pub struct Abilities {
     pub encodes: bool,
     /// It purges by tag.
     pub purges: bool,
+    /// It makes bodies of several parts, and cuts what an upstream sends into slices. Without it,
+    /// one range of a body is sent at once, and what is too large to be stored passes through.
+    pub composes: bool,
 }
 
 /// How a driver keeps things.

@@ -13,6 +13,8 @@ use crate::head::FieldLines;
 
 /// How long it is believed that there is no file of an id, in milliseconds.
 const MISSING_MS: u64 = 2_000;
+/// For how long a slice is good, in milliseconds: for ever, as no clock counts further.
+const SLICE_MS: u64 = 365 * 86_400_000;
 /// How long everybody is told of a failure that one has met, in milliseconds.
 const FAILED_MS: u64 = 1_000;
 /// How long nobody asks again after a renewal failed, in milliseconds.
@@ -33,6 +35,8 @@ pub(crate) enum Stored<'a> {
     Missing { since_ms: u64 },
     /// Asking failed with this status.
     Failed { since_ms: u64, status: u16 },
+    /// A slice of a file.
+    Slice,
 }
 
 /// A file, as a cache keeps it.
@@ -139,13 +143,14 @@ impl<'a> Stored<'a> {
             Self::File(file) => file.freshness.lifetime_ms,
             Self::Missing { .. } => MISSING_MS,
             Self::Failed { .. } => FAILED_MS,
+            Self::Slice => SLICE_MS,
         }
     }
 
     /// Whether a stored refusal still counts.
     pub(crate) fn refusal_counts(&self, now_ms: u64) -> bool {
         match self {
-            Self::File(_) => false,
+            Self::File(_) | Self::Slice => false,
             Self::Missing { since_ms } => now_ms < since_ms.saturating_add(MISSING_MS),
             Self::Failed { since_ms, .. } => now_ms < since_ms.saturating_add(FAILED_MS),
         }

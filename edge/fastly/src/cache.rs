@@ -127,7 +127,7 @@ impl Place {
             // One of no known length is never asked for: the driver declares no ability to store it.
             (StoreBody::Upstream(extent), _) => (upstream.take(), extent.exact()),
             (StoreBody::Keep, Some(found)) => (Some(found.to_stream()?), found.known_length()),
-            (StoreBody::Keep, None) => (None, None),
+            (StoreBody::Keep, None) | (StoreBody::Slices { .. }, _) => (None, None),
         };
         let length = length.ok_or(CacheError::InvalidOperation)?;
         let (mut writer, found) = match leading {

@@ -50,6 +50,8 @@ impl<'a> Exchange<'a> {
             Need::Body { .. } => Outcome::Body(None),
             // Never asked: the driver declares no ability to encode, which the platform does.
             Need::Encode { .. } => Outcome::Encoded(false),
+            // Never asked: the driver declares no ability to compose.
+            Need::Claim { .. } => Outcome::Claimed(0),
             Need::Value { key } => Outcome::Value(self.value(&key)),
             Need::Take { key, allowance } => Outcome::Taken(limit::take(&key, allowance)),
             // Never asked, as the driver declares no signatures. What it can't check is wrong.
@@ -122,7 +124,8 @@ impl<'a> Exchange<'a> {
             step::Body::Empty
             | step::Body::Kept(_)
             | step::Body::Coded(_)
-            | step::Body::Encoding(_) => None,
+            | step::Body::Encoding(_)
+            | step::Body::Composed(_) => None,
             step::Body::Bytes(bytes) => Some(bytes.into()),
             step::Body::Stored(range) => {
                 let stored = self.place.as_ref().and_then(|place| place.read(range));

@@ -214,10 +214,7 @@ impl Cache {
                 match flights.get(&key) {
                     Some(flight) => flight.over.subscribe(),
                     None => {
-                        let number = rand::random();
-                        let over = watch::Sender::new(());
-                        flights.insert(key.clone(), Flight { number, over });
-                        let held = Held::Flight(number);
+                        let held = Held::Flight(start(&mut flights, &key));
                         return Holding { cache: self.clone(), key, held, purges_then, collapsed };
                     }
                 }
@@ -226,6 +223,21 @@ impl Cache {
             // Fails when the flight is dropped, which is what is waited for.
             let _ = over.changed().await;
         }
+    }
+
+    /// Leads keys that are vacant: in their order, up to the first that is stored or led.
+    pub(crate) fn claim(self: &Arc<Self>, keys: Vec<String>) -> Vec<Holding> {
+        keys.into_iter().map_while(|key| self.claim_one(key)).collect()
+    }
+
+    fn claim_one(self: &Arc<Self>, key: String) -> Option<Holding> {
+        let purges_then = self.purges.last();
+        let mut flights = self.flights(&key);
+        if flights.contains_key(&key) || self.stored(&key).is_some() {
+            return None;
+        }
+        let held = Held::Flight(start(&mut flights, &key));
+        Some(Holding { cache: self.clone(), key, held, purges_then, collapsed: false })
     }
 
     /// What is stored at a key, and whether it was purged softly.
@@ -296,12 +308,14 @@ impl Cache {
         self.entries.insert(key, entry);
     }
 
-    /// Takes back a response whose body was cut, or is too long.
-    pub(crate) fn take_back(&self, key: &str, entry: &Arc<Entry>) {
+    /// Takes back a response whose body was cut, or is too long. Whether it was still there.
+    pub(crate) fn take_back(&self, key: &str, entry: &Arc<Entry>) -> bool {
         let _flights = self.flights(key);
-        if self.current(key, entry).is_some() {
+        let is_there = self.current(key, entry).is_some();
+        if is_there {
             self.entries.remove(key);
         }
+        is_there
     }
 
     fn flights(&self, key: &str) -> MutexGuard<'_, HashMap<String, Flight>> {
@@ -385,6 +399,13 @@ impl Holding {
     pub(crate) fn place(&self) -> (Arc<Cache>, String) {
         (self.cache.clone(), self.key.clone())
     }
+}
+
+/// From here on somebody fetches this key.
+fn start(flights: &mut HashMap<String, Flight>, key: &str) -> u64 {
+    let number = rand::random();
+    flights.insert(key.to_owned(), Flight { number, over: watch::Sender::new(()) });
+    number
 }
 
 /// What is stored, laid out for these bounds.

@@ -39,6 +39,7 @@ fn pending(pending: wit::Pending) -> Pending {
 fn need(need: wit::Need) -> core::Need {
     match need {
         wit::Need::Lookup(key) => core::Need::Lookup { key },
+        wit::Need::Claim(keys) => core::Need::Claim { keys },
         wit::Need::Put(wit::Put { key, head, fresh_ms }) => core::Need::Put { key, head, fresh_ms },
         wit::Need::Body(bytes_max) => core::Need::Body { bytes_max },
         wit::Need::Encode(how) => core::Need::Encode { coding: coding(how) },
@@ -76,7 +77,7 @@ pub(crate) fn handed(handed: wit::Handed) -> core::Handed {
 
 pub(crate) fn abilities(abilities: core::Abilities) -> wit::Abilities {
     let core::Abilities { signatures, request_trailers, interim, durable, .. } = abilities;
-    let core::Abilities { unannounced, encodes, purges, .. } = abilities;
+    let core::Abilities { unannounced, encodes, purges, composes, .. } = abilities;
     wit::Abilities {
         signatures,
         request_trailers,
@@ -85,6 +86,7 @@ pub(crate) fn abilities(abilities: core::Abilities) -> wit::Abilities {
         unannounced,
         encodes,
         purges,
+        composes,
     }
 }
 
@@ -102,6 +104,9 @@ fn reply(reply: wit::Reply) -> core::Reply {
             wit::Body::Value => core::Body::Value,
             wit::Body::Upstream => core::Body::Upstream,
             wit::Body::Kept(part) => core::Body::Kept(part.map(range)),
+            wit::Body::Composed(parts) => {
+                core::Body::Composed(parts.into_iter().map(part).collect())
+            }
         },
         forget,
         purge: purge
@@ -114,6 +119,9 @@ fn reply(reply: wit::Reply) -> core::Reply {
             body: match body {
                 wit::StoreBody::None => core::StoreBody::None,
                 wit::StoreBody::Upstream(length) => core::StoreBody::Upstream(extent(length)),
+                wit::StoreBody::Slices(wit::Slices { slice_bytes, bytes }) => {
+                    core::StoreBody::Slices { slice_bytes, bytes }
+                }
                 wit::StoreBody::Keep => core::StoreBody::Keep,
             },
             fresh_ms,
@@ -124,6 +132,14 @@ fn reply(reply: wit::Reply) -> core::Reply {
             wit::Ended::Cache => core::Ended::Cache,
             wit::Ended::Origin => core::Ended::Origin,
         },
+    }
+}
+
+fn part(part: wit::Part) -> core::Part {
+    match part {
+        wit::Part::Bytes(bytes) => core::Part::Bytes(bytes),
+        wit::Part::Stored(part) => core::Part::Stored(range(part)),
+        wit::Part::Sliced(sliced) => core::Part::Sliced(sliced),
     }
 }
 
@@ -170,6 +186,7 @@ pub(crate) fn outcome(outcome: core::Outcome) -> wit::Outcome {
             let forms = forms.into_iter().map(form).collect();
             wit::Outcome::Lookup(Some(wit::Found { head, body, forms, purged, lead, collapsed }))
         }
+        core::Outcome::Claimed(claimed) => wit::Outcome::Claim(claimed),
         core::Outcome::Put => wit::Outcome::Put,
         core::Outcome::Body(body) => wit::Outcome::Body(body),
         core::Outcome::Encoded(done) => wit::Outcome::Encode(done),

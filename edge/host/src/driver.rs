@@ -1,6 +1,7 @@
 //! The way of a request through the node: its head into the component, its needs met, its reply
 //! sent. No policy: what to do is always the component's to say.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,13 +13,14 @@ use hyper::body::{Body as _, Incoming};
 use outport_edge_core::driver::{STEPS_MAX, broken};
 use outport_edge_core::kept::Packed;
 use outport_edge_core::step::{
-    Body, ByteRange, Fetch, Kept as Keeping, KeptHead, Looked, Moment, Need, Outcome, Purge, Reply,
-    Store, StoreBody,
+    Body, ByteRange, Extent, Fetch, Kept as Keeping, KeptHead, Looked, Moment, Need, Outcome,
+    Purge, Reply, Store, StoreBody,
 };
 use outport_interim::Interim;
 
-use crate::body::{EdgeBody, RequestBody};
+use crate::body::{Cut, EdgeBody, RequestBody};
 use crate::cache::{Cache, Entry, Found, Holding, NewBody};
+use crate::composed::{self, Slices};
 use crate::convert::{Pending, Step};
 use crate::head;
 use crate::instances::Instances;
@@ -88,7 +90,10 @@ impl Driver {
         if let Some(unread) = unread {
             tokio::spawn(tokio::time::timeout(DISCARD_MAX, discard(unread)));
         }
-        let response = exchange.respond(reply);
+        let response = match self.begin_slices(&reply).await {
+            Ok(slices) => exchange.respond(reply, slices),
+            Err(reply) => exchange.respond(*reply, None),
+        };
         if let Some(after) = after {
             tokio::spawn(self.clone().end(after, exchange));
         }
@@ -98,9 +103,40 @@ impl Driver {
     /// Takes an exchange to its end whose client has its answer.
     async fn end(self, pending: Pending, mut exchange: Exchange) {
         match self.go_on(Step::Needs(pending), &mut exchange).await {
-            Ok(decided) => drop(exchange.respond(decided.reply.unsent())),
+            Ok(decided) => drop(exchange.respond(decided.reply.unsent(), None)),
             Err(fault) => tracing::error!("a request could not be brought to its end: {fault}"),
         }
+    }
+
+    /// Waits for the first slice of a reply that is made of slices.
+    async fn begin_slices(&self, reply: &Reply) -> Result<Option<Slices>, Box<Reply>> {
+        match &reply.body {
+            Body::Composed(parts) => Slices::begin(self, parts).await.map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// The next slice of a part, and what is left of it then; nothing where it is all sent. The
+    /// error is what came in place of the slice.
+    pub(crate) async fn slice(
+        &self,
+        sliced: &[u8],
+    ) -> Result<Option<(EdgeBody, Vec<u8>)>, Box<Reply>> {
+        let broken = |fault: String| {
+            tracing::error!("a slice could not be decided: {fault}");
+            Box::new(broken())
+        };
+        let next = self.instances.next_slice(sliced).map_err(|error| broken(error.to_string()))?;
+        let Some((step, rest)) = next else { return Ok(None) };
+        let mut exchange = Exchange::new(self.needs.clone(), None);
+        let reply = self.go_on(step, &mut exchange).await.map_err(broken)?.reply;
+        self.metrics.slice_ended(reply.ended);
+        if reply.status != 200 {
+            // Those who wait for the same are told.
+            drop(exchange.respond(reply.clone().unsent(), None));
+            return Err(Box::new(Reply { store: None, ..reply }));
+        }
+        Ok(Some((exchange.respond(reply, None).into_body(), rest)))
     }
 
     async fn decide(
@@ -146,6 +182,8 @@ pub(crate) struct Exchange {
     /// Sends the client what comes before the final answer.
     interim: Interim,
     looked: Option<Holding>,
+    /// What it leads beside that.
+    claimed: Vec<Holding>,
     value: Option<Bytes>,
     kept: Option<Bytes>,
     upstream_body: Option<Incoming>,
@@ -159,6 +197,7 @@ impl Exchange {
             request_body,
             interim,
             looked: None,
+            claimed: Vec::new(),
             value: None,
             kept: None,
             upstream_body: None,
@@ -169,6 +208,10 @@ impl Exchange {
     pub(crate) async fn fulfil(&mut self, need: Need) -> Outcome {
         match need {
             Need::Lookup { key } => Outcome::Looked(self.look(key).await),
+            Need::Claim { keys } => {
+                self.claimed = self.needs.cache.claim(keys);
+                Outcome::Claimed(self.claimed.len() as u64)
+            }
             Need::Put { head, fresh_ms, .. } => {
                 if let Some(holding) = &self.looked {
                     holding.store(head, NewBody::None, Duration::from_millis(fresh_ms), Vec::new());
@@ -270,8 +313,8 @@ impl Exchange {
         }))
     }
 
-    /// Carries a reply out.
-    pub(crate) fn respond(&mut self, reply: Reply) -> Response<EdgeBody> {
+    /// Carries a reply out. The slices are those of its body.
+    pub(crate) fn respond(&mut self, reply: Reply, slices: Option<Slices>) -> Response<EdgeBody> {
         for key in &reply.forget {
             self.needs.cache.forget(key);
         }
@@ -299,6 +342,7 @@ impl Exchange {
             Body::Kept(range) => self.kept.take().map_or(EdgeBody::empty(), |kept| {
                 EdgeBody::full(range.map_or(kept.clone(), |range| part(&kept, range)))
             }),
+            Body::Composed(parts) => composed::body(parts, stored, slices),
             Body::Upstream => {
                 self.upstream_body.take().map_or(EdgeBody::empty(), EdgeBody::Upstream)
             }
@@ -321,7 +365,7 @@ impl Exchange {
     ) -> Option<(Arc<StoredBody>, impl Future<Output = ()> + Send + use<>)> {
         let holding = self.looked.as_ref()?;
         let fresh = Duration::from_millis(store.fresh_ms);
-        let extent = match store.body {
+        let extents = match store.body {
             StoreBody::None => {
                 holding.store(store.head, NewBody::None, fresh, store.tags);
                 return None;
@@ -330,57 +374,102 @@ impl Exchange {
                 holding.store(store.head, NewBody::Keep, fresh, store.tags);
                 return None;
             }
-            StoreBody::Upstream(extent) => extent,
+            StoreBody::Upstream(extent) => vec![extent],
+            StoreBody::Slices { slice_bytes, bytes } => slices_of(slice_bytes, bytes),
         };
-        let body = StoredBody::new(extent);
-        let entry = holding.store(store.head, NewBody::Arriving(body.clone()), fresh, store.tags);
-        let upstream = self.upstream_body.take()?;
-        let (cache, key) = holding.place();
-        let filling = fill(upstream, body.clone(), cache, key, entry);
+        let holdings = std::iter::once(holding).chain(&self.claimed);
+        let fillings = extents.into_iter().zip(holdings).map(|(extent, holding)| {
+            let body = StoredBody::new(extent);
+            let new = NewBody::Arriving(body.clone());
+            let entry = holding.store(store.head.clone(), new, fresh, store.tags.clone());
+            let (cache, key) = holding.place();
+            Filling { body, cache, key, entry }
+        });
+        let fillings: VecDeque<_> = fillings.collect();
+        let body = fillings.front()?.body.clone();
+        let filling = fill(self.upstream_body.take()?, fillings);
         Some((body, filling))
     }
 }
 
-/// Reads an upstream's body to its end, whoever still wants it; unless it is too long to be stored,
-/// and nobody does.
-async fn fill(
-    mut upstream: Incoming,
+/// The slices of so many bytes.
+fn slices_of(slice_bytes: u64, bytes: u64) -> Vec<Extent> {
+    let slice_bytes = slice_bytes.max(1);
+    let begins = (0..bytes.div_ceil(slice_bytes)).map(|place| place * slice_bytes);
+    begins.map(|begin| Extent::Exactly(slice_bytes.min(bytes - begin))).collect()
+}
+
+/// A stored body that an upstream's is read into.
+struct Filling {
     body: Arc<StoredBody>,
     cache: Arc<Cache>,
     key: String,
     entry: Option<Arc<Entry>>,
-) {
-    let arrived = loop {
-        match upstream.frame().await {
-            Some(Ok(frame)) => {
-                let Ok(chunk) = frame.into_data() else { continue };
-                match body.push(chunk) {
-                    Ok(Pushed::Stored) => {}
-                    Ok(Pushed::TooLong) => {
-                        if let Some(entry) = &entry {
-                            cache.take_back(&key, entry);
-                        }
-                        if !body.room().await {
-                            return body.cut();
-                        }
-                    }
-                    Err(cut) => break Err(cut),
-                }
+}
+
+/// Reads an upstream's body to its end, whoever still wants it, into one stored body behind the
+/// other; unless it is too long to be stored, and nobody does.
+async fn fill(mut upstream: Incoming, mut fillings: VecDeque<Filling>) {
+    while let Some(filling) = fillings.front() {
+        let frame = match upstream.frame().await {
+            Some(Ok(frame)) => frame,
+            Some(Err(_)) => return fillings.iter().for_each(Filling::cut),
+            None => match filling.end() {
+                Ok(()) => return fillings.iter().skip(1).for_each(Filling::cut),
+                Err(Cut) => return fillings.iter().for_each(Filling::cut),
+            },
+        };
+        let Ok(mut chunk) = frame.into_data() else { continue };
+        while !chunk.is_empty()
+            && let Some(filling) = fillings.front()
+        {
+            let is_last = fillings.len() == 1;
+            let room = if is_last { usize::MAX } else { filling.body.room_left() };
+            let rest = chunk.split_off(room.min(chunk.len()));
+            match filling.push(chunk).await {
+                Ok(()) => {}
+                Err(Cut) => return fillings.iter().for_each(Filling::cut),
             }
-            Some(Err(_)) => break Err(crate::body::Cut),
-            None => break body.end(),
+            if !is_last && filling.body.room_left() == 0 {
+                // All of it is there, or it would have more room.
+                let _ = filling.end();
+                fillings.pop_front();
+            }
+            chunk = rest;
         }
-    };
-    match (arrived, &entry) {
-        (Ok(()), Some(entry)) if body.is_unannounced() => cache.weigh(&key, entry),
-        (Ok(()), _) => {}
-        (Err(crate::body::Cut), entry) => {
+    }
+}
+
+impl Filling {
+    async fn push(&self, chunk: Bytes) -> Result<(), Cut> {
+        if self.body.push(chunk)? == Pushed::TooLong {
+            if let Some(entry) = &self.entry {
+                self.cache.take_back(&self.key, entry);
+            }
+            if !self.body.room().await {
+                return Err(Cut);
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&self) -> Result<(), Cut> {
+        self.body.end()?;
+        if let Some(entry) = &self.entry
+            && self.body.is_unannounced()
+        {
+            self.cache.weigh(&self.key, entry);
+        }
+        Ok(())
+    }
+
+    /// What is missing will never come.
+    fn cut(&self) {
+        let Self { cache, key, entry, body } = self;
+        if entry.as_ref().is_some_and(|entry| cache.take_back(key, entry)) {
             tracing::warn!(key, "a body was cut while it was being stored");
-            if let Some(entry) = entry {
-                cache.take_back(&key, entry);
-            }
-            body.cut();
         }
+        body.cut();
     }
 }
 
@@ -541,7 +630,7 @@ mod tests {
                 panic!("its outcome was not taken")
             };
             self.runtime.block_on(async {
-                match exchange.respond(reply).into_body().collect().await {
+                match exchange.respond(reply, None).into_body().collect().await {
                     Ok(body) => (body.to_bytes().to_vec(), true),
                     Err(_) => (Vec::new(), false),
                 }

@@ -162,6 +162,16 @@ impl Instances {
         })
     }
 
+    /// Begins the exchange for the next slice of a body, and says what is left then.
+    pub(crate) fn next_slice(
+        &self,
+        sliced: &[u8],
+    ) -> Result<Option<(convert::Step, Vec<u8>)>, StepError> {
+        let next =
+            self.call(|instance| instance.edge.call_next_slice(&mut instance.store, sliced))?;
+        Ok(next.map(|next| (convert::step(next.step), next.rest)))
+    }
+
     /// The request that hands over what is kept with this head.
     pub(crate) fn hand_over(
         &self,

@@ -11,6 +11,7 @@
 mod body;
 mod boundary;
 mod cache;
+mod composed;
 mod convert;
 mod driver;
 mod encoder;

@@ -9,6 +9,7 @@ use outport_edge_core::step::Ended;
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     requests: [AtomicU64; 3],
+    slices: [AtomicU64; 3],
     instances_made: AtomicU64,
     instances_failed: AtomicU64,
 }
@@ -26,14 +27,24 @@ pub(crate) struct Gauges {
 
 const ENDS: [Ended; 3] = [Ended::Edge, Ended::Cache, Ended::Origin];
 
+/// Counts what has ended there.
+fn count(counts: &[AtomicU64; 3], ended: Ended) {
+    if let Some(place) = ENDS.iter().position(|end| *end == ended)
+        && let Some(count) = counts.get(place)
+    {
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 impl Metrics {
     /// A request was answered.
     pub(crate) fn request_ended(&self, ended: Ended) {
-        if let Some(place) = ENDS.iter().position(|end| *end == ended)
-            && let Some(count) = self.requests.get(place)
-        {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
+        count(&self.requests, ended);
+    }
+
+    /// A slice of a large file was found or fetched.
+    pub(crate) fn slice_ended(&self, ended: Ended) {
+        count(&self.slices, ended);
     }
 
     /// An instance of the component was made.
@@ -59,16 +70,20 @@ impl Metrics {
             }
         };
         let labels = ENDS.map(|end| format!("{{outcome=\"{}\"}}", end.label()));
-        let counts: Vec<_> = labels
-            .iter()
-            .zip(&self.requests)
-            .map(|(label, count)| (label.as_str(), count.load(Ordering::Relaxed)))
-            .collect();
-        family(
+        let mut by_end = |name: &str, help: &str, counts: &[AtomicU64; 3]| {
+            let counts = labels.iter().zip(counts);
+            let counts = counts.map(|(label, count)| (&**label, count.load(Ordering::Relaxed)));
+            family(name, "counter", help, &counts.collect::<Vec<_>>());
+        };
+        by_end(
             "outport_edge_requests_total",
-            "counter",
             "Requests answered, by where they ended.",
-            &counts,
+            &self.requests,
+        );
+        by_end(
+            "outport_edge_slices_total",
+            "Slices of large files that were sent, by where they came from.",
+            &self.slices,
         );
         family(
             "outport_edge_instances_total",

@@ -60,6 +60,17 @@ impl StoredBody {
         }
     }
 
+    /// How much of it has not arrived, in bytes, where that is known; else as much as there can be.
+    pub(crate) fn room_left(&self) -> usize {
+        match self.extent {
+            Extent::Exactly(length) => {
+                let left = length.saturating_sub(self.arriving.borrow().bytes);
+                usize::try_from(left).unwrap_or(usize::MAX)
+            }
+            Extent::AtMost(_) => usize::MAX,
+        }
+    }
+
     /// Whether nobody said its length before it came.
     pub(crate) const fn is_unannounced(&self) -> bool {
         matches!(self.extent, Extent::AtMost(_))

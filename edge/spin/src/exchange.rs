@@ -46,6 +46,8 @@ impl Exchange {
             Need::Body { .. } => Outcome::Body(None),
             // Never asked: the driver declares no ability to encode.
             Need::Encode { .. } => Outcome::Encoded(false),
+            // Never asked: the driver declares no ability to compose.
+            Need::Claim { .. } => Outcome::Claimed(0),
             Need::Value { key } => {
                 self.value = needs.store.get(&key).await;
                 Outcome::Value(self.value.as_ref().map(|value| value.len() as u64))
@@ -119,9 +121,11 @@ impl Exchange {
 
     fn body(&mut self, plan: BodyPlan) -> Body {
         match plan {
-            BodyPlan::Empty | BodyPlan::Kept(_) | BodyPlan::Coded(_) | BodyPlan::Encoding(_) => {
-                Body::Empty
-            }
+            BodyPlan::Empty
+            | BodyPlan::Kept(_)
+            | BodyPlan::Coded(_)
+            | BodyPlan::Encoding(_)
+            | BodyPlan::Composed(_) => Body::Empty,
             BodyPlan::Bytes(bytes) => Body::Bytes(bytes),
             BodyPlan::Stored(range) => {
                 let holding = self.looked.as_ref().map(Holding::for_reading);
@@ -137,7 +141,7 @@ impl Exchange {
     fn store(&mut self, store: ToStore, plan: &BodyPlan) -> Option<Arriving> {
         let holding = self.looked.as_mut()?;
         match store.body {
-            StoreBody::None => {
+            StoreBody::None | StoreBody::Slices { .. } => {
                 holding.put(store.head, None, store.fresh_ms);
             }
             StoreBody::Keep => {

@@ -41,7 +41,7 @@ pub(crate) async fn deliver(
     let common = common_fields(&held.record, file);
     let is_get = method == Method::GET;
     let (head, range) = match Delivery::decide(&conditions(&headers, is_get), file) {
-        Delivery::Whole => (common.status(StatusCode::OK), 0..length),
+        Delivery::Whole | Delivery::Parts(_) => (common.status(StatusCode::OK), 0..length),
         Delivery::Part(ByteRange { first, last }) => {
             let content_range = format!("bytes {first}-{last}/{length}");
             let head = common.status(StatusCode::PARTIAL_CONTENT);
@@ -73,6 +73,8 @@ fn conditions(headers: &HeaderMap, is_get: bool) -> Conditions<'_> {
         if_modified_since: field(IF_MODIFIED_SINCE),
         if_range: field(IF_RANGE),
         range: field(RANGE).filter(|_| is_get),
+        // That is the edge's, which asks for one at a time.
+        several: false,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a request wants of a cache: under which key, in which state, and how much of it.
 
-use outport_wire::conditions::{ByteRange, Conditions, Delivery, Representation, matches_weakly};
+use outport_wire::conditions::{Conditions, Delivery, Representation, matches_weakly};
 use outport_wire::time::parse_http_date;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -237,12 +237,13 @@ impl Ask {
     }
 
     /// Decides what is delivered of a response with these fields and, where it is known, this
-    /// length.
+    /// length; of several ranges at once, where that is possible.
     pub(crate) fn delivery(
         &self,
         status: u16,
         fields: FieldLines<'_>,
         length: Option<u64>,
+        several: bool,
     ) -> Delivery {
         if status != 200 {
             return Delivery::Whole;
@@ -258,7 +259,8 @@ impl Ask {
         let strong = if etag.starts_with('"') { etag } else { "" };
         let last_modified = fields.get("last-modified").unwrap_or_default();
         let if_range = self.condition("if-range");
-        let conditions = Conditions { range: Some(range), if_range, ..Conditions::default() };
+        let conditions =
+            Conditions { range: Some(range), if_range, several, ..Conditions::default() };
         Delivery::decide(&conditions, Representation { etag: strong, last_modified, length })
     }
 
@@ -310,14 +312,6 @@ fn is_compressible(stored: &StoredResponse<'_>) -> bool {
         && Lines::new(fields).all("content-encoding").next().is_none()
         && compressible(kind, stored.length())
         && !Directives::read(Lines::new(fields).all("cache-control")).no_transform
-}
-
-/// The part of a length.
-pub(crate) const fn range_of(delivery: Delivery) -> Option<ByteRange> {
-    match delivery {
-        Delivery::Part(range) => Some(range),
-        _ => None,
-    }
 }
 
 const _: () = assert!(DELTA_S_MAX < u64::MAX / 1000, "times fit in milliseconds");

@@ -6,7 +6,7 @@ use crate::step::{
     UpstreamHead,
 };
 
-const KEY: &str = "file 1";
+pub(super) const KEY: &str = "file 1";
 
 /// Of several lookups of a vacant key, one is told so and the others wait.
 pub(super) async fn one_leads_and_the_others_wait<S: Subject>() {
@@ -359,7 +359,7 @@ async fn forms<S: Subject>(subject: &mut S, ticket: S::Ticket) -> Vec<Form> {
 }
 
 /// Stores a head without a body.
-async fn put<S: Subject>(subject: &mut S, key: &str, head: &[u8], fresh_ms: u64) {
+pub(super) async fn put<S: Subject>(subject: &mut S, key: &str, head: &[u8], fresh_ms: u64) {
     let leader = look(subject, key).await;
     assert_eq!(looked(subject, leader).await, Some(Looked::Vacant));
     let store = store(key, head, StoreBody::None, fresh_ms);
@@ -398,11 +398,11 @@ async fn forget<S: Subject>(subject: &mut S, key: &str) {
     subject.reply(ticket, Reply { forget: vec![key.to_owned()], ..with(Body::Empty, None) }).await;
 }
 
-fn found(head: &[u8], body: bool, lead: bool, collapsed: bool) -> Looked {
+pub(super) fn found(head: &[u8], body: bool, lead: bool, collapsed: bool) -> Looked {
     Looked::Found { head: head.to_vec(), body, forms: Vec::new(), purged: false, lead, collapsed }
 }
 
-fn store(key: &str, head: &[u8], body: StoreBody, fresh_ms: u64) -> Store {
+pub(super) fn store(key: &str, head: &[u8], body: StoreBody, fresh_ms: u64) -> Store {
     Store { key: key.to_owned(), head: head.to_vec(), body, fresh_ms, tags: Vec::new() }
 }
 
@@ -415,13 +415,13 @@ fn stored(range: Option<ByteRange>) -> Reply {
     with(Body::Stored(range), None)
 }
 
-async fn look<S: Subject>(subject: &mut S, key: &str) -> S::Ticket {
+pub(super) async fn look<S: Subject>(subject: &mut S, key: &str) -> S::Ticket {
     let ticket = subject.open();
     subject.ask(ticket, Need::Lookup { key: key.to_owned() }).await;
     ticket
 }
 
-async fn looked<S: Subject>(subject: &mut S, ticket: S::Ticket) -> Option<Looked> {
+pub(super) async fn looked<S: Subject>(subject: &mut S, ticket: S::Ticket) -> Option<Looked> {
     match subject.outcome(ticket).await {
         None => None,
         Some(Outcome::Looked(looked)) => Some(looked),

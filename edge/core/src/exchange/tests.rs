@@ -16,6 +16,7 @@ use crate::memory::{MemoryDriver, UpstreamAnswer};
 use crate::token::tests::{Mint, NOW};
 
 mod kept;
+mod parts;
 
 const ID: &str = "01000G0000000C000000000004";
 const OTHER_ID: &str = "01000G0000000C000000000005";
@@ -28,6 +29,7 @@ const SIGNATURES: Abilities = Abilities {
     unannounced: false,
     encodes: false,
     purges: false,
+    composes: false,
 };
 
 struct World {
@@ -45,6 +47,8 @@ struct Origin {
     /// It does what it is asked, and its answer is lost on the way.
     answers_are_lost: Cell<bool>,
     removed: RefCell<Vec<String>>,
+    /// Its parts break off after so many bytes.
+    cut_after: Cell<Option<usize>>,
 }
 
 struct Sent {
@@ -111,8 +115,20 @@ impl Origin {
         if head.fields.get("if-none-match").is_some() {
             return answer(304, &fields, b"");
         }
-        if head.fields.get("range").is_some() {
-            return answer(206, &fields, b"part");
+        if let Some(range) = head.fields.get("range") {
+            let (first, last) = range.strip_prefix("bytes=").unwrap().split_once('-').unwrap();
+            let (first, last): (usize, usize) = (first.parse().unwrap(), last.parse().unwrap());
+            let fields = fields.replace(
+                &format!("content-length: {}\r\n", body.len()),
+                &format!(
+                    "content-length: {}\r\ncontent-range: bytes {first}-{last}/{}\r\n",
+                    last - first + 1,
+                    body.len()
+                ),
+            );
+            let cut = self.cut_after.get().unwrap_or(usize::MAX);
+            let part = &body[first..=last];
+            return answer(206, &fields, &part[..part.len().min(cut)]);
         }
         answer(200, &fields, body)
     }
@@ -161,6 +177,7 @@ impl World {
         driver.hand_over_by(Box::new(move |head, sha256, moment| {
             handing.hand_over(head, sha256, moment)
         }));
+        driver.slice_by(Edge::new(config.clone(), abilities).unwrap());
         Self { edge: Edge::new(config, abilities).unwrap(), driver, mint, origin }
     }
 
@@ -217,7 +234,7 @@ impl World {
 
     fn sent(&mut self, ticket: crate::memory::Ticket, reply: Reply) -> Sent {
         let (body, whole) = self.driver.reply(ticket, reply.clone());
-        assert!(whole);
+        assert_eq!(whole, self.origin.cut_after.get().is_none());
         Sent::of(&reply, body)
     }
 
@@ -441,7 +458,7 @@ fn what_is_too_large_to_store_passes_through_and_its_record_stays() {
     assert_eq!((first.status, first.body.len()), (200, 101));
     assert_eq!(first.field("cache-status"), Some("outport; fwd=uri-miss; fwd-status=200"));
     let part = world.get(&path(), "range: bytes=0-3\r\n");
-    assert_eq!((part.status, &part.body[..]), (206, &b"part"[..]));
+    assert_eq!((part.status, &part.body[..]), (206, &[7; 4][..]));
     assert_eq!(part.field("content-range"), Some("bytes 0-3/101"));
     let known = world.get(&path(), &format!("if-none-match: \"{ID}\"\r\n"));
     assert_eq!((known.status, known.ended), (304, Ended::Cache));
@@ -459,7 +476,7 @@ fn a_range_of_what_is_not_stored() {
     assert_eq!(world.seen(), [format!("HEAD /files/{ID}"), format!("GET /files/{ID}")]);
     world.put(OTHER_ID, Visibility::Public, &[7; 101]);
     let part = world.get(&format!("/files/{OTHER_ID}"), "range: bytes=98-\r\n");
-    assert_eq!((part.status, &part.body[..]), (206, &b"part"[..]));
+    assert_eq!((part.status, &part.body[..]), (206, &[7; 3][..]));
     assert_eq!(
         world.seen(),
         [format!("HEAD /files/{OTHER_ID}"), format!("GET /files/{OTHER_ID} bytes=98-100")]

@@ -121,6 +121,7 @@ fn core(origin: String) -> CoreConfig {
         trusted_proxies: Vec::new(),
         uploads: Rules::same(TenantRules::sized(1 << 40).for_edge()),
         stored_bytes_max: 1 << 16,
+        slice_bytes: 1 << 20,
         small_upload_bytes_max: 0,
         region: 0,
         request_bytes_max: None,

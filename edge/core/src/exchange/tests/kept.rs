@@ -13,6 +13,7 @@ const KEEPING: Abilities = Abilities {
     unannounced: false,
     encodes: false,
     purges: false,
+    composes: false,
 };
 
 fn keeping() -> World {

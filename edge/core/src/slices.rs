@@ -1,0 +1,226 @@
+//! Large files in slices: what is asked for of a file that is too large to be stored whole is
+//! fetched and stored slice by slice.
+//!
+//! The answer begins once the file's record is known. Its body is then made of slices, each of
+//! which has an exchange of its own: looked up, and where it is missing fetched, together with the
+//! missing ones behind it that are wanted too. The contents never change under an id, so that
+//! slices are good for ever; who may see them was decided from the record.
+
+use outport_wire::conditions::ByteRange;
+use outport_wire::id::FileId;
+use serde::{Deserialize, Serialize};
+
+use crate::cached::{Context, Next, upstream_problem};
+use crate::config::Config;
+use crate::forward::own_to_origin;
+use crate::head::FieldLines;
+use crate::purge;
+use crate::step::{
+    Body, Ended, FetchError, Looked, Need, Outcome, Part, Reply, Store, StoreBody, UpstreamHead,
+};
+use crate::stored::Stored;
+
+/// The most slices that one request to the origin is for.
+const MERGED_MAX: u64 = 8;
+
+/// What is still to be sent of a part of a large file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sliced {
+    id: FileId,
+    etag: String,
+    /// Of the file, in bytes.
+    length: u64,
+    slice_bytes: u64,
+    /// The first byte that was not sent yet.
+    first: u64,
+    /// The last byte of the part.
+    last: u64,
+}
+
+/// An exchange for the slice that a part begins with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SliceExchange {
+    part: Sliced,
+    stage: Stage,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Stage {
+    /// It is looked up.
+    Looking,
+    /// It is missing. Those behind it that are missing too are claimed.
+    Claiming,
+    /// The origin is asked for it, and for so many behind it.
+    Fetching(u64),
+}
+
+impl Sliced {
+    /// A part of a file with this tag and length.
+    pub(crate) fn new(
+        id: FileId,
+        etag: &str,
+        length: u64,
+        part: ByteRange,
+        config: &Config,
+    ) -> Self {
+        let slice_bytes = config.slice_bytes.max(1);
+        let ByteRange { first, last } = part;
+        Self { id, etag: etag.to_owned(), length, slice_bytes, first, last }
+    }
+
+    /// The part, for a body's plan.
+    pub(crate) fn part(&self) -> Part {
+        Part::Sliced(self.to_bytes())
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        postcard::to_stdvec(self).unwrap_or_default()
+    }
+
+    /// Begins the exchange for the next slice of a [`Part::Sliced`], and says what is left of it
+    /// then. `None` where nothing is left, or it is none of this version's.
+    pub(crate) fn next(part: &[u8]) -> Option<(SliceExchange, Need, Vec<u8>)> {
+        let part: Self = postcard::from_bytes(part).ok()?;
+        if part.first > part.last || part.last >= part.length || part.slice_bytes == 0 {
+            return None;
+        }
+        let first = (part.number() + 1).saturating_mul(part.slice_bytes);
+        let rest = Self { first, ..part.clone() }.to_bytes();
+        let need = Need::Lookup { key: part.key(part.number()) };
+        Some((SliceExchange { part, stage: Stage::Looking }, need, rest))
+    }
+
+    const fn number(&self) -> u64 {
+        self.first / self.slice_bytes
+    }
+
+    /// The bytes of these slices, from the one that is next.
+    fn bytes_of(&self, slices: u64) -> ByteRange {
+        let first = self.number() * self.slice_bytes;
+        let behind = first.saturating_add(self.slice_bytes.saturating_mul(slices));
+        ByteRange { first, last: behind.min(self.length) - 1 }
+    }
+
+    /// What is wanted of the next slice.
+    fn within(&self) -> ByteRange {
+        let slice = self.bytes_of(1);
+        ByteRange { first: self.first - slice.first, last: self.last.min(slice.last) - slice.first }
+    }
+
+    fn key(&self, number: u64) -> String {
+        format!("slice {} {} {number}", self.id, self.slice_bytes)
+    }
+
+    /// The keys of those behind it that are wanted too, as many as can be fetched with it.
+    fn keys_behind(&self) -> Vec<String> {
+        let last = self.last / self.slice_bytes;
+        let number = self.number();
+        (number + 1..=last.min(number + MERGED_MAX - 1)).map(|number| self.key(number)).collect()
+    }
+}
+
+impl SliceExchange {
+    /// Goes on with the outcome. `None` where the outcome is of another need.
+    pub(crate) fn resume(self, outcome: Outcome, context: &Context<'_>) -> Option<Next<Self>> {
+        Some(match (&self.stage, outcome) {
+            (Stage::Looking, Outcome::Looked(looked)) => self.looked(&looked, context),
+            (Stage::Claiming, Outcome::Claimed(behind)) => self.fetch(behind, context),
+            (Stage::Fetching(behind), Outcome::Fetched(answer)) => {
+                let slices = behind + 1;
+                Next::Reply(match self.check(slices, answer) {
+                    Ok(()) => self.fetched(slices),
+                    Err((failure, status)) => self.failed(failure, status, context),
+                })
+            }
+            _ => return None,
+        })
+    }
+
+    fn looked(mut self, looked: &Looked, context: &Context<'_>) -> Next<Self> {
+        let found = match looked {
+            Looked::Found { head, body, .. } => Stored::decode(head).zip(Some(*body)),
+            Looked::Vacant => None,
+        };
+        match found {
+            Some((Stored::Slice, true)) => return Next::Reply(self.sent(Ended::Cache)),
+            Some((Stored::Failed { since_ms, status }, _)) => {
+                let failed = Stored::Failed { since_ms, status };
+                if failed.refusal_counts(context.moment.unix_ms) {
+                    return Next::Reply(Self::refused(FetchError::Unreachable, None, context));
+                }
+            }
+            _ => {}
+        }
+        let keys = self.part.keys_behind();
+        if keys.is_empty() {
+            return self.fetch(0, context);
+        }
+        self.stage = Stage::Claiming;
+        Next::Need(Box::new(self), Need::Claim { keys })
+    }
+
+    fn fetch(mut self, behind: u64, context: &Context<'_>) -> Next<Self> {
+        let path = format!("/files/{}", self.part.id);
+        let ByteRange { first, last } = self.part.bytes_of(behind + 1);
+        let range = format!("bytes={first}-{last}");
+        let Config { edge_key, upstream_timeout_ms, .. } = context.config;
+        let fields = [("range", &*range), ("if-match", &self.part.etag)];
+        let timeout_ms = *upstream_timeout_ms;
+        let fetch = own_to_origin("GET", &path, &fields, edge_key, context.moment, timeout_ms);
+        self.stage = Stage::Fetching(behind);
+        Next::Need(Box::new(self), Need::Fetch(fetch))
+    }
+
+    /// Whether the origin has answered with just what was asked for.
+    fn check(
+        &self,
+        slices: u64,
+        answer: Result<UpstreamHead, FetchError>,
+    ) -> Result<(), (FetchError, Option<u16>)> {
+        let answer = answer.map_err(|failure| (failure, None))?;
+        let fields = FieldLines::new(&answer.fields);
+        let ByteRange { first, last } = self.part.bytes_of(slices);
+        let expected = format!("bytes {first}-{last}/{}", self.part.length);
+        let is_it = answer.status == 206
+            && fields.get("content-range") == Some(&*expected)
+            && fields.get("etag") == Some(&*self.part.etag);
+        if is_it { Ok(()) } else { Err((FetchError::Unreachable, Some(answer.status))) }
+    }
+
+    fn fetched(&self, slices: u64) -> Reply {
+        let body = StoreBody::Slices {
+            slice_bytes: self.part.slice_bytes,
+            bytes: self.part.bytes_of(slices).length(),
+        };
+        Reply { store: Some(self.store(&Stored::Slice, body)), ..self.sent(Ended::Origin) }
+    }
+
+    /// That nothing came of it is remembered for a moment, for all who want the same slice.
+    fn failed(&self, failure: FetchError, status: Option<u16>, context: &Context<'_>) -> Reply {
+        let refused = Self::refused(failure, status, context);
+        let failed = Stored::Failed { since_ms: context.moment.unix_ms, status: refused.status };
+        Reply { store: Some(self.store(&failed, StoreBody::None)), ..refused }
+    }
+
+    fn refused(failure: FetchError, status: Option<u16>, context: &Context<'_>) -> Reply {
+        let problem = upstream_problem(failure, status);
+        let refused = context.visit.problem(context.limits, &problem);
+        Reply { ended: Ended::Origin, ..refused }
+    }
+
+    /// What is wanted of the slice, which is stored or arriving.
+    fn sent(&self, ended: Ended) -> Reply {
+        let body = Body::Stored(Some(self.part.within()));
+        Reply { ended, ..crate::answer::reply(200, crate::head::Fields::new(), body) }
+    }
+
+    fn store(&self, stored: &Stored<'_>, body: StoreBody) -> Store {
+        Store {
+            key: self.part.key(self.part.number()),
+            head: stored.encode(),
+            body,
+            fresh_ms: stored.fresh_ms(),
+            tags: vec![purge::of_file(self.part.id)],
+        }
+    }
+}
