@@ -19,6 +19,7 @@ mod program;
 mod proxies;
 mod routes;
 mod serve;
+mod slices;
 
 use std::process::ExitCode;
 
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         proxies::all(),
         routes::all(),
         serve::all(),
+        slices::all(),
     ];
     outport_tests::suite::run_checks(checks.into_iter().flatten().collect())
 }

@@ -1,6 +1,8 @@
 //! A client that sends what a client with manners can't, on one connection after the other.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -124,23 +126,50 @@ impl Answer {
         let is_content = matches!(self.status, 200 | 206);
         !is_content
             || length(self) == length(other)
-                && (request.method == "HEAD" || self.content() == other.content())
+                && (request.method == "HEAD" || self.body == other.body)
     }
 
-    /// The content; of several parts, without what stands between them, which is made up anew for
-    /// each answer (RFC 9110, section 14.6).
-    fn content(&self) -> Vec<u8> {
-        let kind = self.field("content-type").unwrap_or_default();
-        let Some((_, boundary)) = kind.split_once("boundary=") else { return self.body.clone() };
-        let (mut content, mut rest) = (Vec::new(), self.body.as_slice());
-        let is_boundary = |window: &[u8]| window == boundary.as_bytes();
-        while let Some(at) = rest.windows(boundary.len()).position(is_boundary) {
-            content.extend_from_slice(&rest[..at]);
-            rest = &rest[at + boundary.len()..];
+    /// What a 206 sends of the file, place by place: one part, or several that don't overlap (RFC
+    /// 9110, section 14.6).
+    pub(crate) fn parts(&self) -> Option<BTreeMap<usize, u8>> {
+        if self.status != 206 {
+            return None;
         }
-        content.extend_from_slice(rest);
-        content
+        let mut places = BTreeMap::new();
+        if let Some(range) = self.field("content-range") {
+            return enter(&mut places, range, &self.body).then_some(places);
+        }
+        let (_, boundary) = self.field("content-type")?.split_once("boundary=")?;
+        let mut rest = self.body.strip_prefix(format!("--{boundary}").as_bytes())?;
+        let next = format!("\r\n--{boundary}");
+        while rest != b"--\r\n" {
+            let end = find(rest, b"\r\n\r\n")?;
+            let (head, body) = (String::from_utf8_lossy(&rest[..end]), &rest[end + 4..]);
+            let range = head.lines().find_map(|line| line.strip_prefix("content-range: "))?;
+            let length = find(body, next.as_bytes())?;
+            if !enter(&mut places, range, &body[..length]) {
+                return None;
+            }
+            rest = &body[length + next.len()..];
+        }
+        Some(places)
     }
+}
+
+/// Enters a part that has this `Content-Range`. False where it has another length, or overlaps.
+fn enter(places: &mut BTreeMap<usize, u8>, range: &str, part: &[u8]) -> bool {
+    let ends = range.strip_prefix("bytes ").and_then(|range| range.split_once('/'));
+    let ends = ends.and_then(|(ends, _)| ends.split_once('-'));
+    let Some((Ok(first), Ok(last))) = ends.map(|(a, b)| (a.parse(), b.parse())) else {
+        return false;
+    };
+    let range: RangeInclusive<usize> = first..=last;
+    range.clone().count() == part.len()
+        && range.zip(part).all(|(at, byte)| places.insert(at, *byte).is_none())
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    bytes.windows(what.len()).position(|window| window == what)
 }
 
 impl fmt::Debug for Answer {

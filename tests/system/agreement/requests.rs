@@ -1,6 +1,8 @@
 //! Requests with ranges and conditions that a seed decides. Validators are named by what they are
 //! to the server's own, so that one request can be put to several.
 
+use std::collections::BTreeSet;
+
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
@@ -127,6 +129,22 @@ impl Request {
         let ranges: Vec<_> = set.split(',').map(str::trim).filter(|one| !one.is_empty()).collect();
         let all = unit.eq_ignore_ascii_case("bytes") && ranges.iter().all(|one| is_range(one));
         if all { ranges.len() } else { 0 }
+    }
+
+    /// The places of a file of so many bytes that are asked for, where the ranges can be read.
+    pub(crate) fn places(&self, length: usize) -> BTreeSet<usize> {
+        let set = self.range.as_deref().and_then(|range| range.split_once('='));
+        let ranges = set.map_or("", |(_, set)| set).split(',').map(str::trim);
+        let number = |text: &str| text.parse().unwrap_or(usize::MAX);
+        let places = |range: &str| match range.split_once('-') {
+            Some(("", suffix)) => length.saturating_sub(number(suffix))..length,
+            Some((first, "")) => number(first).min(length)..length,
+            Some((first, last)) => {
+                number(first).min(length)..number(last).saturating_add(1).min(length)
+            }
+            None => 0..0,
+        };
+        ranges.flat_map(places).collect()
     }
 
     /// Whether there is nothing between two commas, or behind the last.
