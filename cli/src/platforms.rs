@@ -39,6 +39,9 @@ const NEEDS: &[Row] = &[
     ("`POST /purge`", |platform| {
         if platform.abilities.purges { "on that node, at once" } else { "no, so far" }.to_owned()
     }),
+    ("several ranges at once, and slices of large files", |platform| {
+        if platform.abilities.composes { "yes" } else { "no, so far: large files pass" }.to_owned()
+    }),
     ("what is stored is compressed", |platform| text(platform.compresses)),
     ("**Values**: built on", |platform| text(platform.values.on)),
     ("a new value is seen", |platform| text(platform.values.consistency)),

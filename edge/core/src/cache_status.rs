@@ -124,7 +124,7 @@ impl Why {
 
 impl NotStorable {
     /// The reason in one word.
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::NoStore => "no-store",
             Self::Private => "private",

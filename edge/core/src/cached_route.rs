@@ -365,7 +365,7 @@ impl RouteExchange {
         };
         let mut sent = sent.reply(status, Body::Upstream, context);
         let until_ms = context.moment.unix_ms + NOT_STORED_MS;
-        sent.store = Some(self.remembered(&Entry::NotStored { until_ms }, context));
+        sent.store = Some(self.remembered(&Entry::NotStored { until_ms, why: why_not }, context));
         sent
     }
 

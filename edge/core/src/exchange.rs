@@ -4,6 +4,7 @@ mod keeping;
 
 use std::net::IpAddr;
 
+use outport_wire::describe::Query;
 use outport_wire::identity::Identity;
 use outport_wire::link::{Link, LinkRefusal};
 use outport_wire::problem::{Problem, ProblemType};
@@ -21,6 +22,7 @@ use crate::cached_route::RouteExchange;
 use crate::caching::ask::{Ask, Place};
 use crate::config::{Config, ISSUERS_MAX};
 use crate::cors;
+use crate::explain::{self, Explaining};
 use crate::file::FileAsk;
 use crate::forward::{self, Proxied};
 use crate::forwarded::{Client, TrustedProxies};
@@ -80,6 +82,8 @@ enum Stage {
     Accepting(Box<Accepting>),
     /// A file is being kept.
     Keeping(Box<Accepting>, KeptFile),
+    /// What is stored is explained.
+    Explaining(Box<Explaining>),
     /// The body of a purge is read, which came to this host.
     Purging(String),
     /// An upstream is asked.
@@ -213,6 +217,10 @@ impl Edge {
             (Stage::Route(route), Some(outcome)) => {
                 let next = route.resume(outcome, &self.context(&visit, moment));
                 self.next(visit, next, Stage::Route)
+            }
+            (Stage::Explaining(explaining), Some(outcome)) => {
+                let next = explaining.resume(outcome, &self.context(&visit, moment));
+                self.next(visit, next, Stage::Explaining)
             }
             (Stage::Slice(slice), Some(outcome)) => {
                 let next = slice.resume(outcome, &self.context(&visit, moment));
@@ -456,6 +464,10 @@ impl Edge {
                 let need = Need::Body { bytes_max: purge::BODY_BYTES_MAX };
                 (Stage::Purging(host.to_owned()), Some(need))
             }
+            Target::Explain => match self.explain(guarded, client, &visit, moment)? {
+                Ok((explaining, need)) => (Stage::Explaining(Box::new(explaining)), Some(need)),
+                Err(reply) => return Ok(Step::Reply(*reply)),
+            },
             Target::Nothing => {
                 let detail = "No such path is served here.";
                 return Err(Problem::new(ProblemType::NotFound, detail));
@@ -530,6 +542,51 @@ impl Edge {
         };
         let needs = take.into_iter().chain(need).collect();
         Ok(Step::Needs(Exchange { visit, stage }, needs))
+    }
+
+    /// Begins to explain, or says at once that there is nothing to be looked up.
+    fn explain(
+        &self,
+        asked: &Guarded<'_>,
+        client: Client<'_>,
+        visit: &Visit,
+        moment: Moment,
+    ) -> Result<Result<(Explaining, Need), Box<Reply>>, Problem> {
+        let query = Query::parse(asked.query.unwrap_or_default());
+        let url = query.get("url").unwrap_or_default();
+        let named = explain::Named::read(url)?;
+        let own = asked.fields.get("host").unwrap_or_default();
+        let (secure, authority) =
+            named.origin.unwrap_or((client.secure, client.host.unwrap_or(own)));
+        // Behind a proxy that says what host was asked for, the request itself names another.
+        let (host, forwarded) = match client.host {
+            Some(_) => (own, Some(authority)),
+            None => (authority, None),
+        };
+        let mut head = format!("GET {} HTTP/1.1\r\nhost: {host}\r\n", named.target).into_bytes();
+        for (name, value) in asked.lines.iter() {
+            if !matches!(name, "authorization" | "host") {
+                head.extend_from_slice(&[name.as_bytes(), b": ", value, b"\r\n"].concat());
+            }
+        }
+        let explained = guard(&head)?;
+        let context = self.context(visit, moment);
+        let uncached = |because| Ok(Err(Box::new(explain::uncached(url, because, &context))));
+        let place = match self.routes.find(&explained, &self.config) {
+            Target::File(id) => return Ok(Ok(Explaining::file(url, id))),
+            Target::Route(place) => place,
+            _ => return uncached("It is none of the resources whose answers are stored."),
+        };
+        let Some(route) = self.config.proxied(place).filter(|route| route.cache) else {
+            return uncached("The route does not say `cache = true`.");
+        };
+        let timeout_ms = self.config.upstream_timeout_ms;
+        let client = Client { secure, host: forwarded, ..client };
+        let compresses = route.compress && self.abilities.encodes;
+        match Ask::read(&explained, &Proxied { place, client, timeout_ms }, compresses) {
+            Some(ask) => Ok(Ok(Explaining::route(url, &route.path, ask))),
+            None => uncached("A request like this one goes to the route's server itself."),
+        }
     }
 
     fn purge(&self, visit: &Visit, body: Option<&[u8]>, host: &str) -> Reply {

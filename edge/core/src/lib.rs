@@ -28,6 +28,7 @@ mod cors;
 pub mod deployment;
 pub mod driver;
 mod exchange;
+mod explain;
 mod file;
 mod forward;
 pub mod forwarded;

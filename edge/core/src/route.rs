@@ -29,6 +29,8 @@ pub(crate) enum Target {
     Links(FileId),
     /// `/purge`.
     Purge,
+    /// `/explain`.
+    Explain,
     /// The route of `outport.toml` at this place.
     Route(u16),
     /// Nothing.
@@ -86,6 +88,7 @@ fn outports(request: &Guarded<'_>, config: &Config) -> Option<Target> {
         ("healthz" | "readyz", None) => Target::Health,
         ("session", None) => Target::Session,
         ("purge", None) => Target::Purge,
+        ("explain", None) => Target::Explain,
         (".well-known", Some("jwks.json")) => Target::KeySet,
         ("assets", Some(_)) => asset(path, config).unwrap_or(Target::Nothing),
         ("", None) => return asset("index.html", config),
@@ -115,7 +118,7 @@ impl Target {
     /// The methods that are served. `None` where every method passes.
     pub(crate) const fn methods(&self) -> Option<&'static [&'static str]> {
         match self {
-            Self::Health | Self::KeySet | Self::Asset(_) => Some(&["GET", "HEAD"]),
+            Self::Health | Self::KeySet | Self::Asset(_) | Self::Explain => Some(&["GET", "HEAD"]),
             Self::Session | Self::Purge => Some(&["POST"]),
             Self::Uploads => Some(&["POST", "OPTIONS"]),
             Self::Upload(_) => Some(&["GET", "HEAD", "PATCH", "DELETE", "OPTIONS"]),
@@ -148,7 +151,7 @@ impl Target {
             Self::File(_) if request.is_read() => Access::Anybody,
             Self::Files | Self::File(_) => Access::Token(Some(Scope::Write)),
             Self::Links(_) => Access::Token(Some(Scope::Share)),
-            Self::Purge => Access::Token(Some(Scope::Admin)),
+            Self::Purge | Self::Explain => Access::Token(Some(Scope::Admin)),
             Self::Route(place) => {
                 match config.routes.get(usize::from(*place)).map(|route| route.auth) {
                     Some(Auth::None) => Access::Open,

@@ -16,6 +16,8 @@ use sfv::{BareItemFromInput, KeyRef, Parser};
 /// The longest time that is told from any other, in seconds (RFC 9111, section 1.2.2).
 pub(crate) const DELTA_S_MAX: u64 = 1 << 31;
 
+/// The field of every cache.
+pub(crate) const CACHE_CONTROL: &str = "cache-control";
 /// The targeted fields that this cache goes by, the first that is there before the others: its
 /// own, then that of every CDN.
 const TARGETED: [&str; 2] = ["outport-cache-control", "cdn-cache-control"];
@@ -73,9 +75,9 @@ impl Directives {
     }
 
     /// Reads what a response says to a shared cache of this kind: the first targeted field that is
-    /// valid and not empty, else `Cache-Control`. Whether it was a targeted field comes with it:
-    /// `Expires` does not count beside one (RFC 9213, section 2.2).
-    pub(crate) fn of_response<'a, I>(lines: impl Fn(&'static str) -> I) -> (Self, bool)
+    /// valid and not empty, else `Cache-Control`. The name of that field comes with it: `Expires`
+    /// counts beside `Cache-Control` alone (RFC 9213, section 2.2).
+    pub(crate) fn of_response<'a, I>(lines: impl Fn(&'static str) -> I) -> (Self, &'static str)
     where
         I: Iterator<Item = &'a [u8]>,
     {
@@ -84,14 +86,14 @@ impl Directives {
             let joined = lines(name).collect::<Vec<_>>().join(&b", "[..]).to_ascii_lowercase();
             let visited = Parser::new(&joined).parse_dictionary_with_visitor(Targeted::default());
             if let Ok(Some(directives)) = visited {
-                return (directives, true);
+                return (directives, name);
             }
         }
         let surrogate = Self::read_surrogate(lines(SURROGATE));
         if surrogate != Self::default() {
-            return (surrogate, true);
+            return (surrogate, SURROGATE);
         }
-        (Self::read(lines("cache-control")), false)
+        (Self::read(lines(CACHE_CONTROL)), CACHE_CONTROL)
     }
 
     /// Reads the lines of `Surrogate-Control`: of its directives those for all, and for this cache.
@@ -427,10 +429,11 @@ mod tests {
     }
 
     fn of_response(fields: &[(&str, &str)]) -> (Directives, bool) {
-        Directives::of_response(|name| {
+        let (directives, field) = Directives::of_response(|name| {
             let lines: Vec<_> = fields.iter().filter(|(found, _)| *found == name).collect();
             lines.into_iter().map(|(_, value)| value.as_bytes())
-        })
+        });
+        (directives, field != CACHE_CONTROL)
     }
 
     #[test]

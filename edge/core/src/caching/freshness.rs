@@ -34,11 +34,11 @@ pub(crate) struct Freshness {
     /// The freshness lifetime.
     pub(crate) lifetime_ms: u64,
     /// For how long, once it is stale, it may be used while it is validated.
-    while_revalidate_ms: u64,
+    pub(crate) while_revalidate_ms: u64,
     /// For how long, once it is stale, it may be used where the upstream fails.
-    if_error_ms: u64,
+    pub(crate) if_error_ms: u64,
     /// It is never used without having been validated.
-    always_validates: bool,
+    pub(crate) always_validates: bool,
     /// It is never used once it is stale, whatever else is said.
     never_stale: bool,
     /// When validating it failed, if that was the last that was tried.
@@ -205,7 +205,8 @@ mod tests {
     fn freshness(status: u16, fields: &str) -> Freshness {
         let fields = format!("date: {DATE}\r\n{}\r\n", fields.replace('|', "\r\n"));
         let lines = Lines::new(crate::head::FieldLines::new(fields.as_bytes()));
-        let (directives, is_targeted) = Directives::of_response(|name| lines.all(name));
+        let (directives, field) = Directives::of_response(|name| lines.all(name));
+        let is_targeted = field != crate::caching::directives::CACHE_CONTROL;
         let times = Times { requested_ms: DATE_MS, received_ms: DATE_MS };
         Freshness::of(status, &lines, &directives, is_targeted, times)
     }

@@ -3,7 +3,7 @@
 use outport_wire::time::http_date;
 use serde::{Deserialize, Serialize};
 
-use super::directives::{Directives, Scope};
+use super::directives::{CACHE_CONTROL, Directives, Scope};
 use super::fields::Lines;
 use super::freshness::{Freshness, Times, is_heuristic};
 use super::vary::{Variants, Vary};
@@ -28,7 +28,7 @@ pub(crate) enum Entry<'a> {
     /// The responses of this URI vary: each has a key of its own.
     Variants(Variants),
     /// The last response was not to be stored: until then it is not looked for another.
-    NotStored { until_ms: u64 },
+    NotStored { until_ms: u64, why: NotStorable },
     /// The upstream failed, which was answered with this status.
     Failed { until_ms: u64, status: u16 },
 }
@@ -69,7 +69,8 @@ impl Storable {
         times: Times,
     ) -> Result<Self, NotStorable> {
         let lines = Lines::new(answer);
-        let (directives, is_targeted) = Directives::of_response(|name| lines.all(name));
+        let (directives, field) = Directives::of_response(|name| lines.all(name));
+        let is_targeted = field != CACHE_CONTROL;
         let freshness = Freshness::of(status, &lines, &directives, is_targeted, times);
         may_be_stored(status, asked, &directives)?;
         let varies_on = match Vary::read(&lines) {
@@ -94,7 +95,7 @@ impl Storable {
 }
 
 /// Why a response is not stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum NotStorable {
     /// It, or the request, says so.
     NoStore,
@@ -232,7 +233,7 @@ impl Entry<'_> {
         match self {
             Self::Response(response) => response.freshness.unled_ms(now_ms),
             Self::Variants(_) => VARIANTS_MS,
-            Self::NotStored { until_ms } | Self::Failed { until_ms, .. } => {
+            Self::NotStored { until_ms, .. } | Self::Failed { until_ms, .. } => {
                 until_ms.saturating_sub(now_ms)
             }
         }
@@ -340,6 +341,10 @@ mod tests {
         let head = entry.encode();
         assert_eq!(Entry::decode(&head), Some(entry));
         assert_eq!(Entry::decode(&head[..head.len() - 1]), None);
-        assert_eq!(Entry::NotStored { until_ms: NOW_MS }.unled_ms(NOW_MS - 4_000), 4_000);
+        assert_eq!(
+            Entry::NotStored { until_ms: NOW_MS, why: NotStorable::Private }
+                .unled_ms(NOW_MS - 4_000),
+            4_000
+        );
     }
 }

@@ -56,6 +56,11 @@ impl Variants {
         Self { names, nonce }
     }
 
+    /// The fields, in lower case.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.names.clone()
+    }
+
     /// Whether these are the responses that vary on these fields.
     pub(crate) fn vary_on(&self, names: &[String]) -> bool {
         self.names == names

@@ -15,6 +15,7 @@ use crate::memory::tests::config;
 use crate::memory::{MemoryDriver, UpstreamAnswer};
 use crate::token::tests::{Mint, NOW};
 
+mod explain;
 mod kept;
 mod parts;
 
@@ -47,6 +48,8 @@ struct Origin {
     /// It does what it is asked, and its answer is lost on the way.
     answers_are_lost: Cell<bool>,
     removed: RefCell<Vec<String>>,
+    /// Of the routes, the fields of what each target gives.
+    pages: RefCell<HashMap<String, String>>,
     /// Its parts break off after so many bytes.
     cut_after: Cell<Option<usize>>,
 }
@@ -93,6 +96,9 @@ impl Origin {
             let fields = fields.as_bytes().to_vec();
             Ok(UpstreamAnswer { head: UpstreamHead { status, fields }, body: body.to_vec() })
         };
+        if let Some(fields) = self.pages.borrow().get(head.target) {
+            return answer(200, fields, b"page");
+        }
         let id = head.target.strip_prefix("/files/").unwrap_or_default();
         if head.method == "PUT" {
             return answer(self.take(&head, body), "", b"");

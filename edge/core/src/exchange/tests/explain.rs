@@ -1,0 +1,144 @@
+//! What is said of what is stored.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::config::{Auth, Route};
+
+/// A world with a cached route.
+fn explaining() -> World {
+    World::with(SIGNATURES, |config| {
+        config.routes.push(Route {
+            path: "/shop/{*rest}".into(),
+            proxy: Some("http://127.0.0.1:1".into()),
+            auth: Auth::None,
+            cache: true,
+            compress: false,
+            limit: Some("none".into()),
+        });
+    })
+}
+
+impl World {
+    fn page(&self, target: &str, fields: &str) {
+        let fields = format!("content-length: 4\r\n{}\r\n", fields.replace('|', "\r\n"));
+        self.origin.pages.borrow_mut().insert(target.to_owned(), fields);
+    }
+
+    fn explain(&mut self, url: &str, fields: &str) -> Value {
+        let token = self.token("demo", "alice", "admin");
+        let url = url.replace('?', "%3F").replace('=', "%3D");
+        let sent = self.get(&format!("/explain?url={url}"), &format!("{token}{fields}"));
+        assert_eq!((sent.status, sent.field("cache-control")), (200, Some("no-store")));
+        serde_json::from_slice(&sent.body).unwrap()
+    }
+}
+
+#[test]
+fn a_route_that_is_stored() {
+    let mut world = explaining();
+    let fields = "cache-control: no-store|cdn-cache-control: max-age=60|cache-tag: a";
+    world.page("/shop/a?b=c", fields);
+    let before = world.explain("/shop/a?b=c", "");
+    assert_eq!((&before["stored"], &before["next"]), (&json!(false), &json!("miss")));
+    assert_eq!(world.seen(), [] as [&str; 0], "nothing is fetched to explain it");
+    world.get("/shop/a?b=c", "");
+    world.driver.advance(5_000);
+    let stored = world.explain("/shop/a?b=c", "");
+    for (name, value) in [
+        ("resource", json!("route /shop/{*rest}")),
+        ("key", before["key"].clone()),
+        ("stored", json!(true)),
+        ("status", json!(200)),
+        ("next", json!("hit")),
+        ("age_s", json!(5)),
+        ("lifetime_s", json!(60)),
+        ("fresh_for_s", json!(55)),
+        ("lifetime_from", json!("max-age=60 of cdn-cache-control")),
+        ("tags", json!(["tag a"])),
+    ] {
+        assert_eq!(stored[name], value, "{name}: {stored}");
+    }
+    assert_eq!(world.explain("http://edge/shop/a?b=c", "")["stored"], json!(true));
+    assert_eq!(world.explain("https://edge/shop/a?b=c", "")["stored"], json!(false));
+    assert_eq!(world.explain("http://other/shop/a?b=c", "")["stored"], json!(false));
+    let insisting = world.explain("/shop/a?b=c", "cache-control: no-cache\r\n");
+    assert_eq!(insisting["next"], json!("validation"), "{insisting}");
+    world.driver.advance(56_000);
+    assert_eq!(world.explain("/shop/a?b=c", "")["because"], json!("It is stale."));
+    assert_eq!(world.seen(), ["GET /shop/a?b=c"]);
+}
+
+#[test]
+fn an_answer_that_varies() {
+    let mut world = explaining();
+    world.page("/shop/a", "cache-control: max-age=60|vary: accept-language");
+    world.get("/shop/a", "accept-language: de\r\n");
+    let german = world.explain("/shop/a", "accept-language: de\r\n");
+    assert_eq!(
+        (&german["next"], &german["varies_on"]),
+        (&json!("hit"), &json!(["accept-language"]))
+    );
+    let french = world.explain("/shop/a", "accept-language: fr\r\n");
+    assert_eq!((&french["next"], &french["stored"]), (&json!("miss"), &json!(false)));
+    assert_ne!(german["key"], french["key"]);
+}
+
+#[test]
+fn why_an_answer_is_not_stored() {
+    let mut world = explaining();
+    for (fields, why) in [
+        ("cache-control: private", "private"),
+        ("cache-control: no-store", "no-store"),
+        ("vary: *|cache-control: max-age=5", "vary"),
+        ("x: y", "no-freshness"),
+    ] {
+        let target = format!("/shop/{why}");
+        world.page(&target, fields);
+        world.get(&target, "");
+        let told = world.explain(&target, "");
+        assert_eq!((&told["not_stored"], &told["next"]), (&json!(why), &json!("pass")), "{told}");
+        assert!(told["would_help"].is_string());
+    }
+}
+
+#[test]
+fn a_file() {
+    let mut world = explaining();
+    world.put(ID, Visibility::Private, b"hello");
+    assert_eq!(world.explain(&path(), "")["next"], json!("miss"));
+    let owner = world.token("demo", "alice", "read");
+    world.get(&path(), &owner);
+    let told = world.explain(&path(), "");
+    for (name, value) in [
+        ("resource", json!(format!("file {ID}"))),
+        ("contents", json!("whole")),
+        ("size", json!(5)),
+        ("visibility", json!("private")),
+        ("next", json!("hit")),
+        ("lifetime_s", json!(60)),
+    ] {
+        assert_eq!(told[name], value, "{name}: {told}");
+    }
+}
+
+#[test]
+fn what_no_cache_has_a_part_in() {
+    let mut world = explaining();
+    for url in ["/files", "/healthz", "/nowhere"] {
+        assert_eq!(world.explain(url, "")["next"], json!("pass"), "{url}");
+    }
+}
+
+#[test]
+fn who_may_ask_and_how() {
+    let mut world = explaining();
+    let reader = world.token("demo", "alice", "read write share");
+    assert_eq!(world.get("/explain?url=/shop/a", &reader).status, 403);
+    assert_eq!(world.get("/explain?url=/shop/a", "").status, 401);
+    let admin = world.token("demo", "alice", "admin");
+    for query in ["", "?url=", "?url=shop", "?url=//x/y", "?url=ftp://x/", "?url=/a%0d%0ab:c"] {
+        let refused = world.get(&format!("/explain{query}"), &admin);
+        assert_eq!((refused.status, &*refused.problem()), (400, "invalid-field"), "{query}");
+    }
+}
