@@ -41,6 +41,7 @@ enum Command {
     Ls(client::ls::Args),
     Rm(client::rm::Args),
     Share(client::share::Args),
+    Cache(client::cache::Args),
     Hooks(client::hooks::Args),
     Collect(collect::Args),
     Fsck(fsck::Args),
@@ -79,6 +80,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Ls(args) => block_on(client::ls::run(args)),
         Command::Rm(args) => block_on(client::rm::run(args)),
         Command::Share(args) => block_on(client::share::run(args)),
+        Command::Cache(args) => block_on(client::cache::run(args)),
         Command::Hooks(args) => block_on(client::hooks::run(args)),
     }
 }

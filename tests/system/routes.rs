@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use outport_tests::api::{Answer, Api};
 use outport_tests::check;
-use outport_tests::deployment::{Data, Running};
+use outport_tests::deployment::{Data, Running, program};
 use outport_tests::suite::Check;
 use reqwest::Method;
 use serde_json::json;
@@ -23,11 +23,12 @@ pub(crate) fn all() -> Vec<Check> {
         check!(a_purge_holds_from_when_it_is_answered),
         check!(what_is_stored_is_compressed_once_and_comes_back),
         check!(nobody_waits_while_what_is_stale_is_validated),
+        check!(what_is_stored_is_explained),
     ]
 }
 
 struct Parts {
-    _data: Data,
+    data: Data,
     _edge: Running,
     _origin: Running,
     server: Backend,
@@ -47,7 +48,7 @@ async fn start(fields: &'static str, content: &[u8], delay: Duration) -> Parts {
     let edge = Running::edge(&data, origin.ready("origin"), &["--config", config]);
     let token = data.token("demo", "demo", "admin", "1h");
     let api = Api::new(edge.ready("edge")).with_token(&token);
-    Parts { _data: data, _edge: edge, _origin: origin, server, api }
+    Parts { data, _edge: edge, _origin: origin, server, api }
 }
 
 impl Parts {
@@ -122,6 +123,33 @@ fn curl(api: &Api, coding: &str) -> Vec<u8> {
     let output = command.output().expect("curl runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     output.stdout
+}
+
+async fn what_is_stored_is_explained() {
+    let fields = "cache-control: max-age=600\r\ncache-tag: shop\r\nvary: accept-language\r\n";
+    let parts = start(fields, b"something", Duration::ZERO).await;
+    let explain = |args: &[&str]| {
+        let mut command = Command::new(program());
+        command.args(["cache", "explain", "/r/thing", "--server", parts.api.url("/").as_str()]);
+        command.args(args).env("OUTPORT_TOKEN", parts.data.token("demo", "demo", "admin", "1h"));
+        let output = command.output().expect("the program starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("it prints text")
+    };
+    let german = ["-H", "accept-language: de", "--json"];
+    let before: serde_json::Value = serde_json::from_str(&explain(&german)).expect("it is JSON");
+    assert_eq!((&before["stored"], &before["next"]), (&json!(false), &json!("miss")));
+    let sent = parts.api.anonymous().get_with("/r/thing", &[("accept-language", "de")]).await;
+    sent.expect_status(200);
+    let told: serde_json::Value = serde_json::from_str(&explain(&german)).expect("it is JSON");
+    assert_eq!((&told["next"], &told["lifetime_s"]), (&json!("hit"), &json!(600)), "{told}");
+    assert_eq!(
+        (&told["tags"], &told["varies_on"]),
+        (&json!(["tag shop"]), &json!(["accept-language"]))
+    );
+    let lines = explain(&["-H", "accept-language: fr"]);
+    assert!(lines.lines().any(|line| line.split_whitespace().eq(["next", "miss"])), "{lines}");
+    assert_eq!(parts.server.requests(), 1);
 }
 
 async fn nobody_waits_while_what_is_stale_is_validated() {

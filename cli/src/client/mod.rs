@@ -3,6 +3,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod backoff;
+pub(crate) mod cache;
 pub(crate) mod get;
 pub(crate) mod hooks;
 pub(crate) mod ls;
