@@ -36,8 +36,9 @@ const NEEDS: &[Row] = &[
     ("of proxied routes, answers are stored that don't say their length", |platform| {
         if platform.abilities.unannounced { "yes" } else { "no, so far" }.to_owned()
     }),
-    ("`POST /purge`", |platform| {
-        if platform.abilities.purges { "on that node, at once" } else { "no, so far" }.to_owned()
+    ("`POST /purge`", |platform| match platform.cache.purges {
+        "" => "no, so far".to_owned(),
+        purges => text(purges),
     }),
     ("several ranges at once, and slices of large files", |platform| {
         if platform.abilities.composes { "yes" } else { "no, so far: large files pass" }.to_owned()

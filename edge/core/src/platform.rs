@@ -63,6 +63,8 @@ pub struct Cache {
     pub shared: Reach,
     /// Whose requests for one vacant key become one.
     pub collapses: Reach,
+    /// Where what is purged is gone, and how soon; empty where nothing can be purged.
+    pub purges: &'static str,
     /// Where what is forgotten is gone at once, and is not brought back by who began before.
     pub forgets: Reach,
     /// What is not exact about it; empty where all is.
@@ -134,6 +136,7 @@ pub const WASMTIME: Platform = Platform {
         on: "memory, S3-FIFO",
         shared: Reach::Node,
         collapses: Reach::Node,
+        purges: "on that node, at once",
         forgets: Reach::Node,
         inexact: "",
     },
@@ -180,6 +183,7 @@ pub const CLOUDFLARE: Platform = Platform {
         on: "Cache API",
         shared: Reach::DataCentre,
         collapses: Reach::Isolate,
+        purges: "",
         forgets: Reach::DataCentre,
         inexact: "an exchange in another isolate that began before may bring a forgotten entry \
                   back, until its record is stale",
@@ -225,13 +229,14 @@ pub const FASTLY: Platform = Platform {
         durable: None,
         unannounced: false,
         encodes: false,
-        purges: false,
+        purges: true,
         composes: false,
     },
     cache: Cache {
         on: "core cache, transactions",
         shared: Reach::DataCentre,
         collapses: Reach::DataCentre,
+        purges: "in that data centre at once, everywhere within 150 ms or so; what another data centre was fetching meanwhile may come back there",
         forgets: Reach::Everywhere,
         inexact: "an exchange in another data centre that began before may bring a forgotten entry \
                   back, until its record is stale",
@@ -283,6 +288,7 @@ pub const SPIN: Platform = Platform {
         on: "key-value store",
         shared: Reach::Store,
         collapses: Reach::Store,
+        purges: "",
         forgets: Reach::Store,
         inexact: "with a store that can't compare and swap (Redis), two may lead at once",
     },

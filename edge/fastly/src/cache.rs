@@ -5,12 +5,12 @@
 //! go from the upstream to the cache and from the cache to the client outside of this program.
 
 use std::io::Read as _;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use fastly::Body;
 use fastly::cache::core::{self, CacheError, CacheKey, Found, PendingTransaction, Transaction};
-use fastly::http::purge::purge_surrogate_key;
-use outport_edge_core::step::{ByteRange, Looked, Store, StoreBody};
+use fastly::http::purge::{purge_surrogate_key, soft_purge_surrogate_key};
+use outport_edge_core::step::{ByteRange, Looked, Purge, Store, StoreBody};
 
 use crate::{logged, random};
 
@@ -22,6 +22,10 @@ const STALE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long it is remembered that a key was forgotten: longer than any exchange lasts that may
 /// bring it back.
 const FORGOTTEN_FOR: Duration = Duration::from_secs(3600);
+
+/// How far apart the clocks of one point of presence may be. What was purged so shortly before a
+/// lookup is purged once more.
+const CLOCKS_APART: Duration = Duration::from_secs(2);
 
 /// A lookup under way.
 pub(crate) struct Asked {
@@ -54,8 +58,18 @@ impl Asked {
         let leading = transaction.filter(Transaction::must_insert_or_update);
         // Who was given something and need not renew it is spared a second lookup.
         let may_store = leading.is_some() || found.is_none();
-        let mark = if may_store { mark(&key) } else { None };
-        Place { key, leading, found, mark, collapsed, stored: None }
+        let marked = |name: &str| if may_store { mark(name) } else { None };
+        let (mark, purges) = (marked(&mark_of(&key)), marked(PURGES));
+        Place {
+            key,
+            leading,
+            found,
+            mark,
+            asked: SystemTime::now(),
+            purges,
+            collapsed,
+            stored: None,
+        }
     }
 }
 
@@ -67,9 +81,19 @@ pub(crate) struct Place {
     found: Option<Found>,
     /// The mark of when the key was forgotten last, as it was at the lookup.
     mark: Option<Vec<u8>>,
+    /// When it was looked up, and the mark of the last purge, as it was then.
+    asked: SystemTime,
+    purges: Option<Vec<u8>>,
     collapsed: bool,
-    /// Until it is known whether what was stored may stay: the length of its body.
-    stored: Option<u64>,
+    /// Until it is known whether what was stored may stay.
+    stored: Option<Stored>,
+}
+
+/// What was stored a moment ago.
+struct Stored {
+    /// Of the body, in bytes.
+    length: u64,
+    tags: Vec<String>,
 }
 
 impl Place {
@@ -82,7 +106,7 @@ impl Place {
                 head: head.to_vec(),
                 body: *has_body == 1,
                 forms: Vec::new(),
-                purged: false,
+                purged: self.found.as_ref().is_some_and(was_purged),
                 lead: self.leading.is_some(),
                 collapsed: self.collapsed,
             },
@@ -92,18 +116,37 @@ impl Place {
     /// Stores what the core says. Where the key was forgotten since the lookup, a body goes where
     /// nobody else finds it, for this exchange to have a range of it, and all else nowhere.
     pub(crate) fn store(&mut self, store: &Store, upstream: &mut Option<Body>) {
-        if mark(&self.key) != self.mark {
+        let gone = self.is_forgotten() || self.purged_since(&store.tags) == Some(false);
+        if gone {
             self.leave();
             let StoreBody::Upstream(_) = store.body else { return };
             (self.key, self.mark) = (format!("alone {:016x}", random()), None);
         }
-        self.stored = logged("something could not be stored", self.put(store, upstream));
+        let length = logged("something could not be stored", self.put(store, upstream));
+        self.stored = length.map(|length| Stored { length, tags: store.tags.clone() });
+    }
+
+    fn is_forgotten(&self) -> bool {
+        mark(&mark_of(&self.key)) != self.mark
+    }
+
+    /// Whether something of these tags was purged since the lookup, and if so whether all of it
+    /// softly.
+    fn purged_since(&self, tags: &[String]) -> Option<bool> {
+        if mark(PURGES) == self.purges {
+            return None;
+        }
+        let since = self.asked.checked_sub(CLOCKS_APART)?;
+        let purges = tags.iter().filter_map(|tag| TagPurge::find(tag));
+        let purges = purges.filter(|purge| purge.at >= since);
+        purges.map(|purge| purge.soft).reduce(|one, other| one && other)
     }
 
     /// Returns the length of the body that is on its way into the cache.
     fn put(&mut self, store: &Store, upstream: &mut Option<Body>) -> Result<u64, CacheError> {
         let fresh = Duration::from_millis(store.fresh_ms);
-        let surrogate = surrogate(&self.key);
+        let tags = store.tags.iter().map(|tag| surrogate_of_tag(tag));
+        let surrogates: Vec<_> = tags.chain([surrogate(&self.key)]).collect();
         let keep = store.body == StoreBody::Keep;
         let has_body = if keep { self.has_body() } else { store.body != StoreBody::None };
         let metadata = [&[u8::from(has_body)], store.head.as_slice()].concat();
@@ -112,7 +155,7 @@ impl Place {
             ($builder:expr) => {
                 $builder
                     .stale_while_revalidate(STALE_MAX)
-                    .surrogate_keys([surrogate.as_str()])
+                    .surrogate_keys(surrogates.iter().map(String::as_str))
                     .user_metadata(metadata.into())
             };
         }
@@ -169,10 +212,29 @@ impl Place {
     /// Once the response is on its way: takes back what was stored while the key was being
     /// forgotten, and what did not arrive whole.
     pub(crate) fn settle(&mut self) {
-        let Some(length) = self.stored.take() else { return };
-        if mark(&self.key) != self.mark || !has_arrived(&self.key, length) {
-            purge(&self.key);
+        let Some(Stored { length, tags }) = self.stored.take() else { return };
+        let purged = self.purged_since(&tags);
+        if self.is_forgotten() || purged == Some(false) || !has_arrived(&self.key, length) {
+            remove(&self.key);
+        } else if purged == Some(true) {
+            let soft = soft_purge_surrogate_key(&surrogate(&self.key));
+            logged("a key could not be purged softly", soft);
         }
+    }
+}
+
+/// That a tag was purged.
+struct TagPurge {
+    soft: bool,
+    at: SystemTime,
+}
+
+impl TagPurge {
+    fn find(tag: &str) -> Option<Self> {
+        let (soft, at) = mark(&mark_of_tag(tag))?.split_first().map(|(soft, at)| {
+            (*soft == 1, at.try_into().map(u64::from_le_bytes).unwrap_or_default())
+        })?;
+        Some(Self { soft, at: SystemTime::UNIX_EPOCH + Duration::from_millis(at) })
     }
 }
 
@@ -180,12 +242,34 @@ impl Place {
 /// that were to store it see a new mark. The mark comes first: who does not see it has stored
 /// already, and the purge takes that.
 pub(crate) fn forget(key: &str) {
-    let mark = random().to_le_bytes().to_vec();
-    let marking = core::insert(mark_of(key), FORGOTTEN_FOR).user_metadata(mark.into());
-    if let Some(writer) = logged("a key could not be marked", marking.known_length(0).execute()) {
-        logged("a key could not be marked", writer.finish());
+    set_mark(&mark_of(key), random().to_le_bytes().to_vec());
+    remove(key);
+}
+
+/// Purges what is stored under a tag. The marks come first, as with what is forgotten.
+pub(crate) fn purge(Purge { tag, soft }: &Purge) {
+    let at = crate::moment().unix_ms.to_le_bytes();
+    set_mark(&mark_of_tag(tag), [&[u8::from(*soft)], &at[..]].concat());
+    set_mark(PURGES, random().to_le_bytes().to_vec());
+    let surrogate = surrogate_of_tag(tag);
+    let purged = match soft {
+        true => soft_purge_surrogate_key(&surrogate),
+        false => purge_surrogate_key(&surrogate),
+    };
+    logged("a tag could not be purged", purged);
+}
+
+fn set_mark(name: &str, mark: Vec<u8>) {
+    let marking = core::insert(CacheKey::from(name.to_owned()), FORGOTTEN_FOR);
+    let marking = marking.user_metadata(mark.into()).known_length(0).execute();
+    if let Some(writer) = logged("a mark could not be set", marking) {
+        logged("a mark could not be set", writer.finish());
     }
-    purge(key);
+}
+
+/// Whether it was purged softly: it is stale before its time.
+fn was_purged(found: &Found) -> bool {
+    found.is_stale() && found.age() < found.max_age()
 }
 
 /// Waits for a body's end, through its last byte. The others don't pass here.
@@ -201,12 +285,12 @@ fn find(key: &str) -> Result<Option<Found>, CacheError> {
     core::lookup(entry(key)).always_use_requested_range().execute()
 }
 
-fn mark(key: &str) -> Option<Vec<u8>> {
-    let found = core::lookup(mark_of(key)).execute().ok()??;
+fn mark(name: &str) -> Option<Vec<u8>> {
+    let found = core::lookup(CacheKey::from(name.to_owned())).execute().ok()??;
     Some(found.user_metadata().to_vec())
 }
 
-fn purge(key: &str) {
+fn remove(key: &str) {
     logged("a key could not be purged", purge_surrogate_key(&surrogate(key)));
 }
 
@@ -214,8 +298,20 @@ fn entry(key: &str) -> CacheKey {
     CacheKey::from(format!("entry {key}"))
 }
 
-fn mark_of(key: &str) -> CacheKey {
-    CacheKey::from(format!("forgotten {key}"))
+/// The name of the mark of the last purge of all.
+const PURGES: &str = "purged";
+
+fn mark_of(key: &str) -> String {
+    format!("forgotten {key}")
+}
+
+fn mark_of_tag(tag: &str) -> String {
+    format!("purged {tag}")
+}
+
+/// The surrogate key of a tag, which is longer than that of a key is.
+fn surrogate_of_tag(tag: &str) -> String {
+    surrogate(&format!("tag {tag}"))
 }
 
 /// The key's surrogate key, of visible ASCII characters: at most 1,024, which is the platform's

@@ -126,10 +126,12 @@ impl Subject for Fastly {
         let Some(mut state) = self.exchanges.remove(&ticket) else { panic!("no such exchange") };
         if let Some(store) = &mut reply.store {
             store.key.insert_str(0, &self.prefix);
+            store.tags.iter_mut().for_each(|tag| tag.insert_str(0, &self.prefix));
         }
         for key in &mut reply.forget {
             key.insert_str(0, &self.prefix);
         }
+        reply.purge.iter_mut().for_each(|purge| purge.tag.insert_str(0, &self.prefix));
         let mut bytes = Vec::new();
         let whole = state.exchange.respond(&mut reply).read_to_end(&mut bytes).is_ok();
         state.exchange.settle();

@@ -1,5 +1,7 @@
 //! One exchange: its needs met, its reply carried out. No policy: what to do is the core's to say.
 
+use std::io::Read as _;
+
 use fastly::Body;
 use fastly::kv_store::{KVStore, KVStoreError};
 use outport_edge_core::step::{self, Kept, Looked, Need, Outcome, Reply, Store, StoreBody};
@@ -46,8 +48,7 @@ impl<'a> Exchange<'a> {
                 }
                 Outcome::Put
             }
-            // Never asked: the driver declares no ability to purge.
-            Need::Body { .. } => Outcome::Body(None),
+            Need::Body { bytes_max } => Outcome::Body(self.body_within(bytes_max)),
             // Never asked: the driver declares no ability to encode, which the platform does.
             Need::Encode { .. } => Outcome::Encoded(false),
             // Never asked: the driver declares no ability to compose.
@@ -69,6 +70,14 @@ impl<'a> Exchange<'a> {
                 }))
             }
         }
+    }
+
+    /// Reads the request's body, if it has no more bytes than these.
+    fn body_within(&mut self, bytes_max: u64) -> Option<Vec<u8>> {
+        let mut read = Vec::new();
+        let body = self.request_body.take()?;
+        body.take(bytes_max + 1).read_to_end(&mut read).ok()?;
+        (read.len() as u64 <= bytes_max).then_some(read)
     }
 
     /// Gives up what was looked up last, for who waits for it.
@@ -102,6 +111,7 @@ impl<'a> Exchange<'a> {
         for key in &reply.forget {
             cache::forget(key);
         }
+        reply.purge.iter().for_each(cache::purge);
         if let Some(place) = &mut self.place {
             match &reply.store {
                 Some(store) => place.store(store, &mut self.upstream_body),
