@@ -31,27 +31,27 @@ const CLOCKS_APART: Duration = Duration::from_secs(2);
 pub(crate) struct Asked {
     key: String,
     pending: Option<PendingTransaction>,
-    collapsed: bool,
+    at: SystemTime,
 }
 
 impl Asked {
     /// Begins to look a key up.
     pub(crate) fn new(key: String) -> Self {
+        let at = SystemTime::now();
         let lookup = Transaction::lookup(entry(&key)).always_use_requested_range();
         let pending = logged("a lookup failed", lookup.timeout(WAIT_MAX).execute_async());
-        let mut asked = Self { key, pending, collapsed: false };
-        asked.collapsed = asked.waits();
-        asked
+        Self { key, pending, at }
     }
 
     /// Whether another exchange leads, and has not ended yet.
+    #[cfg(feature = "conformance")]
     pub(crate) fn waits(&self) -> bool {
         self.pending.as_ref().is_some_and(|pending| pending.pending().unwrap_or(false))
     }
 
     /// Waits for what the cache holds, and for the turn to lead.
     pub(crate) fn place(self) -> Place {
-        let Self { key, pending, collapsed } = self;
+        let Self { key, pending, at } = self;
         let waited = pending.map(PendingTransaction::wait);
         let transaction = waited.and_then(|waited| logged("a lookup did not end", waited));
         let found = transaction.as_ref().and_then(Transaction::found);
@@ -60,16 +60,10 @@ impl Asked {
         let may_store = leading.is_some() || found.is_none();
         let marked = |name: &str| if may_store { mark(name) } else { None };
         let (mark, purges) = (marked(&mark_of(&key)), marked(PURGES));
-        Place {
-            key,
-            leading,
-            found,
-            mark,
-            asked: SystemTime::now(),
-            purges,
-            collapsed,
-            stored: None,
-        }
+        // It has waited, if what it found was stored since.
+        let stored_since = |found: &Found| at.elapsed().is_ok_and(|elapsed| found.age() < elapsed);
+        let collapsed = found.as_ref().is_some_and(stored_since);
+        Place { key, leading, found, mark, asked: at, purges, collapsed, stored: None }
     }
 }
 
