@@ -40,8 +40,11 @@ const NEEDS: &[Row] = &[
         "" => "no, so far".to_owned(),
         purges => text(purges),
     }),
-    ("several ranges at once, and slices of large files", |platform| {
-        if platform.abilities.composes { "yes" } else { "no, so far: large files pass" }.to_owned()
+    ("several ranges are sent at once", |platform| {
+        if platform.abilities.composes { "yes" } else { "no, so far: the whole is" }.to_owned()
+    }),
+    ("large files are stored in slices", |platform| {
+        if platform.abilities.slices { "yes" } else { "no, so far: they pass" }.to_owned()
     }),
     ("what is stored is compressed", |platform| text(platform.compresses)),
     ("**Values**: built on", |platform| text(platform.values.on)),

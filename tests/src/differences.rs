@@ -79,7 +79,7 @@ pub const DIFFERENCES: &[Difference] = &[
         why: "a body is there for others once it is stored whole: who asks in that moment waits for it",
     },
     Difference {
-        platforms: &[Platform::Cloudflare, Platform::Fastly, Platform::Spin],
+        platforms: &[Platform::Cloudflare, Platform::Spin],
         scenario: Some("ranges::several_ranges"),
         what: What::Anything,
         why: "bodies have one part alone: of a file of which several ranges are asked for, all is sent",

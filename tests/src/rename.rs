@@ -76,6 +76,7 @@ impl Names {
             (token(text), "{token}"),
             (after(text, "expires=", |c| c.is_ascii_digit()), "expires={time}"),
             (after(text, "signature=", is_base64url), "signature={signature}"),
+            (after(text, "outport-part-", |c| c.is_ascii_hexdigit()), "outport-part-{boundary}"),
             (after(text, "cursor=", is_base64url), "cursor={cursor}"),
             (after(text, "\"cursor\":\"", is_base64url), "\"cursor\":\"{cursor}"),
             // Of a key set (RFC 7517): each server has a key of its own.

@@ -88,7 +88,7 @@ impl Parts {
             Need::Body { .. } => (Outcome::Body(None), Held::Nothing),
             // Never asked: the driver declares no ability to encode, which the platform does.
             Need::Encode { .. } => (Outcome::Encoded(false), Held::Nothing),
-            // Never asked: the driver declares no ability to compose.
+            // Never asked: the driver declares no ability to slice.
             Need::Claim { .. } => (Outcome::Claimed(0), Held::Nothing),
             Need::Value { key } => match self.value(&key).await {
                 Some(value) => {

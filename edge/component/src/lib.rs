@@ -29,7 +29,7 @@ bindings::export!(Component with_types_in bindings);
 impl Guest for Component {
     fn configure(config: Vec<u8>, abilities: wit::Abilities) -> Result<(), String> {
         let wit::Abilities { signatures, request_trailers, interim, durable, .. } = abilities;
-        let wit::Abilities { unannounced, encodes, purges, composes, .. } = abilities;
+        let wit::Abilities { unannounced, encodes, purges, composes, slices, .. } = abilities;
         let durable = durable.map(|value_bytes_max| core::Durable { value_bytes_max });
         let abilities = core::Abilities {
             signatures,
@@ -40,6 +40,7 @@ impl Guest for Component {
             encodes,
             purges,
             composes,
+            slices,
         };
         let edge = Edge::new(Config::from_json(&config)?, abilities)?;
         EDGE.set(Some(edge));

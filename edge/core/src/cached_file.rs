@@ -19,8 +19,8 @@ use crate::kept::{self, KeptDelivery};
 use crate::purge;
 use crate::slices::Sliced;
 use crate::step::{
-    Body, Ended, Extent, Fetch, FetchError, Form, KeptHead, Looked, Need, Outcome, Part, Reply,
-    Store, StoreBody, UpstreamHead,
+    Abilities, Body, Ended, Extent, Fetch, FetchError, Form, KeptHead, Looked, Need, Outcome, Part,
+    Reply, Store, StoreBody, UpstreamHead,
 };
 use crate::stored::{Stored, StoredFile, file_key, read_record};
 
@@ -179,7 +179,7 @@ impl FileExchange {
         let head = stored.encode();
         let status = CacheStatus::Miss { status: 200, stored: false };
         // Of what is sent in slices, the record alone is stored.
-        let sliced = context.abilities.composes && !self.stores(file.length, context);
+        let sliced = context.abilities.slices && !self.stores(file.length, context);
         let store = sliced.then(|| self.store(&stored, StoreBody::None));
         self.deliver(&file, &head, Source::Nowhere, status, context)
             .map_need(Self::stores_what_passes)
@@ -314,8 +314,12 @@ impl FileExchange {
         if file.is_expired(context.moment.unix_s()) || !open {
             return Next::Reply(ended(self.denied(context), Ended::Cache));
         }
-        let composes = context.abilities.composes;
-        let several = composes && matches!(source, Source::Stored(_) | Source::Nowhere);
+        let Abilities { composes, slices, .. } = context.abilities;
+        let several = match source {
+            Source::Stored(_) => composes,
+            Source::Nowhere => slices,
+            Source::Kept | Source::Upstream => false,
+        };
         let delivery = self.ask.delivery(file, several);
         let choice = self.choose(file, source, context);
         let range = match &delivery {
@@ -338,7 +342,7 @@ impl FileExchange {
         let body = match source {
             _ if self.ask.head_only || file.length == 0 => Body::Empty,
             Source::Stored(_) => multipart.body(&delivery, choice, Part::Stored),
-            Source::Nowhere if composes => {
+            Source::Nowhere if slices => {
                 let sent = self.in_slices(file, &delivery, context);
                 return Next::Reply(self.sent(
                     file,

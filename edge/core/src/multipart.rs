@@ -51,7 +51,7 @@ impl Multipart<'_> {
     }
 
     fn boundary(self) -> String {
-        format!("outport-{:016x}", self.random)
+        format!("outport-part-{:016x}", self.random)
     }
 
     fn head(self, is_first: bool, range: ByteRange) -> String {

@@ -131,6 +131,7 @@ pub const WASMTIME: Platform = Platform {
         encodes: true,
         purges: true,
         composes: true,
+        slices: true,
     },
     cache: Cache {
         on: "memory, S3-FIFO",
@@ -178,6 +179,7 @@ pub const CLOUDFLARE: Platform = Platform {
         encodes: false,
         purges: false,
         composes: false,
+        slices: false,
     },
     cache: Cache {
         on: "Cache API",
@@ -230,7 +232,8 @@ pub const FASTLY: Platform = Platform {
         unannounced: false,
         encodes: false,
         purges: true,
-        composes: false,
+        composes: true,
+        slices: false,
     },
     cache: Cache {
         on: "core cache, transactions",
@@ -283,6 +286,7 @@ pub const SPIN: Platform = Platform {
         encodes: false,
         purges: false,
         composes: false,
+        slices: false,
     },
     cache: Cache {
         on: "key-value store",

@@ -72,7 +72,7 @@ pub enum Need {
     /// Lead these keys too, beside the one that was looked up last: in their order, those that are
     /// vacant and led by nobody, up to the first that is not. Nobody is waited for. Answered by
     /// [`Outcome::Claimed`]. They are given up when the exchange ends, or stored by
-    /// [`StoreBody::Slices`]. Asked only of drivers that declare [`Abilities::composes`].
+    /// [`StoreBody::Slices`]. Asked only of drivers that declare [`Abilities::slices`].
     Claim {
         /// The keys, each as in [`Need::Lookup`].
         keys: Vec<String>,
@@ -414,7 +414,8 @@ pub enum Part {
     /// Slices of a file, for [`Edge::next_slice`](crate::Edge::next_slice): each is the body of the
     /// reply of an exchange of its own, which begins when the body has come to it. A reply of any
     /// other status than 200 cuts the body off; if it is the first of the body, a driver may have
-    /// waited for it, and send that reply in place of this one.
+    /// waited for it, and send that reply in place of this one. Asked only of drivers that declare
+    /// [`Abilities::slices`].
     Sliced(Vec<u8>),
 }
 
@@ -537,9 +538,11 @@ pub struct Abilities {
     pub encodes: bool,
     /// It purges by tag.
     pub purges: bool,
-    /// It makes bodies of several parts, and cuts what an upstream sends into slices. Without it,
-    /// one range of a body is sent at once, and what is too large to be stored passes through.
+    /// It makes bodies of several parts. Without it, one range of a body is sent at once.
     pub composes: bool,
+    /// It cuts what an upstream sends into slices, and makes bodies of them. It declares
+    /// [`Self::composes`] too. Without it, what is too large to be stored passes through.
+    pub slices: bool,
 }
 
 /// How a driver keeps things.

@@ -51,7 +51,7 @@ impl<'a> Exchange<'a> {
             Need::Body { bytes_max } => Outcome::Body(self.body_within(bytes_max)),
             // Never asked: the driver declares no ability to encode, which the platform does.
             Need::Encode { .. } => Outcome::Encoded(false),
-            // Never asked: the driver declares no ability to compose.
+            // Never asked: the driver declares no ability to slice.
             Need::Claim { .. } => Outcome::Claimed(0),
             Need::Value { key } => Outcome::Value(self.value(&key)),
             Need::Take { key, allowance } => Outcome::Taken(limit::take(&key, allowance)),
@@ -134,8 +134,8 @@ impl<'a> Exchange<'a> {
             step::Body::Empty
             | step::Body::Kept(_)
             | step::Body::Coded(_)
-            | step::Body::Encoding(_)
-            | step::Body::Composed(_) => None,
+            | step::Body::Encoding(_) => None,
+            step::Body::Composed(parts) => self.composed(parts),
             step::Body::Bytes(bytes) => Some(bytes.into()),
             step::Body::Stored(range) => {
                 let stored = self.place.as_ref().and_then(|place| place.read(range));
@@ -146,6 +146,22 @@ impl<'a> Exchange<'a> {
             step::Body::Upstream => self.upstream_body.take(),
         };
         body.unwrap_or_else(Body::new)
+    }
+
+    /// Parts, one behind the other.
+    fn composed(&self, parts: Vec<step::Part>) -> Option<Body> {
+        let mut body = Body::new();
+        for part in parts {
+            match part {
+                step::Part::Bytes(bytes) => body.append(bytes.into()),
+                step::Part::Stored(range) => {
+                    body.append(self.place.as_ref()?.read(Some(range))?);
+                }
+                // Never asked: the driver declares no ability to slice.
+                step::Part::Sliced(_) => return None,
+            }
+        }
+        Some(body)
     }
 
     /// What is left to do when the response is on its way.

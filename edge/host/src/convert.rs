@@ -77,7 +77,7 @@ pub(crate) fn handed(handed: wit::Handed) -> core::Handed {
 
 pub(crate) fn abilities(abilities: core::Abilities) -> wit::Abilities {
     let core::Abilities { signatures, request_trailers, interim, durable, .. } = abilities;
-    let core::Abilities { unannounced, encodes, purges, composes, .. } = abilities;
+    let core::Abilities { unannounced, encodes, purges, composes, slices, .. } = abilities;
     wit::Abilities {
         signatures,
         request_trailers,
@@ -87,6 +87,7 @@ pub(crate) fn abilities(abilities: core::Abilities) -> wit::Abilities {
         encodes,
         purges,
         composes,
+        slices,
     }
 }
 

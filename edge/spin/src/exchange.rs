@@ -46,7 +46,7 @@ impl Exchange {
             Need::Body { .. } => Outcome::Body(None),
             // Never asked: the driver declares no ability to encode.
             Need::Encode { .. } => Outcome::Encoded(false),
-            // Never asked: the driver declares no ability to compose.
+            // Never asked: the driver declares no ability to slice.
             Need::Claim { .. } => Outcome::Claimed(0),
             Need::Value { key } => {
                 self.value = needs.store.get(&key).await;

@@ -31,6 +31,7 @@ const SIGNATURES: Abilities = Abilities {
     encodes: false,
     purges: false,
     composes: false,
+    slices: false,
 };
 
 struct World {

@@ -14,6 +14,7 @@ const KEEPING: Abilities = Abilities {
     encodes: false,
     purges: false,
     composes: false,
+    slices: false,
 };
 
 fn keeping() -> World {

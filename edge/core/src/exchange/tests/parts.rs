@@ -2,7 +2,7 @@
 
 use super::*;
 
-const COMPOSING: Abilities = Abilities { composes: true, ..SIGNATURES };
+const COMPOSING: Abilities = Abilities { composes: true, slices: true, ..SIGNATURES };
 
 /// Bodies of more than 100 bytes are in slices of 10.
 fn composing() -> World {
