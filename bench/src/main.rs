@@ -7,6 +7,7 @@ mod call;
 mod edge;
 mod files;
 mod meta;
+mod nginx;
 mod product;
 mod replay;
 mod server;
