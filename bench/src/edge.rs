@@ -11,8 +11,6 @@ mod peers;
 mod product;
 mod report;
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -21,6 +19,8 @@ use tokio::runtime;
 use contenders::Contender;
 use load::Load;
 use report::Sample;
+
+use crate::server;
 
 /// The file. peer-component has the same.
 const CONTENT: [u8; 4096] = [b'o'; 4096];
@@ -36,10 +36,7 @@ pub(crate) fn run(mut args: impl Iterator<Item = String>) -> Result<()> {
         bail!("edge takes no arguments, and was given {arg}");
     }
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-    // For the workers of nginx, who may run as another user.
-    let readable = Permissions::from_mode(0o755);
-    let folder =
-        tempfile::Builder::new().prefix("outport-bench-").permissions(readable).tempdir()?;
+    let folder = server::folder()?;
     let lineup = runtime.block_on(contenders::start(folder.path()))?;
     let load = Load::new(folder.path())?;
     let verify = |contender: &Contender| runtime.block_on(contender.verify());

@@ -4,9 +4,11 @@
 #![allow(clippy::print_stdout)]
 
 mod call;
+mod compression;
 mod edge;
 mod files;
 mod meta;
+mod nginx;
 mod product;
 mod replay;
 mod server;
@@ -17,6 +19,7 @@ use anyhow::{Result, bail};
 const USAGE: &str = "usage: outport-bench [NAME [ARGS...]]
 
 call                                what one decision costs at the component's boundary
+compression                         bytes saved and time taken by compression, beside nginx
 edge                                a small file from the cache, beside nginx and wasmtime serve
 files [--files N] [--folder DIR]    files of 1 KiB, beside the file system and @tus/server
 meta [--folder DIR] [--seconds N]   durable commits of metadata per second, by engine and writers
@@ -29,6 +32,7 @@ fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
     match args.next().as_deref() {
         Some("call") => call::run(),
+        Some("compression") => compression::run(args),
         None | Some("edge") => edge::run(args),
         Some("files") => files::run(args),
         Some("meta") => meta::run(args),

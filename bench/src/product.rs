@@ -23,10 +23,21 @@ pub(crate) fn program() -> Result<PathBuf> {
     program.context("there is no program to measure; `cargo xtask bench` builds it")
 }
 
-/// Starts origin and edge in a folder. Returns the edge's address, a token, and both processes:
+/// The folder of what `cargo xtask bench` makes for the benchmarks.
+pub(crate) fn made() -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let release = own.parent().context("this program is in no folder")?;
+    Ok(release.join("../outport/bench"))
+}
+
+/// Starts origin and edge in a folder, with these settings beside those of all benchmarks. Returns the edge's address, a token, and both processes:
 /// the edge's first.
-pub(crate) fn serve(program: &Path, folder: &Path) -> Result<(String, String, [Server; 2])> {
-    fs::write(folder.join("outport.toml"), SETTINGS)?;
+pub(crate) fn serve(
+    program: &Path,
+    folder: &Path,
+    settings: &str,
+) -> Result<(String, String, [Server; 2])> {
+    fs::write(folder.join("outport.toml"), format!("{SETTINGS}\n{settings}"))?;
     let args = args(folder, &["origin", "--origin-port", "0"]);
     let mut origin = Server::start(folder, "origin", program, args)?;
     let origin_url = member(&origin.ready()?, "origin")?;

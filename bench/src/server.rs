@@ -1,18 +1,23 @@
 //! Processes that serve for the time of the benchmark.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{BufRead as _, BufReader};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use tempfile::TempDir;
 
 /// How long a process may take to end when it is asked to.
 const STOP_MAX: Duration = Duration::from_secs(10);
+/// How long a server may take until it answers; `wasmtime serve` compiles first.
+const START_MAX: Duration = Duration::from_secs(60);
 /// How often a process is looked at.
 const POLL: Duration = Duration::from_millis(20);
 /// How many processors everything shares.
@@ -67,6 +72,27 @@ impl Server {
         }
     }
 
+    /// Asks until there is no error; with the last one if there is one for too long.
+    pub(crate) async fn answering(&mut self, ask: impl AsyncFn() -> Result<()>) -> Result<()> {
+        let begun = Instant::now();
+        while let Err(error) = ask().await {
+            self.check()?;
+            if begun.elapsed() > START_MAX {
+                return Err(error);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    /// What the process and those it has started have used of all processors, with those of them
+    /// that have ended.
+    pub(crate) fn cpu_time(&self) -> Result<Duration> {
+        // One that ends between the two calls is among the ended the second time.
+        let taken = || cpu_time(&self.processes()?);
+        taken().or_else(|_| taken())
+    }
+
     /// The process and those it has started.
     pub(crate) fn processes(&self) -> Result<Vec<u32>> {
         let id = self.child.id();
@@ -114,7 +140,35 @@ fn first_cpus(list: &str) -> Result<String> {
     Ok(chosen.join(","))
 }
 
-/// What these processes have used of all processors.
+/// A folder for what servers need, which goes when this is dropped.
+pub(crate) fn folder() -> Result<TempDir> {
+    // For the workers of nginx, who may run as another user.
+    let readable = Permissions::from_mode(0o755);
+    Ok(tempfile::Builder::new().prefix("outport-bench-").permissions(readable).tempdir()?)
+}
+
+/// An address that nobody listens on; for servers that can't say which free port they took.
+pub(crate) fn free_address() -> Result<String> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok(listener.local_addr()?.to_string())
+}
+
+/// What a program calls its version: the word after `mark` in what it says to `flag`.
+pub(crate) fn version(program: &Path, flag: &str, mark: &str) -> Result<String> {
+    let Output { mut stdout, stderr, .. } = Command::new(program).arg(flag).output()?;
+    // Some say it on standard error.
+    stdout.extend(stderr);
+    version_after(&stdout, mark)
+}
+
+fn version_after(said: &[u8], mark: &str) -> Result<String> {
+    let text = String::from_utf8_lossy(said);
+    let version = text.split_once(mark).and_then(|(_, rest)| rest.split_whitespace().next());
+    Ok(version.with_context(|| format!("there is no version in: {text}"))?.to_owned())
+}
+
+/// What these processes, and those that they have started and that have ended, have used of all
+/// processors.
 pub(crate) fn cpu_time(processes: &[u32]) -> Result<Duration> {
     let ticks = processes.iter().map(|id| {
         let stat = fs::read_to_string(format!("/proc/{id}/stat"));
@@ -124,11 +178,11 @@ pub(crate) fn cpu_time(processes: &[u32]) -> Result<Duration> {
     Ok(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
 }
 
-/// The fields utime and stime of proc(5).
+/// The fields utime, stime, cutime and cstime of proc(5).
 fn cpu_ticks(stat: &str) -> Result<u64> {
     // The second field, a name in parentheses, may contain anything.
     let (_, fields) = stat.rsplit_once(')').context("not as in proc(5)")?;
-    let times = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+    let times = fields.split_whitespace().skip(11).take(4).map(str::parse::<u64>);
     Ok(times.sum::<Result<u64, _>>()?)
 }
 
@@ -146,8 +200,16 @@ mod tests {
 
     #[test]
     fn processor_time_is_read_past_any_name() {
-        let stat = "7 (a) b) S 1 7 7 0 -1 4194304 100 0 0 0 25 17 0 0 20 0 4 0 100 1 1";
-        assert_eq!(cpu_ticks(stat).unwrap(), 42);
+        let stat = "7 (a) b) S 1 7 7 0 -1 4194304 100 0 0 0 25 17 3 1 20 0 4 0 100 1 1";
+        assert_eq!(cpu_ticks(stat).unwrap(), 46);
         assert!(cpu_ticks("7").is_err());
+    }
+
+    #[test]
+    fn versions_are_found_in_what_programs_say() {
+        let version = |text: &str, mark| version_after(text.as_bytes(), mark).ok();
+        assert_eq!(version("nginx version: nginx/1.22.1\n", "nginx/").unwrap(), "1.22.1");
+        assert_eq!(version("wasmtime 48.0.8 (abc)", "wasmtime ").unwrap(), "48.0.8");
+        assert_eq!(version("other", "nginx/"), None);
     }
 }

@@ -26,7 +26,8 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
         .context(by_hand)
 }
 
-/// Installs those of these programs that are missing, by the packages that have them.
+/// Installs those of these programs that are missing, by the packages that have them. What is no
+/// program is named by its absolute path.
 pub(crate) fn programs(what: &str, programs: &[(&str, &str)]) -> Result<()> {
     let is_missing = |program: &str| in_path(program).is_none() && !in_sbin(program);
     let missing = programs.iter().filter(|(program, _)| is_missing(program));

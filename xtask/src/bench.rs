@@ -11,8 +11,14 @@ use crate::stamp::{Key, Stamp};
 use crate::workspace::Workspace;
 use crate::{apt, node, wasm};
 
-/// Programs, and the packages that have them.
-const TOOLS: &[(&str, &str)] = &[("nginx", "nginx-light"), ("wrk", "wrk")];
+/// What is installed, and the packages that have it.
+const NGINX: (&str, &str) = ("nginx", "nginx-light");
+const BROTLI: (&str, &str) =
+    ("/usr/lib/nginx/modules/ngx_http_brotli_filter_module.so", "libnginx-mod-http-brotli-filter");
+const WRK: (&str, &str) = ("wrk", "wrk");
+
+/// The package whose documentation stands for pages in HTML. It has no dependencies.
+const DOCUMENTED: &str = "bytes";
 
 /// The `wasmtime serve` to compare with: as the host's own wasmtime in Cargo.toml.
 const WASMTIME_VERSION: &str = "48.0.8";
@@ -21,33 +27,67 @@ const WASMTIME_VERSION: &str = "48.0.8";
 const WASMTIME_FEATURES: &str =
     "serve,run,cranelift,component-model-async,pooling-allocator,parallel-compilation";
 
-/// The benchmark that needs peers.
-const WITH_PEERS: &str = "edge";
-
-/// Whether `cargo xtask bench ARGS…` needs what [`make_ready`] installs.
-fn needs_peers(args: &[OsString]) -> bool {
-    args.first().is_none_or(|name| name == WITH_PEERS)
+/// What a benchmark needs beside the product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Needs {
+    /// nginx, wasmtime with a component of ours, and a load generator.
+    Peers,
+    /// nginx with brotli, and a page to compress.
+    Brotli,
+    /// A server of node's.
+    TusServer,
+    Nothing,
 }
 
-/// The benchmark that needs a server of node's.
-const WITH_TUS_SERVER: &str = "files";
+impl Needs {
+    /// Of `cargo xtask bench ARGS…`.
+    fn of(args: &[OsString]) -> Self {
+        match args.first().and_then(|name| name.to_str()) {
+            None if args.is_empty() => Self::Peers,
+            Some("edge") => Self::Peers,
+            Some("compression") => Self::Brotli,
+            Some("files") => Self::TusServer,
+            _ => Self::Nothing,
+        }
+    }
+
+    fn make_ready(self, workspace: &Workspace) -> Result<()> {
+        match self {
+            Self::Peers => {
+                apt::programs("benchmark peers", &[NGINX, WRK])?;
+                wasmtime(workspace)?;
+                peer_component(workspace)
+            }
+            Self::Brotli => {
+                apt::programs("nginx with brotli", &[NGINX, BROTLI])?;
+                page(workspace)
+            }
+            Self::TusServer => node::packages(&workspace.root.join("bench/tus-server"), "peer"),
+            Self::Nothing => Ok(()),
+        }
+    }
+}
 
 /// Installs what `cargo xtask bench ARGS…` needs, beside the product.
 pub(crate) fn make_ready_for(workspace: &Workspace, args: &[OsString]) -> Result<()> {
-    if needs_peers(args) {
-        make_ready(workspace)?;
-    }
-    if args.first().is_some_and(|name| name == WITH_TUS_SERVER) {
-        node::packages(&workspace.root.join("bench/tus-server"), "peer")?;
-    }
-    Ok(())
+    Needs::of(args).make_ready(workspace)
 }
 
 /// Installs the peers and load generators, and builds the component of the one peer.
 pub(crate) fn make_ready(workspace: &Workspace) -> Result<()> {
-    apt::programs("benchmark peers", TOOLS)?;
-    wasmtime(workspace)?;
-    peer_component(workspace)
+    Needs::Peers.make_ready(workspace)?;
+    Needs::Brotli.make_ready(workspace)
+}
+
+/// What rustdoc makes of a package; cargo knows whether it is there.
+fn page(workspace: &Workspace) -> Result<()> {
+    timed(&format!("page to compress: cargo doc --package {DOCUMENTED}"), || {
+        workspace
+            .cargo()
+            .args(["doc", "--package", DOCUMENTED, "--no-deps", "--target-dir"])
+            .arg(folder(workspace))
+            .done()
+    })
 }
 
 fn wasmtime(workspace: &Workspace) -> Result<()> {
@@ -109,13 +149,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn peers_are_installed_for_the_one_benchmark_that_has_them() {
+    fn peers_are_installed_for_the_benchmarks_that_have_them() {
         let needs = |args: &[&str]| {
             let args: Vec<_> = args.iter().map(OsString::from).collect();
-            needs_peers(&args)
+            Needs::of(&args)
         };
-        assert!(needs(&[]));
-        assert!(needs(&["edge"]));
-        assert!(!needs(&["meta", "edge"]));
+        assert_eq!(needs(&[]), Needs::Peers);
+        assert_eq!(needs(&["edge"]), Needs::Peers);
+        assert_eq!(needs(&["compression"]), Needs::Brotli);
+        assert_eq!(needs(&["files", "--files", "9"]), Needs::TusServer);
+        assert_eq!(needs(&["meta", "edge"]), Needs::Nothing);
     }
 }

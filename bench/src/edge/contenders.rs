@@ -8,6 +8,7 @@ use reqwest::header::CACHE_STATUS;
 use reqwest::{Client, StatusCode};
 
 use super::{CONTENT, peers, product};
+use crate::nginx;
 use crate::server::{self, Server};
 
 /// A server with an address to be asked for the file.
@@ -82,12 +83,10 @@ impl Programs {
     /// What `cargo xtask bench` has made ready: beside this program, and in the folder
     /// outport/bench of the same target folder.
     fn find() -> Result<Self> {
-        let own = std::env::current_exe()?;
-        let release = own.parent().context("this program is in no folder")?;
-        let made = release.join("../outport/bench");
+        let made = crate::product::made()?;
         Ok(Self {
             outport: crate::product::program()?,
-            nginx: nginx()?,
+            nginx: nginx::program()?,
             wasmtime: there(&made.join("bin/wasmtime"))?,
             peer_component: there(&made.join("peer.wasm"))?,
         })
@@ -97,12 +96,4 @@ impl Programs {
 fn there(path: &Path) -> Result<PathBuf> {
     let missing = || format!("there is no {}; `cargo xtask bench edge` makes it", path.display());
     path.canonicalize().with_context(missing)
-}
-
-fn nginx() -> Result<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    // Debian puts it where not everybody looks.
-    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
-    let found = folders.map(|folder| folder.join("nginx")).find(|file| file.is_file());
-    found.context("there is no nginx; `cargo xtask setup --only bench` installs it")
 }

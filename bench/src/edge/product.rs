@@ -13,7 +13,7 @@ use crate::server::Server;
 
 /// Starts origin and edge and uploads the file.
 pub(super) async fn start(program: &Path, folder: &Path) -> Result<([Contender; 2], Vec<Server>)> {
-    let (edge_url, token, [edge, origin]) = product::serve(program, folder)?;
+    let (edge_url, token, [edge, origin]) = product::serve(program, folder, "")?;
     let public = upload(&edge_url, &token, "public").await?;
     let private = upload(&edge_url, &token, "private").await?;
     let processes = edge.processes()?;

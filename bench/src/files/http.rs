@@ -22,7 +22,7 @@ const PAGE: usize = 100;
 /// Edge and origin, as `outport` runs them.
 pub(super) fn outport(runtime: &Runtime, folder: &Path, files: usize) -> Result<Measured> {
     let program = product::program()?;
-    let (edge, token, _servers) = product::serve(&program, folder)?;
+    let (edge, token, _servers) = product::serve(&program, folder, "")?;
     let data = folder.join("data");
     let empty = disk_bytes(&data, &|_| true)?;
     let target = Target { url: format!("{edge}/files"), token: Some(token), tus: false };
