@@ -115,7 +115,8 @@ impl Sliced {
     fn keys_behind(&self) -> Vec<String> {
         let last = self.last / self.slice_bytes;
         let number = self.number();
-        (number + 1..=last.min(number + MERGED_MAX - 1)).map(|number| self.key(number)).collect()
+        let behind = number + 1..=last.min(number.saturating_add(MERGED_MAX - 1));
+        behind.map(|number| self.key(number)).collect()
     }
 }
 
@@ -221,6 +222,58 @@ impl SliceExchange {
             body,
             fresh_ms: stored.fresh_ms(),
             tags: vec![purge::of_file(self.part.id)],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ID: &str = "01000G0000000C000000000004";
+
+    proptest! {
+        #[test]
+        fn slices_make_up_the_part(
+            length in 1..2_000_u64,
+            ends in (0..2_000_u64, 0..2_000_u64),
+            slice_bytes in 1..300_u64,
+        ) {
+            let (first, last) = (ends.0.min(ends.1) % length, ends.0.max(ends.1).min(length - 1));
+            prop_assume!(first <= last);
+            let part = Sliced {
+                id: ID.parse().unwrap(),
+                etag: "\"a\"".to_owned(),
+                length,
+                slice_bytes,
+                first,
+                last,
+            };
+            let (mut rest, mut sent) = (part.to_bytes(), Vec::new());
+            while let Some((slice, need, after)) = Sliced::next(&rest) {
+                let part = &slice.part;
+                prop_assert_eq!(need, Need::Lookup { key: part.key(part.number()) });
+                let (whole, within) = (part.bytes_of(1), part.within());
+                prop_assert!(whole.length() <= slice_bytes && whole.last < length);
+                prop_assert!(within.last < whole.length());
+                sent.extend(whole.first + within.first..=whole.first + within.last);
+                let behind = part.keys_behind();
+                let wanted = last / slice_bytes - part.number();
+                prop_assert_eq!(behind.len() as u64, wanted.min(MERGED_MAX - 1));
+                rest = after;
+            }
+            prop_assert_eq!(sent, (first..=last).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn what_is_no_part_has_no_slices_or_goes_on(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+            if let Some((slice, _, rest)) = Sliced::next(&bytes) {
+                prop_assert!(slice.part.within().length() <= slice.part.slice_bytes);
+                prop_assert_ne!(rest, bytes);
+                slice.part.keys_behind();
+            }
         }
     }
 }
