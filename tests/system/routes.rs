@@ -145,7 +145,7 @@ async fn what_is_stored_is_explained() {
     assert_eq!((&told["next"], &told["lifetime_s"]), (&json!("hit"), &json!(600)), "{told}");
     assert_eq!(
         (&told["tags"], &told["varies_on"]),
-        (&json!(["tag shop"]), &json!(["accept-language"]))
+        (&json!(["shop"]), &json!(["accept-language"]))
     );
     let lines = explain(&["-H", "accept-language: fr"]);
     assert!(lines.lines().any(|line| line.split_whitespace().eq(["next", "miss"])), "{lines}");

@@ -8,6 +8,9 @@ use super::{Server, ServerArgs};
 use crate::failure::Failure;
 use crate::output::{self, printable};
 
+/// What is told first, in this order.
+const FIRST: &[&str] = &["url", "resource", "key", "stored", "next", "because"];
+
 /// Looks at what an edge has stored.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -45,7 +48,9 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         return output::json(&told);
     }
     let width = told.keys().map(String::len).max().unwrap_or_default();
-    let mut lines = told.iter().map(|(name, value)| {
+    let first = FIRST.iter().filter_map(|name| told.get_key_value(*name));
+    let others = told.iter().filter(|(name, _)| !FIRST.contains(&name.as_str()));
+    let mut lines = first.chain(others).map(|(name, value)| {
         let value = match value {
             Value::String(text) => text.clone(),
             other => other.to_string(),

@@ -248,7 +248,9 @@ impl Told {
         };
         self.say("stored", true);
         self.say("status", stored.status);
-        self.say("tags", stored.tags());
+        let tags = stored.tags();
+        let tags = tags.iter().map(|tag| tag.strip_prefix("tag ").unwrap_or(tag));
+        self.say("tags", tags.collect::<Vec<_>>());
         self.times(Times {
             age_ms: freshness.age_ms(now_ms),
             lifetime_ms: freshness.lifetime_ms,
