@@ -69,6 +69,7 @@ fn config(
         metrics_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         origin: args.origin.as_str().trim_end_matches('/').to_owned(),
         cache_bytes_max: settings.cache.memory_bytes,
+        cache_disk_bytes_max: settings.cache.disk_bytes,
         instance_exchanges_max: settings.edge.instance_requests_max,
         core: core_config(settings, keys, said)?,
         component,

@@ -91,6 +91,8 @@ pub(crate) struct Cache {
     pub(crate) object_bytes_max: u64,
     /// What a slice has of a file that is larger than that.
     pub(crate) slice_bytes: u64,
+    /// Disk for cached responses; 0: none.
+    pub(crate) disk_bytes: u64,
 }
 
 /// A rate and how much of it may be saved up.
@@ -116,6 +118,7 @@ impl Default for Settings {
                 memory_bytes: 256 * MIB,
                 object_bytes_max: 16 * MIB,
                 slice_bytes: SLICE_BYTES,
+                disk_bytes: 0,
             },
             limits: built_in_limits(),
             rules: Rules::same(TenantRules::sized(TIB)),

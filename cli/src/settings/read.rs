@@ -36,6 +36,9 @@ const EXPIRE_S_MIN: u64 = 3600;
 /// A thousand steps take this long at least, so that they don't crowd out what clients ask for.
 const COLLECT_S_MIN: u64 = 600;
 
+/// The least disk that the cache makes use of.
+const CACHE_DISK_BYTES_MIN: u64 = 16 * MIB;
+
 /// First path segments below which Outport answers everything itself.
 const OWN_SEGMENTS: &[&str] = &["assets", "files", "uploads"];
 
@@ -139,13 +142,20 @@ fn cache(mut section: Section<'_>, defaults: Cache) -> Cache {
         let wrong = format!("object_bytes_max in [cache] is {value}, more than all of its memory");
         section.note(*at, wrong, format!("at most memory_bytes, which is {memory_bytes}"));
     }
+    let disk = section.whole("disk_bytes", 0..=64 * TIB, "bytes");
+    if let Some(Located { value: 1..CACHE_DISK_BYTES_MIN, at }) = disk {
+        let right = format!("0 for none, or at least {CACHE_DISK_BYTES_MIN} bytes");
+        section.note(at, "disk_bytes in [cache] is too little to be of use", right);
+    }
     let slice = section.whole("slice_bytes", 64 * KIB..=64 * MIB, "bytes");
     section.finish();
     let object_bytes_max = object.map_or(defaults.object_bytes_max, |object| object.value);
     let slice_bytes = slice.map_or(defaults.slice_bytes, |slice| slice.value);
     // The cache is laid out for bodies up to this.
     let object_bytes_max = object_bytes_max.min(memory_bytes);
-    Cache { memory_bytes, object_bytes_max, slice_bytes: slice_bytes.min(object_bytes_max) }
+    let slice_bytes = slice_bytes.min(object_bytes_max);
+    let disk_bytes = disk.map_or(defaults.disk_bytes, |disk| disk.value);
+    Cache { memory_bytes, object_bytes_max, slice_bytes, disk_bytes }
 }
 
 /// What `[uploads]` says beside the rules, which tenants may have of their own.
@@ -397,6 +407,7 @@ mod tests {
             memory_bytes = 1_073_741_824
             object_bytes_max = 0x100000
             slice_bytes = 262_144
+            disk_bytes = 1_073_741_824
             [limits.read]
             burst = 10
             [limits.api]
@@ -428,7 +439,12 @@ mod tests {
         assert_eq!(read.edge.instance_requests_max, default);
         assert_eq!(
             read.cache,
-            Cache { memory_bytes: GIB, object_bytes_max: MIB, slice_bytes: 1 << 18 }
+            Cache {
+                memory_bytes: GIB,
+                object_bytes_max: MIB,
+                slice_bytes: 1 << 18,
+                disk_bytes: GIB
+            }
         );
         assert_eq!(read.limits["read"], Limit { per_second: 5_000, burst: 10 });
         assert_eq!(read.limits["api"], Limit { per_second: 5, burst: 5 });
@@ -481,6 +497,20 @@ mod tests {
             found,
             ["3:20 object_bytes_max in [cache] is 1048577, more than all of its memory | at most \
               memory_bytes, which is 1048576"]
+        );
+    }
+
+    #[test]
+    fn a_disk_for_the_cache_is_none_or_of_use() {
+        assert_eq!(settings("[cache]\ndisk_bytes = 0\n").unwrap().cache.disk_bytes, 0);
+        assert_eq!(
+            settings("[cache]\ndisk_bytes = 16777216\n").unwrap().cache.disk_bytes,
+            16 * MIB
+        );
+        assert_eq!(
+            mistakes("[cache]\ndisk_bytes = 16777215\n"),
+            ["2:14 disk_bytes in [cache] is too little to be of use | 0 for none, or at least \
+              16777216 bytes"]
         );
     }
 

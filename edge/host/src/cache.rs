@@ -4,6 +4,9 @@
 //! beside others is in docs/benchmarks.md; `outport-bench replay` says it anew. Heads are the
 //! core's and opaque. Requests for one vacant key are collapsed: the first leads, the others
 //! wait for what it stores.
+//!
+//! Below it there may be a second tier ([`Disk`]): what is stored and whole goes there, too, and who
+//! leads a vacant key looks there first.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -14,11 +17,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use outport_edge_core::step::{Coding, Form};
-use quick_cache::sync::{Cache as Entries, DefaultLifecycle};
-use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
+use outport_edge_core::step::{Coding, Extent, Form, Purge};
+use quick_cache::sync::Cache as Entries;
+use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
 use tokio::sync::watch;
 
+use crate::disk::{Counted, Disk, Grave, Stored};
 use crate::encoder::{self, Encoders};
 use crate::purges::{Purged, Purges};
 use crate::stored_body::StoredBody;
@@ -43,14 +47,21 @@ const LARGEST_PER_PART: u64 = 16;
 /// Into how many parts the cache is divided for each thread that can run at once, at most.
 const PARTS_PER_THREAD: u64 = 4;
 
+/// What has no body goes to the disk only if it is fresh for longer than this: failures, and that
+/// something can't be stored, are not worth it.
+const BODILESS_FRESH_MIN: Duration = Duration::from_secs(10);
+
+type Memory = Entries<String, Arc<Entry>, Weight, DefaultHashBuilder, ToDisk>;
+
 /// The cache.
 pub(crate) struct Cache {
-    entries: Entries<String, Arc<Entry>, Weight>,
+    entries: Memory,
+    disk: Option<Disk>,
     /// The most that an entry takes which is remembered when it is evicted, in bytes.
     remembered_bytes_max: u64,
     hasher: RandomState,
     encoders: Encoders,
-    purges: Purges,
+    purges: Arc<Purges>,
     /// Who is fetching what is not stored. Whatever changes an entry holds its key's shard.
     flights: Box<[Mutex<HashMap<String, Flight>>]>,
 }
@@ -58,7 +69,8 @@ pub(crate) struct Cache {
 /// Somebody fetches this key. Dropped when that is over, which wakes all who wait.
 struct Flight {
     number: u64,
-    over: watch::Sender<()>,
+    /// Says whether it was on the disk, so that there was nothing to fetch.
+    over: watch::Sender<bool>,
 }
 
 /// A stored response.
@@ -110,6 +122,40 @@ impl Entry {
         form.clone()
     }
 
+    /// What goes to the disk, if it may.
+    fn stored(&self) -> Option<Stored> {
+        let body = match &self.body {
+            Some(body) => Some(body.whole()?),
+            None if self.fresh_until <= Instant::now() + BODILESS_FRESH_MIN => return None,
+            None => None,
+        };
+        Some(Stored {
+            head: self.head.clone(),
+            body,
+            forms: self.forms.clone(),
+            fresh_until: self.fresh_until,
+            tags: self.tags.clone(),
+            purges_then: self.purges_then,
+        })
+    }
+
+    /// What comes from the disk.
+    fn from_stored(stored: Stored) -> Arc<Self> {
+        let Stored { head, body, forms, fresh_until, tags, purges_then } = stored;
+        let body = body.map(|chunks| {
+            let bytes = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+            let body = StoredBody::new(Extent::Exactly(bytes));
+            for chunk in chunks {
+                // It has just so many bytes.
+                let _ = body.push(chunk);
+            }
+            body
+        });
+        let body_bytes = bytes_of(body.as_ref(), &forms);
+        let shared = Arc::default();
+        Arc::new(Self { head, body, forms, body_bytes, fresh_until, tags, purges_then, shared })
+    }
+
     fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
     }
@@ -136,6 +182,21 @@ impl Weighter<String, Arc<Entry>> for Weight {
     fn weight(&self, key: &String, entry: &Arc<Entry>) -> u64 {
         let tags = entry.tags.iter().map(String::len).sum::<usize>();
         entry_bytes(key.len(), entry.head.len() + tags, entry.body_bytes)
+    }
+}
+
+/// Sends to the disk what memory has no room for, and what is not there already.
+#[derive(Clone)]
+struct ToDisk(Option<Disk>);
+
+impl Lifecycle<String, Arc<Entry>> for ToDisk {
+    type RequestState = ();
+
+    fn on_evict(&self, (): &mut (), key: String, entry: Arc<Entry>) {
+        let Some(disk) = self.0.as_ref().filter(|disk| !disk.has(&key)) else { return };
+        if let Some(stored) = entry.stored() {
+            disk.write(key, stored);
+        }
     }
 }
 
@@ -181,14 +242,44 @@ pub(crate) enum NewBody {
 impl Cache {
     /// A cache for this many bytes, none of whose bodies has more than `object_bytes_max`.
     pub(crate) fn new(bytes_max: u64, object_bytes_max: u64) -> Arc<Self> {
-        Arc::new(Self {
-            entries: entries(bytes_max, object_bytes_max),
+        Self::with_disk(bytes_max, object_bytes_max, None, Arc::default())
+    }
+
+    /// The same above a disk, which knows these purges.
+    pub(crate) fn with_disk(
+        bytes_max: u64,
+        object_bytes_max: u64,
+        disk: Option<Disk>,
+        purges: Arc<Purges>,
+    ) -> Arc<Self> {
+        let cache = Arc::new(Self {
+            entries: entries(bytes_max, object_bytes_max, ToDisk(disk.clone())),
+            disk,
             remembered_bytes_max: bytes_max / REMEMBERED_SHARE,
             encoders: Encoders::new(),
-            purges: Purges::default(),
+            purges,
             hasher: RandomState::new(),
             flights: (0..SHARDS).map(|_| Mutex::default()).collect(),
-        })
+        });
+        if let Some(disk) = &cache.disk {
+            let memory = Arc::downgrade(&cache);
+            disk.keeps(move |key| {
+                memory.upgrade().is_some_and(|cache| cache.entries.peek(key).is_some())
+            });
+        }
+        cache
+    }
+
+    /// What the disk counts, if there is one.
+    pub(crate) fn disk(&self) -> Option<Counted> {
+        self.disk.as_ref().map(Disk::counted)
+    }
+
+    /// Ends well: what goes to the disk is there, however the machine goes on.
+    pub(crate) async fn close(&self) {
+        if let Some(disk) = &self.disk {
+            disk.close().await;
+        }
     }
 
     /// Bytes and entries stored.
@@ -204,7 +295,7 @@ impl Cache {
             if let Some((entry, purged)) = self.stored(&key) {
                 return self.found(key, entry, purged, purges_then, collapsed);
             }
-            let mut over = {
+            let vacant = {
                 let mut flights = self.flights(&key);
                 // It may have been stored since.
                 if let Some((entry, purged)) = self.stored(&key) {
@@ -212,16 +303,22 @@ impl Cache {
                     return self.found(key, entry, purged, purges_then, collapsed);
                 }
                 match flights.get(&key) {
-                    Some(flight) => flight.over.subscribe(),
-                    None => {
-                        let held = Held::Flight(start(&mut flights, &key));
-                        return Holding { cache: self.clone(), key, held, purges_then, collapsed };
-                    }
+                    Some(flight) => Err(flight.over.subscribe()),
+                    None => Ok(start(&mut flights, &key)),
                 }
             };
-            collapsed = true;
+            let mut over = match vacant {
+                Err(over) => over,
+                Ok(number) => {
+                    let (cache, held) = (self.clone(), Held::Flight(number));
+                    let mut holding = Holding { cache, key, held, purges_then, collapsed };
+                    self.look_on_disk(&mut holding, number).await;
+                    return holding;
+                }
+            };
             // Fails when the flight is dropped, which is what is waited for.
             let _ = over.changed().await;
+            collapsed |= !*over.borrow();
         }
     }
 
@@ -233,7 +330,8 @@ impl Cache {
     fn claim_one(self: &Arc<Self>, key: String) -> Option<Holding> {
         let purges_then = self.purges.last();
         let mut flights = self.flights(&key);
-        if flights.contains_key(&key) || self.stored(&key).is_some() {
+        let on_disk = || self.disk.as_ref().is_some_and(|disk| disk.has(&key));
+        if flights.contains_key(&key) || self.stored(&key).is_some() || on_disk() {
             return None;
         }
         let held = Held::Flight(start(&mut flights, &key));
@@ -242,12 +340,36 @@ impl Cache {
 
     /// What is stored at a key, and whether it was purged softly.
     fn stored(&self, key: &str) -> Option<(Arc<Entry>, bool)> {
-        let entry = self.entries.get(key)?;
+        self.unless_gone(self.entries.get(key)?)
+    }
+
+    fn unless_gone(&self, entry: Arc<Entry>) -> Option<(Arc<Entry>, bool)> {
         match self.purges.since(entry.purges_then, &entry.tags) {
             Purged::No => Some((entry, false)),
             Purged::Softly => Some((entry, true)),
             Purged::Gone => None,
         }
+    }
+
+    /// Looks on the disk for what is vacant in memory, and has it in memory from then on. Who leads
+    /// does so; the others wait.
+    async fn look_on_disk(&self, holding: &mut Holding, number: u64) {
+        let key = &holding.key;
+        let Some(disk) = self.disk.as_ref().filter(|disk| disk.has(key)) else { return };
+        let Some(stored) = disk.read(key).await else { return };
+        let mut flights = self.flights(key);
+        // It was forgotten meanwhile: nobody is to find it again.
+        let Some(flight) = flights.get(key).filter(|flight| flight.number == number) else {
+            return;
+        };
+        let Some((entry, purged)) = self.unless_gone(Entry::from_stored(stored)) else {
+            return disk.supersede(key);
+        };
+        self.enter(key.clone(), entry.clone());
+        flight.over.send_replace(true);
+        flights.remove(key);
+        drop(flights);
+        holding.held = Held::of(entry, purged);
     }
 
     fn found(
@@ -258,29 +380,51 @@ impl Cache {
         purges_then: u64,
         collapsed: bool,
     ) -> Holding {
-        let stale = purged || entry.fresh_until <= Instant::now();
-        let leads = stale && !entry.shared.led.swap(true, Ordering::AcqRel);
-        let held = Held::Entry { entry, purged, leads };
+        let held = Held::of(entry, purged);
         Holding { cache: self.clone(), key, held, purges_then, collapsed }
     }
 
-    /// Purges what is stored under a tag, and what is being fetched and will have it.
-    pub(crate) fn purge(&self, tag: String, soft: bool) {
-        self.purges.purge(tag, soft);
+    /// Forgets keys, and purges what is stored under tags and what is being fetched and will have
+    /// them. It holds, through a kill too, when this returns; and if it is not waited for.
+    pub(crate) async fn remove(&self, forget: &[String], purge: Vec<Purge>) {
+        let graves: Vec<_> = forget.iter().filter_map(|key| self.forget(key)).collect();
+        let purges: Vec<_> = purge.into_iter().map(|Purge { tag, soft }| (tag, soft)).collect();
+        match &self.disk {
+            None => {
+                for (tag, soft) in purges {
+                    self.purges.purge(tag, soft);
+                }
+            }
+            Some(_) if graves.is_empty() && purges.is_empty() => {}
+            Some(disk) => disk.fill(graves, purges).await,
+        }
     }
 
     /// Forgets a key: neither what is stored nor what is now being fetched is found from here on.
-    pub(crate) fn forget(&self, key: &str) {
+    fn forget(&self, key: &str) -> Option<Grave> {
         let mut flights = self.flights(key);
         flights.remove(key);
         self.entries.remove(key);
+        // After memory, which may have sent it there until now.
+        self.disk.as_ref().and_then(|disk| disk.forget(key))
     }
 
-    /// Counts a response anew, whose body has ended: nobody knew its length before.
-    pub(crate) fn weigh(&self, key: &str, entry: &Arc<Entry>) {
+    /// The body of a response is whole. Where nobody knew its length before, it is counted anew.
+    pub(crate) fn filled(&self, key: &str, entry: &Arc<Entry>) {
         let _flights = self.flights(key);
-        if let Some(current) = self.current(key, entry) {
-            self.enter(key.to_owned(), current.counted(current.forms.clone()));
+        let Some(mut current) = self.current(key, entry) else { return };
+        if current.body.as_ref().is_some_and(|body| body.is_unannounced()) {
+            current = current.counted(current.forms.clone());
+            self.enter(key.to_owned(), current.clone());
+        }
+        self.write(key, &current);
+    }
+
+    /// Has a response on the disk as it is now. The key's shard is held.
+    fn write(&self, key: &str, entry: &Entry) {
+        let Some(disk) = &self.disk else { return };
+        if let Some(stored) = entry.stored() {
+            disk.write(key.to_owned(), stored);
         }
     }
 
@@ -290,7 +434,9 @@ impl Cache {
         let Some(current) = self.current(key, entry) else { return false };
         let mut forms = current.forms.clone();
         forms.push((coding, form));
-        self.entries.insert(key.to_owned(), current.counted(forms));
+        let counted = current.counted(forms);
+        self.entries.insert(key.to_owned(), counted.clone());
+        self.write(key, &counted);
         true
     }
 
@@ -308,6 +454,17 @@ impl Cache {
         self.entries.insert(key, entry);
     }
 
+    /// What the disk has of a key is not what is stored from now on. The key's shard is held.
+    fn stored_anew(&self, key: &str, entry: &Entry, keeps: bool) {
+        let Some(disk) = &self.disk else { return };
+        match entry.stored() {
+            Some(stored) if keeps => disk.renew(key.to_owned(), stored),
+            Some(stored) if entry.body.is_none() => disk.write(key.to_owned(), stored),
+            // It is written once it is whole.
+            Some(_) | None => disk.supersede(key),
+        }
+    }
+
     /// Takes back a response whose body was cut, or is too long. Whether it was still there.
     pub(crate) fn take_back(&self, key: &str, entry: &Arc<Entry>) -> bool {
         let _flights = self.flights(key);
@@ -323,6 +480,15 @@ impl Cache {
         #[allow(clippy::expect_used)] // The place is a remainder, and there is always a shard.
         let shard = self.flights.get(place).expect("a remainder of the shards' number");
         shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    /// What was found, and whether it was purged softly.
+    fn of(entry: Arc<Entry>, purged: bool) -> Self {
+        let stale = purged || entry.fresh_until <= Instant::now();
+        let leads = stale && !entry.shared.led.swap(true, Ordering::AcqRel);
+        Self::Entry { entry, purged, leads }
     }
 }
 
@@ -353,6 +519,7 @@ impl Holding {
             }
             Held::Entry { entry, .. } => Some(self.cache.current(&self.key, entry)?),
         };
+        let keeps = matches!(body, NewBody::Keep);
         let (body, forms) = match (body, current) {
             (NewBody::Arriving(body), _) => (Some(body), Vec::new()),
             (NewBody::Keep, Some(current)) => (current.body.clone(), current.forms.clone()),
@@ -373,6 +540,7 @@ impl Holding {
             // How often it was used is kept.
             Held::Entry { .. } => self.cache.entries.insert(self.key.clone(), entry.clone()),
         }
+        self.cache.stored_anew(&self.key, &entry, keeps);
         flights.remove(&self.key);
         Some(entry)
     }
@@ -404,12 +572,12 @@ impl Holding {
 /// From here on somebody fetches this key.
 fn start(flights: &mut HashMap<String, Flight>, key: &str) -> u64 {
     let number = rand::random();
-    flights.insert(key.to_owned(), Flight { number, over: watch::Sender::new(()) });
+    flights.insert(key.to_owned(), Flight { number, over: watch::Sender::new(false) });
     number
 }
 
 /// What is stored, laid out for these bounds.
-fn entries(bytes_max: u64, object_bytes_max: u64) -> Entries<String, Arc<Entry>, Weight> {
+fn entries(bytes_max: u64, object_bytes_max: u64, to_disk: ToDisk) -> Memory {
     let expected = usize::try_from(bytes_max / ENTRY_BYTES_EXPECTED).unwrap_or(usize::MAX);
     let options = OptionsBuilder::new()
         .weight_capacity(bytes_max)
@@ -419,12 +587,7 @@ fn entries(bytes_max: u64, object_bytes_max: u64) -> Entries<String, Arc<Entry>,
         .build();
     #[allow(clippy::expect_used)] // It misses nothing but what is set here.
     let options = options.expect("both capacities are set");
-    Entries::with_options(
-        options,
-        Weight,
-        DefaultHashBuilder::default(),
-        DefaultLifecycle::default(),
-    )
+    Entries::with_options(options, Weight, DefaultHashBuilder::default(), to_disk)
 }
 
 /// Into how many parts the cache is divided, so that threads rarely wait for each other.
@@ -543,9 +706,9 @@ mod tests {
         let before = cache.size().0;
         body.push(Bytes::from(vec![0; 5_000])).unwrap();
         body.end().unwrap();
-        cache.weigh("a", &entry);
+        cache.filled("a", &entry);
         assert_eq!(cache.size(), (before + 5_000, 1));
-        cache.forget("a");
+        cache.remove(&["a".to_owned()], vec![]).await;
         assert_eq!(cache.size(), (0, 0));
     }
 
@@ -565,5 +728,181 @@ mod tests {
         for waiter in waiting {
             assert!(waiter.await.unwrap());
         }
+    }
+
+    /// A cache above a disk in this folder, as a new process has it.
+    fn on_disk(folder: &tempfile::TempDir) -> Arc<Cache> {
+        let purges = Arc::default();
+        let folder = folder.path().join("cache");
+        let disk = Disk::open(&folder, 64 << 20, b"edition", Arc::clone(&purges));
+        Cache::with_disk(1 << 20, 1 << 16, Some(disk.unwrap()), purges)
+    }
+
+    /// Stores a body that arrives and is whole.
+    async fn fill(cache: &Arc<Cache>, key: &str, body: &'static str, tags: &[&str]) {
+        let holding = cache.look(key.to_owned()).await;
+        let tags = tags.iter().map(ToString::to_string).collect();
+        let arriving = StoredBody::new(Extent::AtMost(100));
+        let stored = NewBody::Arriving(arriving.clone());
+        let entry = holding.store(vec![1], stored, Duration::from_secs(60), tags).unwrap();
+        arriving.push(Bytes::from_static(body.as_bytes())).unwrap();
+        arriving.end().unwrap();
+        cache.filled(key, &entry);
+    }
+
+    async fn killed(cache: Arc<Cache>, folder: &tempfile::TempDir) -> Arc<Cache> {
+        let disk = cache.disk.as_ref().unwrap();
+        disk.settled().await;
+        disk.kill();
+        on_disk(folder)
+    }
+
+    /// Head and body of what is found, and whether it was purged softly.
+    async fn found(cache: &Arc<Cache>, key: &str) -> Option<(Vec<u8>, Vec<u8>, bool)> {
+        let holding = cache.look(key.to_owned()).await;
+        let Found { entry, purged, .. } = holding.found()?;
+        let body = entry.body().and_then(|body| body.whole()).unwrap_or_default();
+        Some((entry.head().to_vec(), body.concat(), purged))
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_was_whole_is_found_after_a_kill_and_read_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = on_disk(&folder);
+        fill(&cache, "a", "body", &[]).await;
+        let body = StoredBody::new(Extent::Exactly(10));
+        body.push(Bytes::from_static(b"half")).unwrap();
+        let holding = cache.look("half".into()).await;
+        holding.store(vec![1], NewBody::Arriving(body), Duration::from_secs(60), vec![]);
+        let cache = killed(cache, &folder).await;
+        let looking: Vec<_> = (0..100)
+            .map(|_| {
+                let cache = cache.clone();
+                tokio::spawn(async move {
+                    let holding = cache.look("a".into()).await;
+                    let found = holding.found().is_some_and(|found| !found.leads);
+                    found && !holding.collapsed
+                })
+            })
+            .collect();
+        for found in looking {
+            assert!(found.await.unwrap(), "a hit, not what another fetched");
+        }
+        assert_eq!(cache.disk().unwrap().hits, 1);
+        cache.entries.clear();
+        assert!(cache.claim(vec!["a".into(), "b".into()]).is_empty(), "it is there");
+        assert_eq!(cache.claim(vec!["b".into(), "a".into()]).len(), 1);
+        assert_eq!(found(&cache, "a").await.unwrap(), (vec![1], b"body".to_vec(), false));
+        assert!(found(&cache, "half").await.is_none());
+    }
+
+    #[tokio::test]
+    async fn what_memory_has_no_room_for_is_on_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = on_disk(&folder);
+        for key in 0..1000 {
+            put(&cache, &key.to_string(), 10_000).await;
+        }
+        cache.disk.as_ref().unwrap().settled().await;
+        for key in 0..1000 {
+            let holding = cache.look(key.to_string()).await;
+            let body = holding.found().unwrap().entry.body().unwrap().clone();
+            assert_eq!(body.whole().unwrap().concat().len(), 10_000);
+            assert!(cache.size().0 <= 1 << 20);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_disk_has_what_is_stored_and_not_what_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = on_disk(&folder);
+        for key in ["renewed", "replaced", "without", "failed"] {
+            fill(&cache, key, "body", &[]).await;
+        }
+        let minute = Duration::from_secs(60);
+        let holding = cache.look("renewed".into()).await;
+        holding.store(vec![2], NewBody::Keep, minute, vec![]).unwrap();
+        let holding = cache.look("replaced".into()).await;
+        let arriving = NewBody::Arriving(StoredBody::new(Extent::Exactly(10)));
+        holding.store(vec![2], arriving, minute, vec![]).unwrap();
+        let holding = cache.look("without".into()).await;
+        holding.store(vec![2], NewBody::None, minute, vec![]).unwrap();
+        let holding = cache.look("failed".into()).await;
+        holding.store(vec![2], NewBody::None, Duration::from_secs(1), vec![]).unwrap();
+        let cache = killed(cache, &folder).await;
+        assert_eq!(found(&cache, "renewed").await.unwrap(), (vec![2], b"body".to_vec(), false));
+        assert!(found(&cache, "replaced").await.is_none());
+        assert_eq!(found(&cache, "without").await.unwrap(), (vec![2], vec![], false));
+        assert!(found(&cache, "failed").await.is_none());
+    }
+
+    #[tokio::test]
+    async fn what_is_forgotten_or_purged_is_so_after_a_kill() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = on_disk(&folder);
+        for (key, tags) in [("forgotten", &["x"][..]), ("hard", &["hard"]), ("soft", &["soft"])] {
+            fill(&cache, key, "body", tags).await;
+        }
+        let purge = |tag: &str, soft| Purge { tag: tag.into(), soft };
+        let purges = vec![purge("hard", false), purge("soft", true)];
+        cache.disk.as_ref().unwrap().settled().await;
+        cache.remove(&["forgotten".into(), "unknown".into()], purges).await;
+        let mut cache = cache;
+        for _ in 0..2 {
+            for key in ["forgotten", "hard"] {
+                assert!(found(&cache, key).await.is_none(), "{key}");
+            }
+            assert!(found(&cache, "soft").await.unwrap().2);
+            cache = killed(cache, &folder).await;
+        }
+        // What is stored from now on was not purged.
+        fill(&cache, "hard", "new", &["hard"]).await;
+        let cache = killed(cache, &folder).await;
+        assert_eq!(found(&cache, "hard").await.unwrap().1, b"new");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_is_forgotten_while_it_is_read_does_not_come_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = on_disk(&folder);
+        fill(&cache, "a", "body", &[]).await;
+        let cache = killed(cache, &folder).await;
+        let reads = cache.disk.as_ref().unwrap().hold_reads().await;
+        let looking = cache.clone();
+        let looking = tokio::spawn(async move { looking.look("a".into()).await.found().is_some() });
+        let begun = || !cache.flights("a").is_empty();
+        while !begun() {
+            tokio::task::yield_now().await;
+        }
+        {
+            // It reads, and can't say so yet.
+            let mut flights = cache.flights("a");
+            drop(reads);
+            while cache.disk().unwrap().hits == 0 {
+                std::thread::yield_now();
+            }
+            flights.remove("a");
+            cache.disk.as_ref().unwrap().forget("a").unwrap();
+        }
+        assert!(!looking.await.unwrap());
+        assert!(found(&cache, "a").await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_form_is_on_the_disk_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = on_disk(&folder);
+        let text = "a text that repeats itself, ".repeat(100).leak();
+        let holding = cache.look("a".into()).await;
+        let body = StoredBody::new(Extent::Exactly(text.len() as u64));
+        body.push(Bytes::from_static(text.as_bytes())).unwrap();
+        let stored = NewBody::Arriving(body);
+        holding.store(vec![1], stored, Duration::from_secs(60), vec![]).unwrap();
+        assert!(cache.look("a".into()).await.encode(Coding::Gzip).await);
+        let cache = killed(cache, &folder).await;
+        let holding = cache.look("a".into()).await;
+        let entry = holding.found().unwrap().entry;
+        assert!(entry.form(Coding::Gzip).unwrap().len() < text.len() / 5);
+        assert_eq!(entry.body().unwrap().whole().unwrap().concat(), text.as_bytes());
     }
 }

@@ -14,7 +14,7 @@ use outport_edge_core::driver::{STEPS_MAX, broken};
 use outport_edge_core::kept::Packed;
 use outport_edge_core::step::{
     Body, ByteRange, Extent, Fetch, Kept as Keeping, KeptHead, Looked, Moment, Need, Outcome,
-    Purge, Reply, Store, StoreBody,
+    Reply, Store, StoreBody,
 };
 use outport_interim::Interim;
 
@@ -91,8 +91,8 @@ impl Driver {
             tokio::spawn(tokio::time::timeout(DISCARD_MAX, discard(unread)));
         }
         let response = match self.begin_slices(&reply).await {
-            Ok(slices) => exchange.respond(reply, slices),
-            Err(reply) => exchange.respond(*reply, None),
+            Ok(slices) => exchange.respond(reply, slices).await,
+            Err(reply) => exchange.respond(*reply, None).await,
         };
         if let Some(after) = after {
             tokio::spawn(self.clone().end(after, exchange));
@@ -103,7 +103,7 @@ impl Driver {
     /// Takes an exchange to its end whose client has its answer.
     async fn end(self, pending: Pending, mut exchange: Exchange) {
         match self.go_on(Step::Needs(pending), &mut exchange).await {
-            Ok(decided) => drop(exchange.respond(decided.reply.unsent(), None)),
+            Ok(decided) => drop(exchange.respond(decided.reply.unsent(), None).await),
             Err(fault) => tracing::error!("a request could not be brought to its end: {fault}"),
         }
     }
@@ -133,10 +133,10 @@ impl Driver {
         self.metrics.slice_ended(reply.ended);
         if reply.status != 200 {
             // Those who wait for the same are told.
-            drop(exchange.respond(reply.clone().unsent(), None));
+            drop(exchange.respond(reply.clone().unsent(), None).await);
             return Err(Box::new(Reply { store: None, ..reply }));
         }
-        Ok(Some((exchange.respond(reply, None).into_body(), rest)))
+        Ok(Some((exchange.respond(reply, None).await.into_body(), rest)))
     }
 
     async fn decide(
@@ -314,13 +314,12 @@ impl Exchange {
     }
 
     /// Carries a reply out. The slices are those of its body.
-    pub(crate) fn respond(&mut self, reply: Reply, slices: Option<Slices>) -> Response<EdgeBody> {
-        for key in &reply.forget {
-            self.needs.cache.forget(key);
-        }
-        for Purge { tag, soft } in reply.purge {
-            self.needs.cache.purge(tag, soft);
-        }
+    pub(crate) async fn respond(
+        &mut self,
+        reply: Reply,
+        slices: Option<Slices>,
+    ) -> Response<EdgeBody> {
+        self.needs.cache.remove(&reply.forget, reply.purge).await;
         let held = self.looked.as_ref().and_then(Holding::found).map(|found| found.entry.clone());
         let mut stored = held.as_ref().and_then(|entry| entry.body().cloned());
         let filling = reply.store.and_then(|store| self.store(store));
@@ -455,10 +454,8 @@ impl Filling {
 
     fn end(&self) -> Result<(), Cut> {
         self.body.end()?;
-        if let Some(entry) = &self.entry
-            && self.body.is_unannounced()
-        {
-            self.cache.weigh(&self.key, entry);
+        if let Some(entry) = &self.entry {
+            self.cache.filled(&self.key, entry);
         }
         Ok(())
     }
@@ -630,7 +627,7 @@ mod tests {
                 panic!("its outcome was not taken")
             };
             self.runtime.block_on(async {
-                match exchange.respond(reply, None).into_body().collect().await {
+                match exchange.respond(reply, None).await.into_body().collect().await {
                     Ok(body) => (body.to_bytes().to_vec(), true),
                     Err(_) => (Vec::new(), false),
                 }

@@ -13,6 +13,7 @@ mod boundary;
 mod cache;
 mod composed;
 mod convert;
+mod disk;
 mod driver;
 mod encoder;
 mod head;

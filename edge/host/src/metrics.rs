@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use outport_edge_core::step::Ended;
 
+use crate::disk::Counted;
+
 /// A node's counters.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
@@ -19,6 +21,8 @@ pub(crate) struct Metrics {
 pub(crate) struct Gauges {
     /// Bytes and number of stored responses.
     pub(crate) cached: (u64, u64),
+    /// What the cache counts on the disk, if it has one.
+    pub(crate) disk: Option<Counted>,
     /// Number and bytes of what is kept for the origin.
     pub(crate) kept: (u64, u64),
     /// What was handed over.
@@ -59,7 +63,7 @@ impl Metrics {
 
     /// The exposition.
     pub(crate) fn text(&self, gauges: &Gauges) -> String {
-        let Gauges { cached: (cached_bytes, cached), kept: (kept, kept_bytes), handed_over } =
+        let Gauges { cached: (cached_bytes, cached), disk, kept: (kept, kept_bytes), handed_over } =
             *gauges;
         let mut text = String::new();
         let mut family = |name: &str, kind: &str, help: &str, samples: &[(&str, u64)]| {
@@ -99,6 +103,9 @@ impl Metrics {
         );
         family("outport_edge_cache_bytes", "gauge", "Bytes in the cache.", &[("", cached_bytes)]);
         family("outport_edge_cache_responses", "gauge", "Stored responses.", &[("", cached)]);
+        for (name, kind, help, value) in disk.iter().flat_map(on_disk) {
+            family(name, kind, help, &[("", value)]);
+        }
         family(
             "outport_edge_kept_files",
             "gauge",
@@ -116,6 +123,39 @@ impl Metrics {
     }
 }
 
+/// The families of the disk tier: name, kind, help, value.
+fn on_disk(disk: &Counted) -> [(&'static str, &'static str, &'static str, u64); 6] {
+    let Counted { bytes, responses, hits, written, dropped, failures } = *disk;
+    [
+        ("outport_edge_cache_disk_bytes", "gauge", "Bytes of the cache on the disk.", bytes),
+        ("outport_edge_cache_disk_responses", "gauge", "Responses stored on the disk.", responses),
+        (
+            "outport_edge_cache_disk_hits_total",
+            "counter",
+            "Responses that were not in memory and were found on the disk.",
+            hits,
+        ),
+        (
+            "outport_edge_cache_disk_written_total",
+            "counter",
+            "Responses that were written to the disk.",
+            written,
+        ),
+        (
+            "outport_edge_cache_disk_dropped_total",
+            "counter",
+            "Responses that were not written, as too many waited for it.",
+            dropped,
+        ),
+        (
+            "outport_edge_cache_disk_failures_total",
+            "counter",
+            "Reads and writes of the disk that failed, or found something else.",
+            failures,
+        ),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,5 +170,9 @@ mod tests {
         assert!(text.contains("outport_edge_requests_total{outcome=\"cache\"} 2\n"), "{text}");
         assert!(text.contains("outport_edge_requests_total{outcome=\"edge\"} 0\n"));
         assert!(text.contains("outport_edge_cache_bytes 10\n"));
+        assert!(!text.contains("outport_edge_cache_disk_"));
+        let disk = Some(Counted { hits: 3, ..Counted::default() });
+        let text = metrics.text(&Gauges { disk, ..Gauges::default() });
+        assert!(text.contains("outport_edge_cache_disk_hits_total 3\n"), "{text}");
     }
 }

@@ -17,10 +17,12 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use outport_edge_core::config::Config as CoreConfig;
 use outport_edge_core::interim::Interims;
+use sha2::{Digest as _, Sha256};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use crate::cache::Cache;
+use crate::disk::Disk;
 use crate::driver::{Driver, Needs};
 use crate::instances::{ComponentError, Instances};
 use crate::kept::{Kept, KeptError};
@@ -28,6 +30,7 @@ use crate::kept_handover::Handover;
 use crate::limiter::Limiter;
 use crate::metrics::{Gauges, Metrics};
 use crate::page::{self, PageFile};
+use crate::purges::Purges;
 use crate::upstream::Upstreams;
 use crate::values::{ValueError, Values};
 
@@ -63,6 +66,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Bytes of stored responses.
     pub cache_bytes_max: u64,
+    /// Bytes of stored responses on the disk; 0: none are kept there.
+    pub cache_disk_bytes_max: u64,
     /// Exchanges that an instance of the component begins before it is replaced.
     pub instance_exchanges_max: u64,
 }
@@ -140,7 +145,7 @@ impl EdgeNode {
         let kept = open_kept(&config)?;
         let core = Box::new(instances.clone());
         let needs = Arc::new(Needs {
-            cache: Cache::new(config.cache_bytes_max, config.core.stored_bytes_max),
+            cache: open_cache(&config),
             values,
             limiter: Limiter::new(),
             handover: Handover::start(kept.clone(), upstreams.clone(), core),
@@ -178,6 +183,7 @@ impl EdgeNode {
             tracing::warn!("some requests were still under way and were cut off");
         }
         metrics.abort();
+        driver.needs.cache.close().await;
     }
 }
 
@@ -192,6 +198,21 @@ fn open_values(config: &Config) -> Result<Values, StartError> {
 fn open_kept(config: &Config) -> Result<Kept, StartError> {
     Kept::open(&config.data_dir.join("kept.redb"))
         .map_err(|source| StartError::Kept { folder: config.data_dir.clone(), source })
+}
+
+/// After the stores that no two nodes can have open at once: the folder of the cache is then ours.
+fn open_cache(config: &Config) -> Arc<Cache> {
+    let (folder, disk_bytes_max) = (config.data_dir.join("cache"), config.cache_disk_bytes_max);
+    let purges = Arc::new(Purges::default());
+    let disk = if disk_bytes_max == 0 {
+        Disk::remove(&folder);
+        None
+    } else {
+        // What is stored is the component's to read, and no other's.
+        let edition = Sha256::digest(config.component);
+        Disk::open(&folder, disk_bytes_max, &edition, purges.clone())
+    };
+    Cache::with_disk(config.cache_bytes_max, config.core.stored_bytes_max, disk, purges)
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
@@ -279,6 +300,7 @@ fn metrics(request: &Request<Incoming>, driver: &Driver) -> Response<Full<Bytes>
     let Needs { cache, kept, handover, .. } = &*driver.needs;
     let text = driver.metrics.text(&Gauges {
         cached: cache.size(),
+        disk: cache.disk(),
         kept: kept.size(),
         handed_over: handover.handed_over(),
     });

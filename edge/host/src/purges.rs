@@ -30,6 +30,15 @@ struct Last {
     soft: u64,
 }
 
+/// What has to be known to go on after a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Past {
+    /// What was stored at this number or before is gone.
+    Floor(u64),
+    /// A tag was purged.
+    Purge { tag: String, soft: bool, number: u64 },
+}
+
 /// What was purged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Purged {
@@ -50,13 +59,40 @@ impl Purges {
     pub(crate) fn purge(&self, tag: String, soft: bool) {
         let mut tags = self.tags.write().unwrap_or_else(PoisonError::into_inner);
         let number = self.last.load(Ordering::Acquire) + 1;
-        if tags.last.len() >= TAGS_MAX && !tags.last.contains_key(&tag) {
-            tags.last.clear();
-            tags.floor = number - 1;
-        }
-        let last = tags.last.entry(tag).or_default();
-        *if soft { &mut last.soft } else { &mut last.hard } = number;
+        tags.purge(tag, soft, number);
         self.last.store(number, Ordering::Release);
+    }
+
+    /// All that is known.
+    pub(crate) fn past(&self) -> Vec<Past> {
+        let tags = self.tags.read().unwrap_or_else(PoisonError::into_inner);
+        let mut past = vec![Past::Floor(tags.floor)];
+        for (tag, last) in &tags.last {
+            for (soft, number) in [(false, last.hard), (true, last.soft)] {
+                if number > 0 {
+                    past.push(Past::Purge { tag: tag.clone(), soft, number });
+                }
+            }
+        }
+        past
+    }
+
+    /// Begins with what was known before, in the order in which it came to be.
+    pub(crate) fn restore(&self, past: Vec<Past>) {
+        let mut tags = self.tags.write().unwrap_or_else(PoisonError::into_inner);
+        for past in past {
+            let number = match past {
+                Past::Floor(number) => {
+                    tags.floor = tags.floor.max(number);
+                    number
+                }
+                Past::Purge { tag, soft, number } => {
+                    tags.purge(tag, soft, number);
+                    number
+                }
+            };
+            self.last.fetch_max(number, Ordering::Release);
+        }
     }
 
     /// Whether what was looked up at this number and has these tags was purged since.
@@ -78,6 +114,17 @@ impl Purges {
             }
         });
         purged.max().unwrap_or(Purged::No)
+    }
+}
+
+impl Tags {
+    fn purge(&mut self, tag: String, soft: bool, number: u64) {
+        if self.last.len() >= TAGS_MAX && !self.last.contains_key(&tag) {
+            self.last.clear();
+            self.floor = number.saturating_sub(1);
+        }
+        let last = self.last.entry(tag).or_default();
+        *if soft { &mut last.soft } else { &mut last.hard } = number;
     }
 }
 

@@ -64,6 +64,7 @@ impl Setup {
             page: PAGE,
             data_dir: folder.path().to_owned(),
             cache_bytes_max: 1 << 20,
+            cache_disk_bytes_max: 0,
             instance_exchanges_max,
         })
         .await
