@@ -20,6 +20,7 @@ mod proxies;
 mod routes;
 mod serve;
 mod slices;
+mod warm;
 
 use std::process::ExitCode;
 
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         routes::all(),
         serve::all(),
         slices::all(),
+        warm::all(),
     ];
     outport_tests::suite::run_checks(checks.into_iter().flatten().collect())
 }
