@@ -126,7 +126,21 @@ impl Answer {
         let is_content = matches!(self.status, 200 | 206);
         !is_content
             || length(self) == length(other)
-                && (request.method == "HEAD" || self.body == other.body)
+                && (request.method == "HEAD" || self.content() == other.content())
+    }
+
+    /// The content; of several parts, without the boundaries, which are made up anew for each answer
+    /// (RFC 9110, section 14.6).
+    fn content(&self) -> Vec<u8> {
+        let kind = self.field("content-type").unwrap_or_default();
+        let Some((_, boundary)) = kind.split_once("boundary=") else { return self.body.clone() };
+        let (mut content, mut rest) = (Vec::new(), self.body.as_slice());
+        while let Some(at) = find(rest, boundary.as_bytes()) {
+            content.extend_from_slice(&rest[..at]);
+            rest = &rest[at + boundary.len()..];
+        }
+        content.extend_from_slice(rest);
+        content
     }
 
     /// What a 206 sends of the file, place by place: one part, or several that don't overlap (RFC
