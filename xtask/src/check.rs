@@ -130,6 +130,8 @@ struct Line {
     name: String,
     counts: Counts,
     note: String,
+    /// The last lines of what has failed.
+    said: Vec<String>,
     took: Duration,
 }
 
@@ -141,7 +143,8 @@ pub(crate) fn run(workspace: &Workspace, which: Tests) -> Result<ExitCode> {
         let line = if check.needs_build && !is_built {
             let note = "not run: the build failed".to_owned();
             let name = check.name.clone();
-            Line { name, counts: Counts::FAILED, note, took: Duration::ZERO }
+            let said = Vec::new();
+            Line { name, counts: Counts::FAILED, note, said, took: Duration::ZERO }
         } else {
             run_one(workspace, check)
         };
@@ -160,24 +163,25 @@ pub(crate) fn run(workspace: &Workspace, which: Tests) -> Result<ExitCode> {
 fn run_one(workspace: &Workspace, check: &Check) -> Line {
     say(&format!("==> {}", check.name));
     let start = Instant::now();
-    let (counts, note) = match (check.run)(workspace) {
-        Ok(Outcome::Counted(counts)) => (counts, String::new()),
-        Ok(Outcome::LeftOut(why)) => (Counts::SKIPPED, why),
+    let (counts, note, said) = match (check.run)(workspace) {
+        Ok(Outcome::Counted(counts)) => (counts, String::new(), Vec::new()),
+        Ok(Outcome::Failed(counts, said)) => (counts, String::new(), said),
+        Ok(Outcome::LeftOut(why)) => (Counts::SKIPPED, why, Vec::new()),
         Err(error) => {
             say(&format!("{}: {error:#}", check.name));
             let reason = error.to_string();
-            (Counts::FAILED, reason.lines().next().unwrap_or_default().to_owned())
+            (Counts::FAILED, reason.lines().next().unwrap_or_default().to_owned(), Vec::new())
         }
     };
     let took = start.elapsed();
     say(&format!("<== {}: {}", check.name, seconds(took)));
-    Line { name: check.name.clone(), counts, note, took }
+    Line { name: check.name.clone(), counts, note, said, took }
 }
 
 fn report(lines: &[Line]) -> String {
     let mut total = Counts::default();
     let mut text = String::from("\n");
-    for Line { name, counts, note, took } in lines {
+    for Line { name, counts, note, took, .. } in lines {
         total.add(*counts);
         let Counts { passed, failed, skipped } = counts;
         let took = seconds(*took);
@@ -186,6 +190,10 @@ fn report(lines: &[Line]) -> String {
         );
         text.push_str(row.trim_end());
         text.push('\n');
+    }
+    // Again, for whoever is shown no more than the end.
+    for Line { name, said, .. } in lines.iter().filter(|line| !line.said.is_empty()) {
+        text.push_str(&format!("\n{name} said last:\n  {}\n", said.join("\n  ")));
     }
     let Counts { passed, failed, skipped } = total;
     text.push_str(&format!("\n{passed} passed, {failed} failed, {skipped} skipped\n"));
@@ -327,6 +335,7 @@ mod tests {
             name: name.to_owned(),
             counts,
             note: String::new(),
+            said: Vec::new(),
             took: Duration::ZERO,
         };
         let all = Counts { passed: 7, failed: 2, skipped: 1 };

@@ -1,5 +1,7 @@
 //! Running what counts: test runners by their calls, and what came of them.
 
+use std::collections::VecDeque;
+
 use anyhow::{Result, bail};
 
 use crate::build::{Product, cargo_release};
@@ -11,24 +13,43 @@ use crate::workspace::Workspace;
 /// What a check says of itself.
 pub(crate) enum Outcome {
     Counted(Counts),
+    /// Some of it failed. What was said last tells which, mostly.
+    Failed(Counts, Vec<String>),
     LeftOut(String),
 }
+
+/// How many lines are kept of what a runner with failures said last.
+const SAID_LINES: usize = 12;
 
 impl Outcome {
     /// Whether something failed.
     pub(crate) fn has_failed(&self) -> bool {
-        matches!(self, Self::Counted(counts) if counts.failed > 0)
+        match self {
+            Self::Counted(counts) => counts.failed > 0,
+            Self::Failed(..) => true,
+            Self::LeftOut(_) => false,
+        }
     }
 
     /// What both say.
     pub(crate) fn and(self, other: Self) -> Self {
         match (self, other) {
+            (Self::LeftOut(_), other) => other,
+            (counted, Self::LeftOut(_)) => counted,
             (Self::Counted(mut counts), Self::Counted(more)) => {
                 counts.add(more);
                 Self::Counted(counts)
             }
-            (counted @ Self::Counted(_), Self::LeftOut(_)) => counted,
-            (Self::LeftOut(_), other) => other,
+            (Self::Failed(mut counts, said), Self::Counted(more))
+            | (Self::Counted(more), Self::Failed(mut counts, said)) => {
+                counts.add(more);
+                Self::Failed(counts, said)
+            }
+            (Self::Failed(mut counts, mut said), Self::Failed(more, more_said)) => {
+                counts.add(more);
+                said.extend(more_said);
+                Self::Failed(counts, said)
+            }
         }
     }
 }
@@ -37,11 +58,23 @@ impl Outcome {
 pub(crate) fn counted(run: Run) -> Result<Outcome> {
     let shown = run.to_string();
     let mut counts = Counts::default();
-    let status = run.watched(|line| counts.read(line))?;
+    let mut said = VecDeque::new();
+    let status = run.watched(|line| {
+        counts.read(line);
+        if said.len() == SAID_LINES {
+            said.pop_front();
+        }
+        said.push_back(line.trim_end().to_owned());
+    })?;
     if counts == Counts::default() {
         bail!("no test ran: {shown} ended with {status}");
     }
-    Ok(Outcome::Counted(judged(counts, status.success())))
+    let counts = judged(counts, status.success());
+    Ok(if counts.failed > 0 {
+        Outcome::Failed(counts, said.into())
+    } else {
+        Outcome::Counted(counts)
+    })
 }
 
 // A runner that crashed, or did not compile, has failed whatever it counted before.
@@ -79,6 +112,16 @@ mod tests {
         assert_eq!(judged(two, false), Counts { passed: 2, failed: 1, skipped: 0 });
         let known = Counts { passed: 2, failed: 3, skipped: 0 };
         assert_eq!(judged(known, false), known);
+    }
+
+    #[test]
+    fn what_a_runner_with_failures_said_last_is_kept() {
+        let said = "seq 1 20; echo 1 passed, 2 failed, 0 left out";
+        let Ok(Outcome::Failed(counts, said)) = counted(Run::new("sh").args(["-c", said])) else {
+            panic!("two failed")
+        };
+        assert_eq!((counts.failed, said.len()), (2, SAID_LINES));
+        assert_eq!(said.last().map(String::as_str), Some("1 passed, 2 failed, 0 left out"));
     }
 
     #[test]
