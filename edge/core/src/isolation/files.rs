@@ -20,7 +20,7 @@ const FAILURE_MS: u64 = 1_000;
 
 const IDS: [&str; 3] =
     ["01000G0000000C000000000004", "01000G0000000C000000000005", "01000G0000000C000000000006"];
-/// More than is stored with its content.
+/// The first file whose content is more than is stored whole.
 const LARGE: usize = 1;
 
 /// What changes in a record.
@@ -37,6 +37,8 @@ pub(super) fn requests() -> impl Strategy<Value = Event> {
         ("range", "bytes=0-9"),
         ("range", "bytes=-5"),
         ("range", "bytes=999-"),
+        ("range", "bytes=0-9, 150-"),
+        ("range", "bytes=100-109"),
         ("if-none-match", "*"),
         ("if-none-match", "\"file-0-tag\""),
         ("if-modified-since", "Fri, 01 Jan 2100 00:00:00 GMT"),
@@ -133,7 +135,9 @@ impl Origin {
             self.change(file, Change::Visibility(visibility));
         }
         let record = self.records[file].clone().filter(|_| !self.fails);
-        if reads && (self.fails || record.is_some()) {
+        // Who asks for a slice is told nothing of the record that it uses.
+        let is_slice = head.fields.get("if-match").is_some();
+        if reads && !is_slice && (self.fails || record.is_some()) {
             let (at, record) = (self.order.next(), record.clone());
             self.said.push(Said { exchange, file, at, record, learned_ms: None });
         }
@@ -155,7 +159,11 @@ impl Origin {
                 };
                 let length = if status == 304 { content.len() } else { body.len() };
                 let body = if head.method == "HEAD" { "" } else { body };
-                answer(status, fields(file, record, length), body)
+                let content_range = range.filter(|_| status == 206).map(|(first, last)| {
+                    format!("content-range: bytes {first}-{last}/{}\r\n", content.len())
+                });
+                let fields = fields(file, record, length) + &content_range.unwrap_or_default();
+                answer(status, fields, body)
             }
         }
     }
@@ -237,7 +245,7 @@ fn file_of(target: &str) -> Option<usize> {
 }
 
 fn content(file: usize) -> String {
-    format!("file-{file}-content ").repeat(if file == LARGE { 20 } else { 3 })
+    format!("file-{file}-content ").repeat(if file >= LARGE { 20 } else { 3 })
 }
 
 fn fields(file: usize, record: FileRecord, length: usize) -> String {

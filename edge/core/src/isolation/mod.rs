@@ -16,7 +16,8 @@
 //! route that wants a token did not ask for it. That of files: all were open to all, to admins of
 //! other tenants, or to tokens that are not for reading; one that has expired, or a link that has,
 //! still opened; a record was fresh for ever, or used long after its time with an origin that
-//! answers; a change forgot nothing; and the driver stored what had begun before one. Both failed
+//! answers; a change forgot nothing; slices of two files had one key, or were sent to whoever asked; and the
+//! driver stored what had begun before a change. Both failed
 //! where who waited for a client that had gone away went on waiting.
 
 mod files;
@@ -41,6 +42,23 @@ use crate::{Edge, Exchange};
 const STEPS_MAX: usize = 10_000;
 /// What is stored with its content, in bytes.
 const STORED_BYTES_MAX: u64 = 100;
+/// What a slice has of what is larger, in bytes.
+const SLICE_BYTES: u64 = 64;
+
+/// A driver that passes what is large.
+const PASSING: Abilities = Abilities {
+    signatures: false,
+    request_trailers: false,
+    interim: false,
+    durable: None,
+    unannounced: true,
+    encodes: false,
+    purges: false,
+    composes: false,
+    slices: false,
+};
+/// One that cuts it into slices, and sends several ranges at once.
+const SLICING: Abilities = Abilities { composes: true, slices: true, ..PASSING };
 
 /// Somebody who asks.
 #[derive(Debug)]
@@ -191,10 +209,11 @@ struct World {
 }
 
 impl World {
-    fn new(script: Vec<routes::Answer>) -> Self {
+    fn new(script: Vec<routes::Answer>, abilities: Abilities) -> Self {
         let mut config = config();
         config.issuers.push(TOKENS.0.clone());
         config.stored_bytes_max = STORED_BYTES_MAX;
+        config.slice_bytes = SLICE_BYTES;
         for (path, auth) in [("/open/{*rest}", Auth::None), ("/own/{*rest}", Auth::Required)] {
             config.routes.push(Route {
                 path: path.into(),
@@ -214,10 +233,11 @@ impl World {
             Upstream::Origin => of_files.borrow_mut().answer(*told.borrow(), fetch),
             Upstream::Route(_) => of_routes.borrow_mut().answer(*told.borrow(), fetch),
         };
-        let abilities = Abilities { unannounced: true, ..Abilities::default() };
+        let mut driver = MemoryDriver::new(NOW * 1000, Box::new(upstreams));
+        driver.slice_by(Edge::new(config.clone(), abilities).unwrap());
         Self {
             edge: Edge::new(config, abilities).unwrap(),
-            driver: MemoryDriver::new(NOW * 1000, Box::new(upstreams)),
+            driver,
             order,
             asking,
             files,
@@ -443,16 +463,18 @@ proptest! {
     fn nobody_gets_what_a_route_answered_to_another_alone(
         script in prop::collection::vec(routes::answers(), 1..12),
         events in history(routes::requests(), routes::requests()),
+        abilities in prop::sample::select(&[PASSING, SLICING][..]),
     ) {
-        let judged = World::new(script).play(events);
+        let judged = World::new(script, abilities).play(events);
         prop_assert!(judged.is_ok(), "{}", judged.unwrap_err());
     }
 
     #[test]
     fn nobody_gets_a_file_that_is_not_theirs(
         events in history(files::requests(), files::others()),
+        abilities in prop::sample::select(&[PASSING, SLICING][..]),
     ) {
-        let judged = World::new(Vec::new()).play(events);
+        let judged = World::new(Vec::new(), abilities).play(events);
         prop_assert!(judged.is_ok(), "{}", judged.unwrap_err());
     }
 }
