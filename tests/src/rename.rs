@@ -9,8 +9,13 @@ const DATE_SHAPE: &str = "aaa, 00 aaa 0000 00:00:00 aaa";
 const TIME_SHAPE: &str = "0000-00-00a00:00:00";
 
 /// Parameters that are counted or depend on the time: field, parameter.
-const COUNTERS: [(&str, &str); 3] =
-    [("ratelimit", ";r="), ("ratelimit", ";t="), ("cache-status", "; ttl=")];
+const COUNTERS: [(&str, &str); 4] = [
+    ("ratelimit", ";r="),
+    ("ratelimit", ";t="),
+    ("cache-status", "; ttl="),
+    // For how long an upload is still there.
+    ("upload-limit", "max-age="),
+];
 
 /// What a scenario has seen so far.
 #[derive(Default)]
@@ -194,6 +199,7 @@ mod tests {
             ("ratelimit", "\"read\";r=99;t=1", "\"read\";r={number};t={number}"),
             ("ratelimit-policy", "\"read\";q=99;w=1", "\"read\";q=99;w=1"),
             ("cache-status", "outport; hit; ttl=59", "outport; hit; ttl={number}"),
+            ("upload-limit", "max-size=9, max-age=604799", "max-size=9, max-age={number}"),
             ("age", "3", "{age}"),
         ] {
             assert_eq!(names.field(name, value), renamed);
