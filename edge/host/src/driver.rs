@@ -412,10 +412,10 @@ async fn fill(mut upstream: Incoming, mut fillings: VecDeque<Filling>) {
     while let Some(filling) = fillings.front() {
         let frame = match upstream.frame().await {
             Some(Ok(frame)) => frame,
-            Some(Err(_)) => return fillings.iter().for_each(Filling::cut),
+            Some(Err(_)) => return cut(fillings.iter()),
             None => match filling.end() {
-                Ok(()) => return fillings.iter().skip(1).for_each(Filling::cut),
-                Err(Cut) => return fillings.iter().for_each(Filling::cut),
+                Ok(()) => return cut(fillings.iter().skip(1)),
+                Err(Cut) => return cut(fillings.iter()),
             },
         };
         let Ok(mut chunk) = frame.into_data() else { continue };
@@ -427,7 +427,7 @@ async fn fill(mut upstream: Incoming, mut fillings: VecDeque<Filling>) {
             let rest = chunk.split_off(room.min(chunk.len()));
             match filling.push(chunk).await {
                 Ok(()) => {}
-                Err(Cut) => return fillings.iter().for_each(Filling::cut),
+                Err(Cut) => return cut(fillings.iter()),
             }
             if !is_last && filling.body.room_left() == 0 {
                 // All of it is there, or it would have more room.
@@ -437,6 +437,12 @@ async fn fill(mut upstream: Incoming, mut fillings: VecDeque<Filling>) {
             chunk = rest;
         }
     }
+}
+
+/// What is missing of these will never come. Whoever sees that of one finds none of them.
+fn cut<'a>(fillings: impl Iterator<Item = &'a Filling> + Clone) {
+    fillings.clone().for_each(Filling::take_back);
+    fillings.for_each(|filling| filling.body.cut());
 }
 
 impl Filling {
@@ -460,13 +466,12 @@ impl Filling {
         Ok(())
     }
 
-    /// What is missing will never come.
-    fn cut(&self) {
-        let Self { cache, key, entry, body } = self;
+    /// Nobody finds it from now on.
+    fn take_back(&self) {
+        let Self { cache, key, entry, .. } = self;
         if entry.as_ref().is_some_and(|entry| cache.take_back(key, entry)) {
             tracing::warn!(key, "a body was cut while it was being stored");
         }
-        body.cut();
     }
 }
 
@@ -532,10 +537,11 @@ mod tests {
     use outport_edge_core::step::Abilities;
 
     use super::*;
+    use crate::disk::Disk;
     use crate::kept_handover::Scripted;
 
-    /// The native driver under the contracts of the needs.
-    struct Native {
+    /// The native driver under the contracts of the needs, with or without a disk below its cache.
+    struct Native<const ON_DISK: bool> {
         runtime: tokio::runtime::Runtime,
         needs: Arc<Needs>,
         exchanges: HashMap<u64, State>,
@@ -543,13 +549,17 @@ mod tests {
         _folder: tempfile::TempDir,
     }
 
+    /// How often, and after which pauses, it is looked whether the disk has answered.
+    const DISK_LOOKS: u32 = 250;
+    const DISK_PAUSE: Duration = Duration::from_millis(4);
+
     #[allow(clippy::large_enum_variant)] // A test holds a handful of them.
     enum State {
         Idle(Exchange),
         Asked(Pin<Box<dyn Future<Output = (Exchange, Outcome)>>>),
     }
 
-    impl Subject for Native {
+    impl<const ON_DISK: bool> Subject for Native<ON_DISK> {
         type Ticket = u64;
 
         const ABILITIES: Abilities = WASMTIME.abilities;
@@ -565,8 +575,13 @@ mod tests {
                 Arc::new(Upstreams::new(upstream(answers), Vec::new(), Interims::default()));
             let kept = Kept::open(&folder.path().join("kept")).unwrap();
             let _within = runtime.enter();
+            let purges = Arc::default();
+            let disk = ON_DISK.then(|| {
+                let folder = folder.path().join("cache");
+                Disk::open(&folder, 64 << 20, b"edition", Arc::clone(&purges)).unwrap()
+            });
             let needs = Arc::new(Needs {
-                cache: Cache::new(1 << 20, 1 << 16),
+                cache: Cache::with_disk(1 << 20, 1 << 16, disk, purges),
                 values: Values::open(&folder.path().join("values")).unwrap(),
                 limiter: Limiter::new(),
                 handover: Handover::start(kept.clone(), upstreams.clone(), Box::new(Scripted)),
@@ -598,6 +613,7 @@ mod tests {
                 let outcome = exchange.fulfil(need).await;
                 (exchange, outcome)
             });
+            let _within = self.runtime.enter();
             if !looks {
                 let (exchange, outcome) = self.runtime.block_on(asked);
                 asked = Box::pin(std::future::ready((exchange, outcome)));
@@ -611,7 +627,17 @@ mod tests {
             let Some(State::Asked(asked)) = self.exchanges.get_mut(&ticket) else {
                 panic!("nothing was asked")
             };
-            let std::task::Poll::Ready((exchange, outcome)) = poll(asked) else { return None };
+            let _within = self.runtime.enter();
+            let mut polled = poll(asked);
+            // What is read from the disk is there in a moment.
+            for _ in 0..if ON_DISK { DISK_LOOKS } else { 0 } {
+                if polled.is_ready() {
+                    break;
+                }
+                std::thread::sleep(DISK_PAUSE);
+                polled = poll(asked);
+            }
+            let std::task::Poll::Ready((exchange, outcome)) = polled else { return None };
             self.exchanges.insert(ticket, State::Idle(exchange));
             Some(outcome)
         }
@@ -681,5 +707,11 @@ mod tests {
         address
     }
 
-    outport_edge_core::conformance_tests!(Native);
+    outport_edge_core::conformance_tests!(Native<false>);
+
+    mod on_a_disk {
+        use super::Native;
+
+        outport_edge_core::conformance_tests!(Native<true>);
+    }
 }
