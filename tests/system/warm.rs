@@ -75,10 +75,15 @@ impl Filled {
         }
         until_written(&running, PAGES + files.len()).await;
         take(&api, &files).await;
-        for node in process::children(running.id()) {
-            process::kill(node);
-        }
+        let nodes = process::children(running.id());
+        nodes.iter().for_each(|node| process::kill(*node));
         running.kill();
+        // They hold their folders until the last of them is gone.
+        let begun = Instant::now();
+        while nodes.iter().any(|node| process::is_alive(*node)) {
+            assert!(begun.elapsed() < PATIENCE, "what was killed lives");
+            tokio::time::sleep(PAUSE).await;
+        }
         server.kill().await;
         let content = content.to_vec();
         Self { data, config, port, content, files, token }
