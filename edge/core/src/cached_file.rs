@@ -338,10 +338,14 @@ impl FileExchange {
                 ));
             }
         };
-        let multipart = file::multipart(file, context.moment);
         let body = match source {
             _ if self.ask.head_only || file.length == 0 => Body::Empty,
-            Source::Stored(_) => multipart.body(&delivery, choice, Part::Stored),
+            Source::Stored(_) => match &delivery {
+                Delivery::Parts(parts) => {
+                    file::multipart(file, context.moment).composed(parts, Part::Stored)
+                }
+                _ => choice.body(range),
+            },
             Source::Nowhere if slices => {
                 let sent = self.in_slices(file, &delivery, context);
                 return Next::Reply(self.sent(

@@ -602,7 +602,11 @@ impl Sent<'_> {
 
     /// The body, of what is stored or arriving.
     fn body(&self, context: &Context<'_>) -> Body {
-        self.multipart(context).body(&self.delivery, self.choice, Part::Stored)
+        match &self.delivery {
+            Delivery::Parts(parts) => self.multipart(context).composed(parts, Part::Stored),
+            Delivery::Part(range) => self.choice.body(Some(*range)),
+            _ => self.choice.body(None),
+        }
     }
 
     fn multipart(&self, context: &Context<'_>) -> Multipart<'_> {

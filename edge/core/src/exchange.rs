@@ -20,7 +20,7 @@ use crate::cached::{Context, Next, upstream_problem};
 use crate::cached_file::FileExchange;
 use crate::cached_route::RouteExchange;
 use crate::caching::ask::{Ask, Place};
-use crate::config::{Config, ISSUERS_MAX};
+use crate::config::{Config, ISSUERS_MAX, Route};
 use crate::cors;
 use crate::explain::{self, Explaining};
 use crate::file::FileAsk;
@@ -497,8 +497,7 @@ impl Edge {
             Target::Route(place) if let Some(route) = config.proxied(place) => {
                 let timeout_ms = config.upstream_timeout_ms;
                 let proxied = Proxied { place, client, timeout_ms };
-                let compresses = route.compress && self.abilities.encodes;
-                match Ask::read(guarded, &proxied, compresses).filter(|_| route.cache) {
+                match self.cached(guarded, route, &proxied) {
                     Some(ask) => {
                         let (exchange, need) = RouteExchange::begin(ask);
                         (Stage::Route(Box::new(exchange)), Some(need))
@@ -544,6 +543,12 @@ impl Edge {
         Ok(Step::Needs(Exchange { visit, stage }, needs))
     }
 
+    /// What a request wants of the cache of a route, if that has a part in it.
+    fn cached(&self, request: &Guarded<'_>, route: &Route, proxied: &Proxied<'_>) -> Option<Ask> {
+        let compresses = route.compress && self.abilities.encodes;
+        Ask::read(request, proxied, compresses).filter(|_| route.cache)
+    }
+
     /// Begins to explain, or says at once that there is nothing to be looked up.
     fn explain(
         &self,
@@ -582,8 +587,7 @@ impl Edge {
         };
         let timeout_ms = self.config.upstream_timeout_ms;
         let client = Client { secure, host: forwarded, ..client };
-        let compresses = route.compress && self.abilities.encodes;
-        match Ask::read(&explained, &Proxied { place, client, timeout_ms }, compresses) {
+        match self.cached(&explained, route, &Proxied { place, client, timeout_ms }) {
             Some(ask) => Ok(Ok(Explaining::route(url, &route.path, ask))),
             None => uncached("A request like this one goes to the route's server itself."),
         }

@@ -1,8 +1,7 @@
 //! Several parts of a body in one answer: `multipart/byteranges` (RFC 9110, section 14.6).
 
-use outport_wire::conditions::{ByteRange, Delivery};
+use outport_wire::conditions::ByteRange;
 
-use crate::coding::Choice;
 use crate::head::Fields;
 use crate::step::{Body, Part};
 
@@ -17,20 +16,6 @@ pub(crate) struct Multipart<'a> {
 }
 
 impl Multipart<'_> {
-    /// The body of a delivery, where one is sent: all of it, a part, or several.
-    pub(crate) fn body(
-        self,
-        delivery: &Delivery,
-        choice: Choice,
-        part: impl Fn(ByteRange) -> Part,
-    ) -> Body {
-        match delivery {
-            Delivery::Parts(ranges) => self.composed(ranges, part),
-            Delivery::Part(range) => choice.body(Some(*range)),
-            _ => choice.body(None),
-        }
-    }
-
     /// These parts, each behind a head of its own.
     pub(crate) fn composed(self, ranges: &[ByteRange], part: impl Fn(ByteRange) -> Part) -> Body {
         let parts = ranges.iter().enumerate().flat_map(|(place, range)| {
