@@ -53,6 +53,10 @@ struct Origin {
     pages: RefCell<HashMap<String, String>>,
     /// Its parts break off after so many bytes.
     cut_after: Cell<Option<usize>>,
+    /// What its parts say in place of something else.
+    misquotes: Cell<Option<(&'static str, &'static str)>>,
+    /// What they were asked for if it is still the same.
+    if_match: RefCell<Option<String>>,
 }
 
 struct Sent {
@@ -133,6 +137,9 @@ impl Origin {
                     body.len()
                 ),
             );
+            let (from, to) = self.misquotes.get().unwrap_or_default();
+            let fields = if from.is_empty() { fields } else { fields.replace(from, to) };
+            *self.if_match.borrow_mut() = head.fields.get("if-match").map(str::to_owned);
             let cut = self.cut_after.get().unwrap_or(usize::MAX);
             let part = &body[first..=last];
             return answer(206, &fields, &part[..part.len().min(cut)]);

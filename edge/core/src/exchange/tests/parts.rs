@@ -163,6 +163,21 @@ fn a_file_that_is_another_now_is_not_mixed_with_what_was() {
 }
 
 #[test]
+fn a_slice_must_be_what_was_asked_for() {
+    for misquote in [("etag: \"0", "etag: \"x"), ("bytes 10-19/195", "bytes 20-29/195")] {
+        let mut world = composing();
+        world.put(ID, Visibility::Public, &body(195));
+        world.get(&path(), &asking("0-9"));
+        assert_eq!(world.origin.if_match.take(), Some(format!("\"{ID}\"")));
+        world.origin.misquotes.set(Some(misquote));
+        // So many that nothing is cut: it breaks off since the edge does not believe it.
+        world.origin.cut_after.set(Some(1_000));
+        let sent = world.get(&path(), &asking("10-19"));
+        assert_eq!((sent.status, &sent.body[..]), (206, &b""[..]), "{misquote:?}");
+    }
+}
+
+#[test]
 fn a_purged_file_is_fetched_anew() {
     let abilities = Abilities { purges: true, ..COMPOSING };
     let mut world = World::with(abilities, |config| config.slice_bytes = 10);
