@@ -124,6 +124,8 @@ problems! {
     NotImplemented "not-implemented" 501 "The method is not known";
     /// The origin can't be reached, or answers nonsense.
     OriginUnreachable "origin-unreachable" 502 "The origin cannot be reached";
+    /// A template can't be made a page of.
+    NotComposable "not-composable" 502 "The page cannot be composed";
     /// Too much to do.
     Overloaded "overloaded" 503 "The service is overloaded";
     /// Whoever is asked before an upload is created does not answer.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use matchit::InsertError;
-use outport_edge_core::config::{Auth, NO_LIMIT, Route};
+use outport_edge_core::config::{Auth, Claim, NO_LIMIT, Route};
 use outport_edge_core::forwarded::TrustedProxies;
 use reqwest::Url;
 use toml::de::{DeTable, DeValue};
@@ -277,21 +277,47 @@ fn route(
     let auth = [("none", Auth::None), ("optional", Auth::Optional), ("required", Auth::Required)];
     let auth = section.one_of("auth", &auth).unwrap_or(Auth::Required);
     let cache = section.flag("cache").unwrap_or(false);
-    let compress = compress(&mut section, cache);
+    let compress = of_stored(&mut section, "compress", cache);
+    let esi = of_stored(&mut section, "esi", cache);
+    let claims = claims(&mut section, auth);
     let limit = section.text("limit").map(|name| limit_name(&section, name, limits));
     let path = path.filter(|path| check_path(text, &section, path, taken));
     section.finish();
-    Some(Route { path: path?.value, proxy, auth, cache, compress, limit })
+    Some(Route { path: path?.value, proxy, auth, cache, compress, esi, claims, limit })
 }
 
-/// Only what is stored is encoded.
-fn compress(section: &mut Section<'_>, cache: bool) -> bool {
-    let Some(compress) = section.located_flag("compress") else { return false };
-    if compress.value && !cache {
-        let wrong = "compress = true has no effect: no answer of this route is stored";
-        section.note(compress.at, wrong, "add `cache = true`");
+/// A flag that is about what is stored.
+fn of_stored(section: &mut Section<'_>, key: &'static str, cache: bool) -> bool {
+    let Some(flag) = section.located_flag(key) else { return false };
+    if flag.value && !cache {
+        let wrong = format!("{key} = true has no effect: no answer of this route is stored");
+        section.note(flag.at, wrong, "add `cache = true`");
     }
-    compress.value
+    flag.value
+}
+
+/// What the upstream is told of who asks.
+fn claims(section: &mut Section<'_>, auth: Auth) -> Vec<Claim> {
+    let mut claims = Vec::new();
+    for name in section.texts("claims").unwrap_or_default() {
+        let known = Claim::ALL.map(|claim| format!("\"{}\"", claim.name())).join(", ");
+        match Claim::named(&name.value) {
+            None => {
+                let wrong = format!("there is no claim \"{}\"", name.value);
+                section.note(name.at, wrong, format!("it takes some of {known}"));
+            }
+            Some(_) if auth == Auth::None => {
+                let wrong = "claims has no effect: no token is looked at on this route";
+                section.note(name.at, wrong, "set auth to \"required\" or \"optional\"");
+            }
+            Some(claim) if claims.contains(&claim) => {
+                let wrong = format!("the claim \"{}\" is there twice", name.value);
+                section.note(name.at, wrong, "name it once");
+            }
+            Some(claim) => claims.push(claim),
+        }
+    }
+    claims
 }
 
 fn proxy(section: &Section<'_>, url: &Located<String>) -> Option<String> {
@@ -428,6 +454,9 @@ mod tests {
             [[routes]]
             path = "/api/{name}"
             limit = "api"
+            cache = true
+            esi = true
+            claims = ["tenant", "subject"]
             "#,
         )
         .unwrap();
@@ -457,9 +486,10 @@ mod tests {
             (Auth::None, true, true, Some("none"))
         );
         assert_eq!(legacy.proxy.as_deref(), Some("http://127.0.0.1:8000/old"));
+        assert_eq!((api.esi, &*api.claims), (true, &[Claim::Tenant, Claim::Subject][..]));
         assert_eq!(
             (api.auth, api.cache, api.compress, api.limit.as_deref()),
-            (Auth::Required, false, false, Some("api"))
+            (Auth::Required, true, false, Some("api"))
         );
     }
 
@@ -567,6 +597,13 @@ mod tests {
             ),
             ("path = \"/a\"\nproxy = \"https://b\"", "3:9 \"https://b\" is not plain HTTP"),
             ("path = \"/a\"\ncompress = true", "3:12 compress = true has no effect"),
+            ("path = \"/a\"\nesi = true", "3:7 esi = true has no effect"),
+            ("path = \"/a\"\nclaims = [\"email\"]", "3:11 there is no claim \"email\""),
+            ("path = \"/a\"\nauth = \"none\"\nclaims = [\"subject\"]", "4:11 claims has no effect"),
+            (
+                "path = \"/a\"\nclaims = [\"subject\", \"subject\"]",
+                "3:22 the claim \"subject\" is there twice",
+            ),
         ] {
             let found = route(lines);
             assert_eq!(found.len(), 1, "{found:?}");

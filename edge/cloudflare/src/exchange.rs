@@ -90,6 +90,9 @@ impl Parts {
             Need::Encode { .. } => (Outcome::Encoded(false), Held::Nothing),
             // Never asked: the driver declares no ability to slice.
             Need::Claim { .. } => (Outcome::Claimed(0), Held::Nothing),
+            // Never asked: the driver declares no ability to make bodies of others.
+            Need::Content { .. } => (Outcome::Content(None), Held::Nothing),
+            Need::Gather { .. } => (Outcome::Gathered(None), Held::Nothing),
             Need::Value { key } => match self.value(&key).await {
                 Some(value) => {
                     (Outcome::Value(Some(value.byte_length().into())), Held::Value(value))

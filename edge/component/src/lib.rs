@@ -29,7 +29,8 @@ bindings::export!(Component with_types_in bindings);
 impl Guest for Component {
     fn configure(config: Vec<u8>, abilities: wit::Abilities) -> Result<(), String> {
         let wit::Abilities { signatures, request_trailers, interim, durable, .. } = abilities;
-        let wit::Abilities { unannounced, encodes, purges, composes, slices, .. } = abilities;
+        let wit::Abilities { unannounced, encodes, purges, composes, slices, fragments, .. } =
+            abilities;
         let durable = durable.map(|value_bytes_max| core::Durable { value_bytes_max });
         let abilities = core::Abilities {
             signatures,
@@ -41,6 +42,7 @@ impl Guest for Component {
             purges,
             composes,
             slices,
+            fragments,
         };
         let edge = Edge::new(Config::from_json(&config)?, abilities)?;
         EDGE.set(Some(edge));
@@ -65,9 +67,10 @@ impl Guest for Component {
         with_edge(|edge| to_step(edge.resume(exchange, outcomes, from_moment(moment))))
     }
 
-    fn next_slice(sliced: Vec<u8>) -> Option<wit::SliceStep> {
-        let (step, rest) = with_edge(|edge| edge.next_slice(&sliced))?;
-        Some(wit::SliceStep { step: to_step(step), rest })
+    fn next_part(part: Vec<u8>, moment: wit::Moment) -> Option<wit::PartStep> {
+        let next = with_edge(|edge| edge.next_part(&part, from_moment(moment)))?;
+        let core::PartStep { step, rest, instead } = next;
+        Some(wit::PartStep { step: to_step(step), rest, instead })
     }
 
     fn hand_over(head: Vec<u8>, sha256: Vec<u8>, moment: wit::Moment) -> Option<wit::Fetch> {
@@ -113,6 +116,8 @@ fn from_outcome(outcome: wit::Outcome) -> core::Outcome {
         }
         wit::Outcome::Claim(claimed) => core::Outcome::Claimed(claimed),
         wit::Outcome::Put => core::Outcome::Put,
+        wit::Outcome::Content(content) => core::Outcome::Content(content),
+        wit::Outcome::Gather(gathered) => core::Outcome::Gathered(gathered),
         wit::Outcome::Body(body) => core::Outcome::Body(body),
         wit::Outcome::Encode(done) => core::Outcome::Encoded(done),
         wit::Outcome::Value(length) => core::Outcome::Value(length),
@@ -187,6 +192,13 @@ fn to_need(need: core::Need) -> wit::Need {
         core::Need::Lookup { key } => wit::Need::Lookup(key),
         core::Need::Claim { keys } => wit::Need::Claim(keys),
         core::Need::Put { key, head, fresh_ms } => wit::Need::Put(wit::Put { key, head, fresh_ms }),
+        core::Need::Content { of, bytes_max } => {
+            let upstream = of == core::Content::Upstream;
+            wit::Need::Content(wit::Content { upstream, bytes_max })
+        }
+        core::Need::Gather { parts, bytes_max } => {
+            wit::Need::Gather(wit::Gather { parts, bytes_max })
+        }
         core::Need::Body { bytes_max } => wit::Need::Body(bytes_max),
         core::Need::Encode { coding } => wit::Need::Encode(to_coding(coding)),
         core::Need::Value { key } => wit::Need::Value(key),
@@ -263,6 +275,7 @@ fn to_part(part: core::Part) -> wit::Part {
     match part {
         core::Part::Bytes(bytes) => wit::Part::Bytes(bytes),
         core::Part::Stored(range) => wit::Part::Stored(to_range(range)),
+        core::Part::Included(included) => wit::Part::Included(included),
         core::Part::Sliced(sliced) => wit::Part::Sliced(sliced),
     }
 }

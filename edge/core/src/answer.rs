@@ -4,6 +4,7 @@ use outport_wire::problem::{PROBLEM_TYPE, Problem, ProblemType};
 use outport_wire::tus;
 use serde::{Deserialize, Serialize};
 
+use crate::composing::Within;
 use crate::cors;
 use crate::head::Fields;
 use crate::limit::Limit;
@@ -25,6 +26,8 @@ pub(crate) struct Visit {
     pub(crate) taken: Option<Taken>,
     /// What an upload may have, where the answer is about one.
     pub(crate) upload_limit: Option<UploadLimit>,
+    /// Of what takes a place in a page: what that leaves it.
+    pub(crate) within: Option<Within>,
 }
 
 impl Visit {

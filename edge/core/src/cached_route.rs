@@ -481,10 +481,15 @@ impl RouteExchange {
     /// told at once.
     fn failed(&self, failure: FetchError, context: &Context<'_>) -> Reply {
         let problem = upstream_problem(failure, None);
-        let until_ms = context.moment.unix_ms + FAILED_MS;
-        let entry = Entry::Failed { until_ms, status: problem.kind.status() };
         let mut sent = ended_at_origin(context.visit.problem(context.limits, &problem));
-        sent.store = Some(self.remembered(&entry, context));
+        // Who gave it less time than it may take has learnt nothing for others.
+        let hurried =
+            context.visit.within.as_ref().is_some_and(|within| within.max_wait_ms.is_some());
+        if failure != FetchError::Timeout || !hurried {
+            let until_ms = context.moment.unix_ms + FAILED_MS;
+            let entry = Entry::Failed { until_ms, status: problem.kind.status() };
+            sent.store = Some(self.remembered(&entry, context));
+        }
         sent
     }
 
@@ -678,6 +683,16 @@ fn is_under(variants: Option<&Variants>, storable: &Storable) -> bool {
         (Some(variants), Some(names)) => variants.vary_on(names),
         _ => false,
     }
+}
+
+/// The same reply where what was to be stored has gone: nobody who waits for it asks for a moment.
+pub(crate) fn none_of_it(reply: Reply, context: &Context<'_>) -> Reply {
+    let Some(store) = reply.store else { return reply };
+    let until_ms = context.moment.unix_ms + FAILED_MS;
+    let entry = Entry::Failed { until_ms, status: reply.status };
+    let fresh_ms = entry.unled_ms(context.moment.unix_ms);
+    let store = Store { head: entry.encode(), body: StoreBody::None, fresh_ms, ..store };
+    Reply { store: Some(store), ..reply }
 }
 
 /// Whether there is content to be stored and sent.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use outport_wire::identity::Identity;
 use outport_wire::rules::{EdgeRules, Rules};
 use outport_wire::secret::{Key, Secret};
 use serde::{Deserialize, Serialize};
@@ -108,7 +109,7 @@ pub struct Guest {
 }
 
 /// A route of `outport.toml`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
     /// In matchit's syntax.
@@ -127,6 +128,12 @@ pub struct Route {
     /// them plain.
     #[serde(default)]
     pub compress: bool,
+    /// Whether answers may be templates of composed pages (ESI). It needs `cache`.
+    #[serde(default)]
+    pub esi: bool,
+    /// What of a token the upstream is told, and its answers vary on.
+    #[serde(default)]
+    pub claims: Vec<Claim>,
     /// The limit it spends: a named one, or [`NO_LIMIT`]; absent: `read` or `write` by method.
     #[serde(default)]
     pub limit: Option<String>,
@@ -143,6 +150,50 @@ pub enum Auth {
     /// Who has a good token.
     #[default]
     Required,
+}
+
+/// What a verified token says of who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Claim {
+    /// The `sub`.
+    Subject,
+    /// The tenant.
+    Tenant,
+}
+
+impl Claim {
+    /// Every claim there is.
+    pub const ALL: [Self; 2] = [Self::Subject, Self::Tenant];
+
+    /// Its name in templates and configurations.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Subject => "subject",
+            Self::Tenant => "tenant",
+        }
+    }
+
+    /// The claim of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|claim| claim.name() == name)
+    }
+
+    /// The field in which the upstream of a route is told. From outside it never comes through.
+    pub const fn field(self) -> &'static str {
+        match self {
+            Self::Subject => "outport-subject",
+            Self::Tenant => "outport-tenant",
+        }
+    }
+
+    /// What it is for this identity.
+    pub fn of(self, identity: &Identity) -> &str {
+        match self {
+            Self::Subject => &identity.subject,
+            Self::Tenant => &identity.tenant,
+        }
+    }
 }
 
 /// A small file of the page, kept as a value in the key-value store.

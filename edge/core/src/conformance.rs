@@ -30,7 +30,7 @@ use self::caching::{
 };
 use self::composing::{
     a_body_of_several_parts, a_cut_leaves_the_slices_that_are_whole,
-    slices_are_stored_each_by_itself, what_is_vacant_is_claimed,
+    slices_are_stored_each_by_itself, what_is_read_before_it_is_sent, what_is_vacant_is_claimed,
 };
 use self::keeping::{
     a_body_that_breaks_off_is_not_kept, what_cant_be_handed_over_stays, what_is_kept_is_read,
@@ -122,6 +122,7 @@ macro_rules! conformance_tests {
             what_is_vacant_is_claimed
             slices_are_stored_each_by_itself
             a_cut_leaves_the_slices_that_are_whole
+            what_is_read_before_it_is_sent
             values_are_read
             allowances_are_spent
             allowances_refill
@@ -316,6 +317,11 @@ const BEYOND: &[Beyond] = &[
             "a_cut_leaves_the_slices_that_are_whole",
         ],
         why: "nothing is cut into slices, so far: large files pass",
+    },
+    Beyond {
+        declared: |abilities| abilities.fragments,
+        tests: &["what_is_read_before_it_is_sent"],
+        why: "no body is made of other exchanges' replies, so far: templates pass",
     },
 ];
 

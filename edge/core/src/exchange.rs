@@ -19,7 +19,8 @@ use crate::cache_status::CacheStatus;
 use crate::cached::{Context, Next, upstream_problem};
 use crate::cached_file::FileExchange;
 use crate::cached_route::RouteExchange;
-use crate::caching::ask::{Ask, Place};
+use crate::caching::ask::{Ask, Forms, Place};
+use crate::composing::{Asked, Attempt, Continued, Page, PageExchange, Share, Within, in_place};
 use crate::config::{Config, ISSUERS_MAX, Route};
 use crate::cors;
 use crate::explain::{self, Explaining};
@@ -35,10 +36,10 @@ use crate::purge;
 use crate::route::{Access, Routes, Target};
 use crate::rules::{self, UploadLimit};
 use crate::session;
-use crate::slices::{SliceExchange, Sliced};
+use crate::slices::SliceExchange;
 use crate::step::{
-    Abilities, Body, Ended, Fetch, FetchError, Moment, Need, Outcome, Reply, Request, Step, Taken,
-    UpstreamHead,
+    Abilities, Body, Ended, Fetch, FetchError, Moment, Need, Outcome, PartStep, Purge, Reply,
+    Request, Step, Taken, UpstreamHead,
 };
 use crate::stored::file_key;
 use crate::token::{self, Grant, Unverified, VerifiedTokens};
@@ -73,6 +74,10 @@ enum Stage {
     File(Box<FileExchange>),
     /// A cached route is asked.
     Route(Box<RouteExchange>),
+    /// A cached route is asked whose answers may be templates.
+    Page(Box<PageExchange>),
+    /// What a template attempts is gathered.
+    Attempt(Box<Attempt>),
     /// A slice of a large file is delivered.
     Slice(Box<SliceExchange>),
     /// A unit is taken from an allowance, or what is kept is handed over, before an upstream is
@@ -105,6 +110,8 @@ enum Forwarded {
 struct Changed {
     place: Place,
     target: String,
+    /// What is to be purged, where others have answers of their own.
+    purge: Option<String>,
 }
 
 impl Exchange {
@@ -157,16 +164,23 @@ impl Edge {
 
     /// Begins an exchange with its head.
     pub fn begin(&mut self, request: &Request<'_>, moment: Moment) -> Step {
-        self.begin_as(request, moment, None)
+        let visit = Visit { secure: request.secure, ..Visit::default() };
+        self.begin_as(request, moment, None, visit)
     }
 
     /// Goes on with an exchange, given one outcome for each need of its last step.
     pub fn resume(&mut self, exchange: Exchange, outcomes: Vec<Outcome>, moment: Moment) -> Step {
+        let is_included = exchange.visit.within.is_some();
+        let step = self.resumed(exchange, outcomes, moment);
+        if is_included { placed(step) } else { step }
+    }
+
+    fn resumed(&mut self, exchange: Exchange, outcomes: Vec<Outcome>, moment: Moment) -> Step {
         let Exchange { mut visit, stage } = exchange;
         let mut outcomes = outcomes.into_iter();
         if let Stage::Verifying { head, peer, grant } = stage {
             let verified = outcomes.next() == Some(Outcome::Verified(true));
-            return self.verified(&head, peer, visit.secure, grant, verified, moment);
+            return self.verified(&head, peer, visit, grant, verified, moment);
         }
         if visit.limit.is_some() && visit.taken.is_none() {
             let Some(Outcome::Taken(taken)) = outcomes.next() else { return self.confused(&visit) };
@@ -178,12 +192,32 @@ impl Edge {
         self.go_on(visit, stage, outcomes.next(), moment)
     }
 
-    /// Begins the exchange for the next slice of a [`Part::Sliced`](crate::step::Part::Sliced), and
-    /// says what is left of it then. `None` where nothing is left.
-    pub fn next_slice(&self, sliced: &[u8]) -> Option<(Step, Vec<u8>)> {
-        let (slice, need, rest) = Sliced::next(sliced)?;
-        let exchange = Exchange { visit: Visit::default(), stage: Stage::Slice(Box::new(slice)) };
-        Some((Step::Needs(exchange, vec![need]), rest))
+    /// Begins the exchange for what a body goes on with: a
+    /// [`Part::Sliced`](crate::step::Part::Sliced) or
+    /// [`Part::Included`](crate::step::Part::Included). `None` where nothing more comes.
+    pub fn next_part(&mut self, part: &[u8], moment: Moment) -> Option<PartStep> {
+        let alone = |stage| Exchange { visit: Visit::default(), stage };
+        Some(match Continued::from_bytes(part)? {
+            Continued::Slices(sliced) => {
+                let (slice, need, rest) = sliced.next()?;
+                let step = Step::Needs(alone(Stage::Slice(Box::new(slice))), vec![need]);
+                let rest = Some(Continued::Slices(rest).to_bytes());
+                PartStep { step, rest, instead: None }
+            }
+            Continued::Included(included) => {
+                let instead = included.instead();
+                let Asked { head, peer, secure, reader, within } = included.ask();
+                let request = Request { head: &head, peer, secure };
+                let visit = Visit { secure, within: Some(within), ..Visit::default() };
+                let step = placed(self.begin_as(&request, moment, reader, visit));
+                PartStep { step, rest: None, instead }
+            }
+            Continued::Attempt(attempt) => {
+                let need = attempt.gather();
+                let step = Step::Needs(alone(Stage::Attempt(attempt)), vec![need]);
+                PartStep { step, rest: None, instead: None }
+            }
+        })
     }
 
     fn too_many(&self, visit: &Visit, taken: Taken) -> Reply {
@@ -217,6 +251,13 @@ impl Edge {
             (Stage::Route(route), Some(outcome)) => {
                 let next = route.resume(outcome, &self.context(&visit, moment));
                 self.next(visit, next, Stage::Route)
+            }
+            (Stage::Page(page), Some(outcome)) => {
+                let next = page.resume(outcome, &self.context(&visit, moment));
+                self.next(visit, next, Stage::Page)
+            }
+            (Stage::Attempt(attempt), Some(Outcome::Gathered(gathered))) => {
+                Step::Reply(attempt.reply(gathered))
             }
             (Stage::Explaining(explaining), Some(outcome)) => {
                 let next = explaining.resume(outcome, &self.context(&visit, moment));
@@ -266,8 +307,8 @@ impl Edge {
         request: &Request<'_>,
         moment: Moment,
         caller: Option<Identity>,
+        mut visit: Visit,
     ) -> Step {
-        let mut visit = Visit { secure: request.secure, ..Visit::default() };
         match self.stages(request, moment, caller, &mut visit) {
             Ok(step) => step,
             Err(problem) => Step::Reply(visit.problem(&self.limits, &problem)),
@@ -288,6 +329,9 @@ impl Edge {
         visit.secure = client.secure;
         let target = self.routes.find(&guarded, &self.config);
         visit.allowed_origin = cors::allowed_origin(&guarded, &target, &self.config.cors_origins);
+        if let Some(within) = &visit.within {
+            self.check_include(&target, within)?;
+        }
         if !target.takes(guarded.method) {
             return self.method_refused(&target, visit);
         }
@@ -318,8 +362,12 @@ impl Edge {
         rules::admit(&guarded, &target, rules)?;
         self.bound_body(&guarded)?;
         uploads::check_trailer(&guarded, &target, self.abilities.request_trailers)?;
-        let take = self.limit(&guarded, &target, identity.as_ref(), client.address, visit);
-        self.answer(&guarded, target, identity, take, client, visit.clone(), moment)
+        // What takes a place in a page comes with it.
+        let take = match visit.within {
+            Some(_) => None,
+            None => self.limit(&guarded, &target, identity.as_ref(), client.address, visit),
+        };
+        self.answer(&guarded, target, identity, take, client, request.peer, visit.clone(), moment)
     }
 
     fn method_refused(&self, target: &Target, visit: &Visit) -> Result<Step, Problem> {
@@ -376,15 +424,17 @@ impl Edge {
         &mut self,
         head: &[u8],
         peer: IpAddr,
-        secure: bool,
+        begun: Visit,
         grant: Grant,
         verified: bool,
         moment: Moment,
     ) -> Step {
+        let Visit { secure, within, .. } = begun;
         let request = Request { head, peer, secure };
+        let visit = Visit { secure, within, ..Visit::default() };
         if !verified {
             let is_tus = guard(head).is_ok_and(|guarded| uploads::is_tus(&guarded));
-            let visit = Visit { secure, is_tus, ..Visit::default() };
+            let visit = Visit { is_tus, ..visit };
             return Step::Reply(visit.problem(&self.limits, &token::NOT_BY_KEY.problem()));
         }
         let identity = grant.identity.clone();
@@ -394,7 +444,7 @@ impl Edge {
         if let Some(token) = token {
             self.tokens.insert(&token, grant);
         }
-        self.begin_as(&request, moment, Some(identity))
+        self.begin_as(&request, moment, Some(identity), visit)
     }
 
     /// Refuses a body that the platform would not let pass.
@@ -436,6 +486,7 @@ impl Edge {
         identity: Option<Identity>,
         take: Option<Need>,
         client: Client<'_>,
+        peer: IpAddr,
         visit: Visit,
         moment: Moment,
     ) -> Result<Step, Problem> {
@@ -495,12 +546,24 @@ impl Edge {
                 (Stage::File(Box::new(file)), Some(need))
             }
             Target::Route(place) if let Some(route) = config.proxied(place) => {
+                let most_ms = visit.within.as_ref().and_then(|within| within.max_wait_ms);
                 let timeout_ms = config.upstream_timeout_ms;
-                let proxied = Proxied { place, client, timeout_ms };
+                let timeout_ms = most_ms.map_or(timeout_ms, |most| most.min(timeout_ms));
+                let (claims, identity) = (&*route.claims, identity.as_ref());
+                let proxied = Proxied { place, client, claims, identity, timeout_ms };
                 match self.cached(guarded, route, &proxied) {
                     Some(ask) => {
+                        let composes = ask.composes;
                         let (exchange, need) = RouteExchange::begin(ask);
-                        (Stage::Route(Box::new(exchange)), Some(need))
+                        let stage = if composes {
+                            let share = visit.within.as_ref().map_or(Share::WHOLE, |on| on.share);
+                            let reader = identity.cloned();
+                            let page = Page::of(guarded, peer, client.secure, reader, share);
+                            Stage::Page(Box::new(PageExchange::begin(page, exchange)))
+                        } else {
+                            Stage::Route(Box::new(exchange))
+                        };
+                        (stage, Some(need))
                     }
                     None => {
                         let fetch = forward::to_route(guarded, &proxied, |_| true);
@@ -508,6 +571,7 @@ impl Edge {
                         let changes = (route.cache && !safe).then(|| Changed {
                             place: Place::of(guarded, &proxied),
                             target: guarded.target.to_owned(),
+                            purge: self.of_others(guarded, route, &proxied),
                         });
                         let forwarded = Forwarded::Route { safe, changes };
                         return Ok(forward(fetch, forwarded, take.into_iter().collect(), visit));
@@ -545,8 +609,42 @@ impl Edge {
 
     /// What a request wants of the cache of a route, if that has a part in it.
     fn cached(&self, request: &Guarded<'_>, route: &Route, proxied: &Proxied<'_>) -> Option<Ask> {
-        let compresses = route.compress && self.abilities.encodes;
-        Ask::read(request, proxied, compresses).filter(|_| route.cache)
+        let Abilities { encodes, fragments, .. } = self.abilities;
+        let forms =
+            Forms { compresses: route.compress && encodes, composes: route.esi && fragments };
+        Ask::read(request, proxied, forms).filter(|_| route.cache)
+    }
+
+    /// The tag of what others may have of a target, where answers vary on who asks.
+    fn of_others(
+        &self,
+        request: &Guarded<'_>,
+        route: &Route,
+        proxied: &Proxied<'_>,
+    ) -> Option<String> {
+        let host = proxied.client.host.or(request.fields.get("host")).unwrap_or_default();
+        let has_others = !route.claims.is_empty() && self.abilities.purges;
+        has_others.then(|| purge::of_target(host, request.target))
+    }
+
+    /// Whether a page may include this: what another server gives, and by a reference made with no
+    /// claim that its answers don't vary on.
+    fn check_include(&self, target: &Target, within: &Within) -> Result<(), Problem> {
+        let route = match target {
+            Target::Route(place) => self.config.proxied(*place),
+            _ => None,
+        };
+        let refused = |detail: String| Problem::new(ProblemType::NotComposable, detail);
+        let Some(route) = route else {
+            return Err(refused("A page includes what a route with `proxy` gives.".to_owned()));
+        };
+        match within.claims.iter().find(|claim| !route.claims.contains(claim)) {
+            Some(claim) => {
+                let (path, name) = (&route.path, claim.name());
+                Err(refused(format!("The route {path} does not have \"{name}\" in `claims`.")))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Begins to explain, or says at once that there is nothing to be looked up.
@@ -587,7 +685,8 @@ impl Edge {
         };
         let timeout_ms = self.config.upstream_timeout_ms;
         let client = Client { secure, host: forwarded, ..client };
-        match self.cached(&explained, route, &Proxied { place, client, timeout_ms }) {
+        let proxied = Proxied { place, client, claims: &route.claims, identity: None, timeout_ms };
+        match self.cached(&explained, route, &proxied) {
             Some(ask) => Ok(Ok(Explaining::route(url, &route.path, ask))),
             None => uncached("A request like this one goes to the route's server itself."),
         }
@@ -683,6 +782,8 @@ impl Edge {
             }
             Forwarded::Route { changes: Some(changed), .. } => {
                 sent.forget = changed.keys(answer.ok().as_ref());
+                let purged = changed.purge.filter(|_| !sent.forget.is_empty());
+                sent.purge = purged.map(|tag| Purge { tag, soft: false }).into_iter().collect();
             }
             Forwarded::Origin { .. } | Forwarded::Route { .. } => {}
         }
@@ -742,6 +843,17 @@ impl Changed {
             named.filter_map(|reference| self.place.key_of_reference(reference, &self.target)),
         );
         keys
+    }
+}
+
+/// A step of an exchange whose reply takes a place in a page.
+fn placed(step: Step) -> Step {
+    match step {
+        Step::Reply(reply) => Step::Reply(in_place(reply)),
+        Step::ReplyFirst(reply, exchange, needs) => {
+            Step::ReplyFirst(Box::new(in_place(*reply)), exchange, needs)
+        }
+        Step::Needs(..) => step,
     }
 }
 

@@ -7,6 +7,7 @@ use outport_wire::identity::{IDENTITY_HEADER, Identity};
 use outport_wire::resumable::{INTERIM_HEADER, boolean_text};
 use outport_wire::secret::Key;
 
+use crate::config::Claim;
 use crate::forwarded::Client;
 use crate::guard::Guarded;
 use crate::head::{FieldLines, Fields, is_hop_by_hop, is_named_by_connection};
@@ -145,8 +146,21 @@ pub(crate) struct Proxied<'a> {
     pub(crate) place: u16,
     /// Who asks.
     pub(crate) client: Client<'a>,
+    /// What it is told of who asks.
+    pub(crate) claims: &'a [Claim],
+    pub(crate) identity: Option<&'a Identity>,
     /// How long the upstream may take to answer.
     pub(crate) timeout_ms: u64,
+}
+
+impl<'a> Proxied<'a> {
+    /// The claims that it is told, those that are not known left out.
+    pub(crate) fn claimed(&self) -> impl Iterator<Item = (Claim, &'a str)> + use<'a> {
+        let known = self.identity.map(|identity| (identity, self.claims));
+        known.into_iter().flat_map(|(identity, claims)| {
+            claims.iter().map(move |claim| (*claim, claim.of(identity)))
+        })
+    }
 }
 
 /// A request to what a route proxies: every method, body and end-to-end field that `passes`.
@@ -155,7 +169,7 @@ pub(crate) fn to_route(
     proxied: &Proxied<'_>,
     passes: impl Fn(&str) -> bool,
 ) -> Fetch {
-    let Proxied { place, client, timeout_ms } = *proxied;
+    let Proxied { place, client, timeout_ms, .. } = *proxied;
     let mut fields = Fields::for_request(request.method, request.target);
     for (name, value) in end_to_end(request.lines) {
         if !ON_THE_WAY.contains(&name) && passes(name) {
@@ -166,6 +180,9 @@ pub(crate) fn to_route(
     fields.push("x-forwarded-proto", if client.secure { "https" } else { "http" });
     if let Some(host) = client.host.or(request.fields.get("host")) {
         fields.push("x-forwarded-host", host);
+    }
+    for (claim, value) in proxied.claimed() {
+        fields.push(claim.field(), value);
     }
     fields.push("via", VIA);
     Fetch {
@@ -281,11 +298,18 @@ mod tests {
     #[test]
     fn a_route_gets_all_but_the_connections_fields() {
         let head = b"PROPFIND /a HTTP/1.1\r\nhost: x\r\nauthorization: t\r\nconnection: x-hop\r\n\
-            x-hop: 1\r\nte: trailers\r\ndepth: 1\r\nx-forwarded-for: 8.8.8.8\r\n\
+            outport-subject: bob\r\nx-hop: 1\r\nte: trailers\r\ndepth: 1\r\nx-forwarded-for: 8.8.8.8\r\n\
             forwarded: for=8.8.8.8\r\n";
         let address = "192.0.2.1".parse().unwrap();
         let client = Client { address, secure: false, host: None, proxied: false };
-        let proxied = Proxied { place: 3, client, timeout_ms: 1 };
+        let alice = Identity::new("demo", "alice", Default::default()).unwrap();
+        let proxied = Proxied {
+            place: 3,
+            client,
+            claims: &[Claim::Subject],
+            identity: Some(&alice),
+            timeout_ms: 1,
+        };
         let fetch = to_route(&guard(head).unwrap(), &proxied, |_| true);
         assert_eq!(fetch.upstream, Upstream::Route(3));
         assert_eq!(
@@ -297,12 +321,14 @@ mod tests {
                 "x-forwarded-for",
                 "x-forwarded-proto",
                 "x-forwarded-host",
+                "outport-subject",
                 "via"
             ]
         );
         let sent = RequestHead::parse(&fetch.head).unwrap();
         assert_eq!(sent.fields.get("x-forwarded-for"), Some("192.0.2.1"));
         assert_eq!(sent.fields.get("x-forwarded-host"), Some("x"));
+        assert_eq!(sent.fields.get("outport-subject"), Some("alice"));
 
         let known = Client { secure: true, host: Some("files.example"), ..client };
         let proxied = Proxied { client: known, ..proxied };

@@ -278,6 +278,13 @@ fn outcome(need: &Need, luck: u8) -> Outcome {
         Need::Lookup { .. } => Outcome::Looked(Looked::Vacant),
         Need::Claim { keys } => Outcome::Claimed(keys.len() as u64),
         Need::Put { .. } => Outcome::Put,
+        Need::Content { .. } => {
+            let template = b"a<esi:include src='/b' onerror='continue'/>".to_vec();
+            Outcome::Content((luck != 0).then_some(template))
+        }
+        Need::Gather { parts, .. } => {
+            Outcome::Gathered((luck != 0).then(|| vec![Vec::new(); parts.len()]))
+        }
         Need::Body { .. } => Outcome::Body((luck != 0).then(|| b"{\"tags\": [\"a\"]}".to_vec())),
         Need::Encode { .. } => Outcome::Encoded(luck != 0),
         Need::Value { .. } => Outcome::Value((luck != 0).then_some(9)),

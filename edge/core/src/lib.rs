@@ -21,12 +21,14 @@ mod cached_file;
 mod cached_route;
 mod caching;
 mod coding;
+mod composing;
 pub mod config;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod cors;
 pub mod deployment;
 pub mod driver;
+mod esi;
 mod exchange;
 mod explain;
 mod file;

@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use crate::Edge;
 use crate::kept::{Packed, handed_over};
 use crate::step::{
-    Body, ByteRange, Coding, Extent, Fetch, FetchError, Form, Handed, Kept, KeptHead, Looked,
-    Moment, Need, Outcome, Part, Purge, Reply, Step, Store, StoreBody, Taken, UpstreamHead,
+    Body, ByteRange, Coding, Content, Extent, Fetch, FetchError, Form, Handed, Kept, KeptHead,
+    Looked, Moment, Need, Outcome, Part, PartStep, Purge, Reply, Step, Store, StoreBody, Taken,
+    UpstreamHead,
 };
 
 /// Names an exchange towards the driver.
@@ -43,7 +44,7 @@ pub struct MemoryDriver {
     kept: BTreeMap<String, Vec<u8>>,
     kept_bytes_max: usize,
     handing: Handing,
-    slicing: Option<Edge>,
+    edge: Option<Edge>,
     arrivals: HashMap<String, u64>,
     exchanges: HashMap<Ticket, Pending>,
 }
@@ -106,7 +107,7 @@ impl MemoryDriver {
             kept: BTreeMap::new(),
             kept_bytes_max: usize::MAX,
             handing: Box::new(|_, _, _| None),
-            slicing: None,
+            edge: None,
             arrivals: HashMap::new(),
             exchanges: HashMap::new(),
         }
@@ -133,9 +134,9 @@ impl MemoryDriver {
         self.handing = handing;
     }
 
-    /// Who is asked for slices.
-    pub fn slice_by(&mut self, edge: Edge) {
-        self.slicing = Some(edge);
+    /// Who is asked for parts of bodies.
+    pub fn continue_by(&mut self, edge: Edge) {
+        self.edge = Some(edge);
     }
 
     /// Keeps no more than this.
@@ -176,6 +177,24 @@ impl MemoryDriver {
                 self.store(ticket, store, &mut pending);
                 self.exchanges.insert(ticket, pending);
                 Some(Outcome::Put)
+            }
+            Need::Content { of, bytes_max } => {
+                let pending = self.pending(ticket);
+                let content = match of {
+                    Content::Stored => pending.stored_body.clone(),
+                    Content::Upstream => Some(pending.upstream_body.clone()),
+                };
+                let fits = |content: &Vec<u8>| content.len() as u64 <= bytes_max;
+                Some(Outcome::Content(content.filter(fits)))
+            }
+            Need::Gather { parts, bytes_max } => {
+                let mut whole = |part| match self.continued(part) {
+                    (body, true) => Some(body),
+                    (_, false) => None,
+                };
+                let gathered: Option<Vec<_>> = parts.into_iter().map(&mut whole).collect();
+                let fits = |all: &Vec<Vec<u8>>| all.concat().len() as u64 <= bytes_max;
+                Some(Outcome::Gathered(gathered.filter(fits)))
             }
             Need::Body { bytes_max } => {
                 let body = std::mem::take(&mut self.pending(ticket).request_body);
@@ -472,7 +491,11 @@ impl MemoryDriver {
             match part {
                 Part::Bytes(bytes) => all.extend(bytes),
                 Part::Stored(range) => all.extend(simple_body(Body::Stored(Some(range)), pending)),
-                Part::Sliced(sliced) => whole &= self.slices(sliced, &mut all),
+                Part::Sliced(part) | Part::Included(part) => {
+                    let (continued, is_whole) = self.continued(part);
+                    whole &= is_whole;
+                    all.extend(continued);
+                }
             }
             if !whole {
                 break;
@@ -481,29 +504,31 @@ impl MemoryDriver {
         (all, whole)
     }
 
-    /// Appends slices. Whether none is missing.
-    fn slices(&mut self, mut sliced: Vec<u8>, all: &mut Vec<u8>) -> bool {
-        let Some(mut edge) = self.slicing.take() else { return false };
-        let mut whole = true;
-        while whole && let Some((step, rest)) = edge.next_slice(&sliced) {
-            sliced = rest;
+    /// What a body goes on with, and whether that is all of it.
+    fn continued(&mut self, part: Vec<u8>) -> (Vec<u8>, bool) {
+        let (mut all, mut next) = (Vec::new(), Some(part));
+        while let Some(part) = next {
+            let Some(mut edge) = self.edge.take() else { return (all, false) };
+            let begun = edge.next_part(&part, self.moment());
+            self.edge = Some(edge);
+            let Some(PartStep { step, rest, instead }) = begun else { break };
             let ticket = self.open();
-            whole = match self.decide(&mut edge, ticket, step) {
-                Some(reply) => {
-                    let is_sent = reply.status == 200;
-                    let (body, is_whole) = self.reply(ticket, reply);
-                    all.extend(body.into_iter().filter(|_| is_sent));
-                    is_sent && is_whole
-                }
-                None => false,
-            };
+            let Some(reply) = self.decide(ticket, step) else { return (all, false) };
+            let is_sent = reply.status == 200;
+            let (body, is_whole) = self.reply(ticket, reply);
+            next = if is_sent { rest } else { instead };
+            if is_sent {
+                all.extend(body);
+            }
+            if is_sent && !is_whole || !is_sent && next.is_none() {
+                return (all, false);
+            }
         }
-        self.slicing = Some(edge);
-        whole
+        (all, true)
     }
 
     /// Takes an exchange to its reply. `None` where it waits for another.
-    fn decide(&mut self, edge: &mut Edge, ticket: Ticket, mut step: Step) -> Option<Reply> {
+    fn decide(&mut self, ticket: Ticket, mut step: Step) -> Option<Reply> {
         loop {
             let (exchange, needs) = match step {
                 Step::Reply(reply) => return Some(reply),
@@ -515,7 +540,8 @@ impl MemoryDriver {
                 self.ask(ticket, need);
                 outcomes.push(self.outcome(ticket)?);
             }
-            step = edge.resume(exchange, outcomes, self.moment());
+            let moment = self.moment();
+            step = self.edge.as_mut()?.resume(exchange, outcomes, moment);
         }
     }
 

@@ -117,8 +117,8 @@ impl World {
             proxy: Some("http://127.0.0.1:1".into()),
             auth: Auth::None,
             cache: true,
-            compress: false,
             limit: Some("none".into()),
+            ..Route::default()
         });
         let away = Rc::new(Cell::new(None));
         let told = away.clone();

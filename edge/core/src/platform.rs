@@ -132,6 +132,7 @@ pub const WASMTIME: Platform = Platform {
         purges: true,
         composes: true,
         slices: true,
+        fragments: true,
     },
     cache: Cache {
         on: "memory, S3-FIFO",
@@ -180,6 +181,7 @@ pub const CLOUDFLARE: Platform = Platform {
         purges: false,
         composes: false,
         slices: false,
+        fragments: false,
     },
     cache: Cache {
         on: "Cache API",
@@ -234,6 +236,7 @@ pub const FASTLY: Platform = Platform {
         purges: true,
         composes: true,
         slices: false,
+        fragments: false,
     },
     cache: Cache {
         on: "core cache, transactions",
@@ -287,6 +290,7 @@ pub const SPIN: Platform = Platform {
         purges: false,
         composes: false,
         slices: false,
+        fragments: false,
     },
     cache: Cache {
         on: "key-value store",

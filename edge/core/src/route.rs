@@ -180,6 +180,7 @@ impl Target {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Route;
     use crate::guard::guard;
     use crate::memory::tests::config;
 
@@ -187,13 +188,12 @@ mod tests {
 
     fn find(method: &str, path: &str) -> Target {
         let mut config = config();
-        config.routes.push(crate::config::Route {
+        config.routes.push(Route {
             path: "/legacy/{*rest}".into(),
             proxy: Some("http://127.0.0.1:1".into()),
             auth: Auth::None,
-            cache: false,
-            compress: false,
             limit: Some("none".into()),
+            ..Route::default()
         });
         let head = format!("{method} {path} HTTP/1.1\r\nhost: x\r\n");
         Routes::new(&config).unwrap().find(&guard(head.as_bytes()).unwrap(), &config)
@@ -224,14 +224,7 @@ mod tests {
     #[test]
     fn a_bad_pattern_is_named() {
         let mut config = config();
-        config.routes.push(crate::config::Route {
-            path: "/{a".into(),
-            proxy: None,
-            auth: Auth::None,
-            cache: false,
-            compress: false,
-            limit: None,
-        });
+        config.routes.push(Route { path: "/{a".into(), ..Route::default() });
         assert!(Routes::new(&config).err().unwrap().starts_with("route /{a: "));
     }
 }

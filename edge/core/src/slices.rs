@@ -11,6 +11,7 @@ use outport_wire::id::FileId;
 use serde::{Deserialize, Serialize};
 
 use crate::cached::{Context, Next, upstream_problem};
+use crate::composing::Continued;
 use crate::config::Config;
 use crate::forward::own_to_origin;
 use crate::head::FieldLines;
@@ -69,25 +70,20 @@ impl Sliced {
     }
 
     /// The part, for a body's plan.
-    pub(crate) fn part(&self) -> Part {
-        Part::Sliced(self.to_bytes())
+    pub(crate) fn part(self) -> Part {
+        Part::Sliced(Continued::Slices(self).to_bytes())
     }
 
-    fn to_bytes(&self) -> Vec<u8> {
-        postcard::to_stdvec(self).unwrap_or_default()
-    }
-
-    /// Begins the exchange for the next slice of a [`Part::Sliced`], and says what is left of it
-    /// then. `None` where nothing is left, or it is none of this version's.
-    pub(crate) fn next(part: &[u8]) -> Option<(SliceExchange, Need, Vec<u8>)> {
-        let part: Self = postcard::from_bytes(part).ok()?;
-        if part.first > part.last || part.last >= part.length || part.slice_bytes == 0 {
+    /// Begins the exchange for the next slice, and says what is left then. `None` where nothing is
+    /// left.
+    pub(crate) fn next(self) -> Option<(SliceExchange, Need, Self)> {
+        if self.first > self.last || self.last >= self.length || self.slice_bytes == 0 {
             return None;
         }
-        let first = (part.number() + 1).saturating_mul(part.slice_bytes);
-        let rest = Self { first, ..part.clone() }.to_bytes();
-        let need = Need::Lookup { key: part.key(part.number()) };
-        Some((SliceExchange { part, stage: Stage::Looking }, need, rest))
+        let first = (self.number() + 1).saturating_mul(self.slice_bytes);
+        let rest = Self { first, ..self.clone() };
+        let need = Need::Lookup { key: self.key(self.number()) };
+        Some((SliceExchange { part: self, stage: Stage::Looking }, need, rest))
     }
 
     const fn number(&self) -> u64 {
@@ -251,8 +247,8 @@ mod tests {
                 first,
                 last,
             };
-            let (mut rest, mut sent) = (part.to_bytes(), Vec::new());
-            while let Some((slice, need, after)) = Sliced::next(&rest) {
+            let (mut rest, mut sent) = (part, Vec::new());
+            while let Some((slice, need, after)) = rest.next() {
                 let part = &slice.part;
                 prop_assert_eq!(need, Need::Lookup { key: part.key(part.number()) });
                 let (whole, within) = (part.bytes_of(1), part.within());
@@ -269,9 +265,10 @@ mod tests {
 
         #[test]
         fn what_is_no_part_has_no_slices_or_goes_on(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
-            if let Some((slice, _, rest)) = Sliced::next(&bytes) {
+            let part: Result<Sliced, _> = postcard::from_bytes(&bytes);
+            if let Ok(part) = part && let Some((slice, _, rest)) = part.next() {
                 prop_assert!(slice.part.within().length() <= slice.part.slice_bytes);
-                prop_assert_ne!(rest, bytes);
+                prop_assert_ne!(rest, slice.part.clone());
                 slice.part.keys_behind();
             }
         }

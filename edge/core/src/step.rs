@@ -99,6 +99,22 @@ pub enum Need {
         /// How.
         coding: Coding,
     },
+    /// Read a body that the reply may still send or store, whole. Answered by [`Outcome::Content`].
+    /// Asked only of drivers that declare [`Abilities::fragments`].
+    Content {
+        /// Which body.
+        of: Content,
+        /// The most bytes that it may have.
+        bytes_max: u64,
+    },
+    /// Gather the bodies of these parts, each as a [`Part::Included`] would be sent. Answered by
+    /// [`Outcome::Gathered`]. Asked only of drivers that declare [`Abilities::fragments`].
+    Gather {
+        /// For [`Edge::next_part`](crate::Edge::next_part).
+        parts: Vec<Vec<u8>>,
+        /// The most bytes that they may have together.
+        bytes_max: u64,
+    },
     /// Read the request's body, whole. Answered by [`Outcome::Body`].
     Body {
         /// The most bytes that it may have.
@@ -185,6 +201,15 @@ pub struct Fetch {
     pub timeout_ms: u64,
 }
 
+/// A body that can be read before it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Content {
+    /// That of what was looked up last.
+    Stored,
+    /// What the upstream sends.
+    Upstream,
+}
+
 /// An upstream of the edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Upstream {
@@ -215,6 +240,11 @@ pub enum Outcome {
     /// Of [`Need::Encode`]: whether lookups tell of the form from now on. It may not be done where
     /// there is too much to do, or where the body is gone or still arriving.
     Encoded(bool),
+    /// Of [`Need::Content`]. `None`: it has more bytes, or broke off, and what the upstream sent is
+    /// gone.
+    Content(Option<Vec<u8>>),
+    /// Of [`Need::Gather`]. `None`: one of them can't be had whole, or they have more bytes.
+    Gathered(Option<Vec<Vec<u8>>>),
     /// Of [`Need::Body`]. `None`: it has more bytes, or broke off.
     Body(Option<Vec<u8>>),
     /// Of [`Need::Value`]: the value's length, if there is one.
@@ -353,7 +383,7 @@ pub enum FetchError {
 }
 
 /// A response head, its body's plan, and what to do before it is sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply {
     /// The status.
     pub status: u16,
@@ -381,7 +411,7 @@ impl Reply {
 }
 
 /// What a reply's body is made of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Body {
     /// Nothing. To a HEAD request every body is nothing; the driver leaves it out.
     Empty,
@@ -405,18 +435,37 @@ pub enum Body {
 }
 
 /// A part of a body.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Part {
     /// These bytes.
     Bytes(Vec<u8>),
     /// Of the body of what was looked up or is now stored, this range.
     Stored(ByteRange),
-    /// Slices of a file, for [`Edge::next_slice`](crate::Edge::next_slice): each is the body of the
+    /// Slices of a file, for [`Edge::next_part`](crate::Edge::next_part): each is the body of the
     /// reply of an exchange of its own, which begins when the body has come to it. A reply of any
     /// other status than 200 cuts the body off; if it is the first of the body, a driver may have
     /// waited for it, and send that reply in place of this one. Asked only of drivers that declare
     /// [`Abilities::slices`].
     Sliced(Vec<u8>),
+    /// The body of the reply of an exchange of its own, for
+    /// [`Edge::next_part`](crate::Edge::next_part). The exchange may begin before the body has come
+    /// to it, as long as there is a bound to how many do. What is before it is sent without waiting.
+    /// Asked only of drivers that declare [`Abilities::fragments`].
+    Included(Vec<u8>),
+}
+
+/// An exchange that a part of a body is the reply of.
+///
+/// A reply of any other status than 200 is not sent. The driver does what it stores and forgets, and
+/// what is `instead` takes its place; without that, the body breaks off.
+#[derive(Debug)]
+pub struct PartStep {
+    /// How it begins.
+    pub step: Step,
+    /// What of the part comes behind it, for [`Edge::next_part`](crate::Edge::next_part) again.
+    pub rest: Option<Vec<u8>>,
+    /// What takes its place, for [`Edge::next_part`](crate::Edge::next_part) again.
+    pub instead: Option<Vec<u8>>,
 }
 
 /// What is stored under a tag is to go, or to be stale.
@@ -424,7 +473,7 @@ pub enum Part {
 /// That counts for what was stored before, and for what an exchange stores later that looked its key
 /// up before: so nothing that is being fetched meanwhile brings back what was purged. On this node it
 /// counts from when the reply is carried out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Purge {
     /// One of [`Store::tags`].
     pub tag: String,
@@ -433,7 +482,7 @@ pub struct Purge {
 }
 
 /// What to put into the cache.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Store {
     /// The key that was looked up.
     pub key: String,
@@ -448,7 +497,7 @@ pub struct Store {
 }
 
 /// The body that goes with a stored head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StoreBody {
     /// There is none.
     None,
@@ -470,7 +519,7 @@ pub enum StoreBody {
 }
 
 /// How long a body is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Extent {
     /// Just so many bytes.
     Exactly(u64),
@@ -498,7 +547,7 @@ impl Extent {
 }
 
 /// Where a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ended {
     /// It was decided at the edge.
     Edge,
@@ -543,6 +592,9 @@ pub struct Abilities {
     /// It cuts what an upstream sends into slices, and makes bodies of them. It declares
     /// [`Self::composes`] too. Without it, what is too large to be stored passes through.
     pub slices: bool,
+    /// It makes bodies of other exchanges' replies. It declares [`Self::composes`] too. Without it,
+    /// templates are not composed.
+    pub fragments: bool,
 }
 
 /// How a driver keeps things.

@@ -53,6 +53,9 @@ impl<'a> Exchange<'a> {
             Need::Encode { .. } => Outcome::Encoded(false),
             // Never asked: the driver declares no ability to slice.
             Need::Claim { .. } => Outcome::Claimed(0),
+            // Never asked: the driver declares no ability to make bodies of others.
+            Need::Content { .. } => Outcome::Content(None),
+            Need::Gather { .. } => Outcome::Gathered(None),
             Need::Value { key } => Outcome::Value(self.value(&key)),
             Need::Take { key, allowance } => Outcome::Taken(limit::take(&key, allowance)),
             // Never asked, as the driver declares no signatures. What it can't check is wrong.
@@ -157,8 +160,8 @@ impl<'a> Exchange<'a> {
                 step::Part::Stored(range) => {
                     body.append(self.place.as_ref()?.read(Some(range))?);
                 }
-                // Never asked: the driver declares no ability to slice.
-                step::Part::Sliced(_) => return None,
+                // Never asked: the driver declares no ability for either.
+                step::Part::Sliced(_) | step::Part::Included(_) => return None,
             }
         }
         Some(body)

@@ -31,6 +31,18 @@ pub(crate) fn step(step: wit::Step) -> Step {
     }
 }
 
+/// An exchange that a part of a body is the reply of, as [`core::PartStep`].
+pub(crate) struct PartStep {
+    pub(crate) step: Step,
+    pub(crate) rest: Option<Vec<u8>>,
+    pub(crate) instead: Option<Vec<u8>>,
+}
+
+pub(crate) fn part_step(next: wit::PartStep) -> PartStep {
+    let wit::PartStep { step: begun, rest, instead } = next;
+    PartStep { step: step(begun), rest, instead }
+}
+
 fn pending(pending: wit::Pending) -> Pending {
     let wit::Pending { exchange, needs } = pending;
     Pending { exchange, needs: needs.into_iter().map(need).collect() }
@@ -41,6 +53,13 @@ fn need(need: wit::Need) -> core::Need {
         wit::Need::Lookup(key) => core::Need::Lookup { key },
         wit::Need::Claim(keys) => core::Need::Claim { keys },
         wit::Need::Put(wit::Put { key, head, fresh_ms }) => core::Need::Put { key, head, fresh_ms },
+        wit::Need::Content(wit::Content { upstream, bytes_max }) => {
+            let of = if upstream { core::Content::Upstream } else { core::Content::Stored };
+            core::Need::Content { of, bytes_max }
+        }
+        wit::Need::Gather(wit::Gather { parts, bytes_max }) => {
+            core::Need::Gather { parts, bytes_max }
+        }
         wit::Need::Body(bytes_max) => core::Need::Body { bytes_max },
         wit::Need::Encode(how) => core::Need::Encode { coding: coding(how) },
         wit::Need::Value(key) => core::Need::Value { key },
@@ -77,7 +96,8 @@ pub(crate) fn handed(handed: wit::Handed) -> core::Handed {
 
 pub(crate) fn abilities(abilities: core::Abilities) -> wit::Abilities {
     let core::Abilities { signatures, request_trailers, interim, durable, .. } = abilities;
-    let core::Abilities { unannounced, encodes, purges, composes, slices, .. } = abilities;
+    let core::Abilities { unannounced, encodes, purges, composes, slices, fragments, .. } =
+        abilities;
     wit::Abilities {
         signatures,
         request_trailers,
@@ -88,6 +108,7 @@ pub(crate) fn abilities(abilities: core::Abilities) -> wit::Abilities {
         purges,
         composes,
         slices,
+        fragments,
     }
 }
 
@@ -140,6 +161,7 @@ fn part(part: wit::Part) -> core::Part {
     match part {
         wit::Part::Bytes(bytes) => core::Part::Bytes(bytes),
         wit::Part::Stored(part) => core::Part::Stored(range(part)),
+        wit::Part::Included(included) => core::Part::Included(included),
         wit::Part::Sliced(sliced) => core::Part::Sliced(sliced),
     }
 }
@@ -189,6 +211,8 @@ pub(crate) fn outcome(outcome: core::Outcome) -> wit::Outcome {
         }
         core::Outcome::Claimed(claimed) => wit::Outcome::Claim(claimed),
         core::Outcome::Put => wit::Outcome::Put,
+        core::Outcome::Content(content) => wit::Outcome::Content(content),
+        core::Outcome::Gathered(gathered) => wit::Outcome::Gather(gathered),
         core::Outcome::Body(body) => wit::Outcome::Body(body),
         core::Outcome::Encoded(done) => wit::Outcome::Encode(done),
         core::Outcome::Value(length) => wit::Outcome::Value(length),

@@ -7,21 +7,22 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use futures::future::{BoxFuture, join_all};
 use http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use outport_edge_core::driver::{STEPS_MAX, broken};
 use outport_edge_core::kept::Packed;
 use outport_edge_core::step::{
-    Body, ByteRange, Extent, Fetch, Kept as Keeping, KeptHead, Looked, Moment, Need, Outcome,
-    Reply, Store, StoreBody,
+    Body, ByteRange, Content, Ended, Extent, Fetch, Kept as Keeping, KeptHead, Looked, Moment,
+    Need, Outcome, Reply, Store, StoreBody,
 };
 use outport_interim::Interim;
 
 use crate::body::{Cut, EdgeBody, RequestBody};
 use crate::cache::{Cache, Entry, Found, Holding, NewBody};
-use crate::composed::{self, Slices};
-use crate::convert::{Pending, Step};
+use crate::composed::{self, Continuing};
+use crate::convert::{PartStep, Pending, Step};
 use crate::head;
 use crate::instances::Instances;
 use crate::instances::bindings::outport::edge::types as wit;
@@ -39,7 +40,7 @@ use crate::values::Values;
 const DISCARDED_BYTES_MAX: u64 = 16 << 20;
 const DISCARD_MAX: Duration = Duration::from_secs(5);
 
-/// How long a body may stand still that is to be kept.
+/// How long a body may stand still that is read whole before anything is done with it.
 const BODY_IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// What a node meets needs with.
@@ -90,8 +91,8 @@ impl Driver {
         if let Some(unread) = unread {
             tokio::spawn(tokio::time::timeout(DISCARD_MAX, discard(unread)));
         }
-        let response = match self.begin_slices(&reply).await {
-            Ok(slices) => exchange.respond(reply, slices).await,
+        let response = match self.continuing(&reply).await {
+            Ok(continuing) => exchange.respond(reply, continuing).await,
             Err(reply) => exchange.respond(*reply, None).await,
         };
         if let Some(after) = after {
@@ -108,35 +109,66 @@ impl Driver {
         }
     }
 
-    /// Waits for the first slice of a reply that is made of slices.
-    async fn begin_slices(&self, reply: &Reply) -> Result<Option<Slices>, Box<Reply>> {
+    /// What the body of a reply goes on with; where that begins with a slice, once it is there.
+    async fn continuing(&self, reply: &Reply) -> Result<Option<Continuing>, Box<Reply>> {
         match &reply.body {
-            Body::Composed(parts) => Slices::begin(self, parts).await.map(Some),
+            Body::Composed(parts) => Continuing::begin(self, parts).await.map(Some),
             _ => Ok(None),
         }
     }
 
-    /// The next slice of a part, and what is left of it then; nothing where it is all sent. The
-    /// error is what came in place of the slice.
-    pub(crate) async fn slice(
+    /// The body of the next exchange of a part, and what comes behind it; nothing where nothing more
+    /// comes. The error is what came in its place. `count` is told where the exchange ended.
+    pub(crate) async fn next_part(
         &self,
-        sliced: &[u8],
-    ) -> Result<Option<(EdgeBody, Vec<u8>)>, Box<Reply>> {
+        mut part: Vec<u8>,
+        count: fn(&Metrics, Ended),
+    ) -> Result<Option<(EdgeBody, Option<Vec<u8>>)>, Box<Reply>> {
         let broken = |fault: String| {
-            tracing::error!("a slice could not be decided: {fault}");
+            tracing::error!("a part of a body could not be decided: {fault}");
             Box::new(broken())
         };
-        let next = self.instances.next_slice(sliced).map_err(|error| broken(error.to_string()))?;
-        let Some((step, rest)) = next else { return Ok(None) };
-        let mut exchange = Exchange::new(self.needs.clone(), None);
-        let reply = self.go_on(step, &mut exchange).await.map_err(broken)?.reply;
-        self.metrics.slice_ended(reply.ended);
-        if reply.status != 200 {
+        loop {
+            let next = self.instances.next_part(&part, moment());
+            let next = next.map_err(|error| broken(error.to_string()))?;
+            let Some(PartStep { step, rest, instead }) = next else { return Ok(None) };
+            let mut exchange = Exchange::new(self.needs.clone(), None);
+            let Decided { reply, after } = self.go_on(step, &mut exchange).await.map_err(broken)?;
+            count(&self.metrics, reply.ended);
+            if reply.status == 200 {
+                let body = exchange.respond(reply, Some(Continuing::new(self))).await.into_body();
+                if let Some(after) = after {
+                    tokio::spawn(self.clone().end(after, exchange));
+                }
+                return Ok(Some((body, rest)));
+            }
             // Those who wait for the same are told.
             drop(exchange.respond(reply.clone().unsent(), None).await);
-            return Err(Box::new(Reply { store: None, ..reply }));
+            match instead {
+                Some(instead) => part = instead,
+                None => return Err(Box::new(Reply { store: None, ..reply })),
+            }
         }
-        Ok(Some((exchange.respond(reply, None).await.into_body(), rest)))
+    }
+
+    /// The bodies of these parts, if each can be had whole. Boxed, since what is gathered may gather.
+    fn gather(&self, parts: Vec<Vec<u8>>, bytes_max: u64) -> BoxFuture<'_, Option<Vec<Vec<u8>>>> {
+        let whole = move |part| async move {
+            let (mut all, mut next) = (Vec::new(), Some(part));
+            while let Some(part) = next {
+                let part = self.next_part(part, Metrics::fragment_ended).await.ok()?;
+                let Some((body, rest)) = part else { break };
+                all.extend(read_at_most(body, bytes_max).await?);
+                next = rest;
+            }
+            Some(all)
+        };
+        let all = join_all(parts.into_iter().map(whole));
+        Box::pin(async move {
+            let gathered: Vec<_> = all.await.into_iter().collect::<Option<_>>()?;
+            let bytes: u64 = gathered.iter().map(|body| body.len() as u64).sum();
+            (bytes <= bytes_max).then_some(gathered)
+        })
     }
 
     async fn decide(
@@ -164,7 +196,12 @@ impl Driver {
             };
             let mut outcomes = Vec::with_capacity(needs.len());
             for need in needs {
-                outcomes.push(exchange.fulfil(need).await);
+                outcomes.push(match need {
+                    Need::Gather { parts, bytes_max } => {
+                        Outcome::Gathered(self.gather(parts, bytes_max).await)
+                    }
+                    need => exchange.fulfil(need).await,
+                });
             }
             step = self
                 .instances
@@ -186,7 +223,7 @@ pub(crate) struct Exchange {
     claimed: Vec<Holding>,
     value: Option<Bytes>,
     kept: Option<Bytes>,
-    upstream_body: Option<Incoming>,
+    upstream_body: Option<EdgeBody>,
 }
 
 impl Exchange {
@@ -204,7 +241,7 @@ impl Exchange {
         }
     }
 
-    /// Meets a need.
+    /// Meets a need that this exchange can meet by itself.
     pub(crate) async fn fulfil(&mut self, need: Need) -> Outcome {
         match need {
             Need::Lookup { key } => Outcome::Looked(self.look(key).await),
@@ -218,8 +255,14 @@ impl Exchange {
                 }
                 Outcome::Put
             }
+            Need::Content { of, bytes_max } => {
+                Outcome::Content(self.read_content(of, bytes_max).await)
+            }
+            // The driver's, which can begin other exchanges.
+            Need::Gather { .. } => Outcome::Gathered(None),
             Need::Body { bytes_max } => {
-                Outcome::Body(read_at_most(self.request_body.take(), bytes_max).await)
+                let body = self.request_body.take().unwrap_or(RequestBody::Here(None));
+                Outcome::Body(read_at_most(body, bytes_max).await)
             }
             Need::Encode { coding } => {
                 let holding = self.looked.as_ref();
@@ -249,6 +292,20 @@ impl Exchange {
             Need::HandOver { prefix, timeout_ms } => {
                 let patience = Duration::from_millis(timeout_ms);
                 Outcome::HandedOver(self.needs.handover.now(&prefix, patience).await)
+            }
+        }
+    }
+
+    async fn read_content(&mut self, of: Content, bytes_max: u64) -> Option<Vec<u8>> {
+        match of {
+            Content::Stored => {
+                let body = self.looked.as_ref()?.found()?.entry.body()?.read(None);
+                read_at_most(body, bytes_max).await
+            }
+            Content::Upstream => {
+                let content = read_at_most(self.upstream_body.take()?, bytes_max).await?;
+                self.upstream_body = Some(EdgeBody::full(content.clone().into()));
+                Some(content)
             }
         }
     }
@@ -308,16 +365,16 @@ impl Exchange {
         let body = if fetch.with_body { self.request_body.take() } else { None };
         let answer = self.needs.upstreams.fetch(&fetch, body, &self.interim).await;
         Outcome::Fetched(answer.map(|(head, body)| {
-            self.upstream_body = Some(body);
+            self.upstream_body = Some(EdgeBody::Upstream(body));
             head
         }))
     }
 
-    /// Carries a reply out. The slices are those of its body.
+    /// Carries a reply out. `continuing` is what its body goes on with.
     pub(crate) async fn respond(
         &mut self,
         reply: Reply,
-        slices: Option<Slices>,
+        continuing: Option<Continuing>,
     ) -> Response<EdgeBody> {
         self.needs.cache.remove(&reply.forget, reply.purge).await;
         let held = self.looked.as_ref().and_then(Holding::found).map(|found| found.entry.clone());
@@ -341,10 +398,8 @@ impl Exchange {
             Body::Kept(range) => self.kept.take().map_or(EdgeBody::empty(), |kept| {
                 EdgeBody::full(range.map_or(kept.clone(), |range| part(&kept, range)))
             }),
-            Body::Composed(parts) => composed::body(parts, stored, slices),
-            Body::Upstream => {
-                self.upstream_body.take().map_or(EdgeBody::empty(), EdgeBody::Upstream)
-            }
+            Body::Composed(parts) => composed::body(parts, stored, continuing),
+            Body::Upstream => self.upstream_body.take().unwrap_or(EdgeBody::empty()),
         };
         if let Some((_, filling)) = filling {
             // After the body: what only passes is for who reads it already.
@@ -408,7 +463,7 @@ struct Filling {
 
 /// Reads an upstream's body to its end, whoever still wants it, into one stored body behind the
 /// other; unless it is too long to be stored, and nobody does.
-async fn fill(mut upstream: Incoming, mut fillings: VecDeque<Filling>) {
+async fn fill(mut upstream: EdgeBody, mut fillings: VecDeque<Filling>) {
     while let Some(filling) = fillings.front() {
         let frame = match upstream.frame().await {
             Some(Ok(frame)) => frame,
@@ -478,13 +533,15 @@ impl Filling {
 /// Reads a body that has just so many bytes. `None` where it broke off, has others, or stands
 /// still.
 async fn read_whole(body: Option<RequestBody>, bytes: u64) -> Option<Bytes> {
-    let read = read_at_most(body, bytes).await?;
+    let read = read_at_most(body.unwrap_or(RequestBody::Here(None)), bytes).await?;
     (read.len() as u64 == bytes).then(|| read.into())
 }
 
 /// Reads a body that has no more bytes than these.
-async fn read_at_most(body: Option<RequestBody>, bytes_max: u64) -> Option<Vec<u8>> {
-    let mut body = body.unwrap_or(RequestBody::Here(None));
+async fn read_at_most<B>(mut body: B, bytes_max: u64) -> Option<Vec<u8>>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
     let expected = body.size_hint().lower().min(bytes_max);
     let mut read = Vec::with_capacity(usize::try_from(expected).ok()?);
     while let Some(frame) = tokio::time::timeout(BODY_IDLE_MAX, body.frame()).await.ok()? {

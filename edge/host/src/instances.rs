@@ -162,14 +162,16 @@ impl Instances {
         })
     }
 
-    /// Begins the exchange for the next slice of a body, and says what is left then.
-    pub(crate) fn next_slice(
+    /// Begins the exchange for what a body goes on with.
+    pub(crate) fn next_part(
         &self,
-        sliced: &[u8],
-    ) -> Result<Option<(convert::Step, Vec<u8>)>, StepError> {
+        part: &[u8],
+        moment: core::Moment,
+    ) -> Result<Option<convert::PartStep>, StepError> {
+        let moment = convert::moment(moment);
         let next =
-            self.call(|instance| instance.edge.call_next_slice(&mut instance.store, sliced))?;
-        Ok(next.map(|next| (convert::step(next.step), next.rest)))
+            self.call(|instance| instance.edge.call_next_part(&mut instance.store, part, moment))?;
+        Ok(next.map(convert::part_step))
     }
 
     /// The request that hands over what is kept with this head.

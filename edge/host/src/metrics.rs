@@ -12,6 +12,7 @@ use crate::disk::Counted;
 pub(crate) struct Metrics {
     requests: [AtomicU64; 3],
     slices: [AtomicU64; 3],
+    fragments: [AtomicU64; 3],
     instances_made: AtomicU64,
     instances_failed: AtomicU64,
 }
@@ -51,6 +52,11 @@ impl Metrics {
         count(&self.slices, ended);
     }
 
+    /// What takes a place in a page was found, fetched or refused.
+    pub(crate) fn fragment_ended(&self, ended: Ended) {
+        count(&self.fragments, ended);
+    }
+
     /// An instance of the component was made.
     pub(crate) fn instance_made(&self) {
         self.instances_made.fetch_add(1, Ordering::Relaxed);
@@ -88,6 +94,11 @@ impl Metrics {
             "outport_edge_slices_total",
             "Slices of large files that were sent, by where they came from.",
             &self.slices,
+        );
+        by_end(
+            "outport_edge_fragments_total",
+            "What was asked for to take a place in a page, by where that ended.",
+            &self.fragments,
         );
         family(
             "outport_edge_instances_total",

@@ -48,6 +48,9 @@ impl Exchange {
             Need::Encode { .. } => Outcome::Encoded(false),
             // Never asked: the driver declares no ability to slice.
             Need::Claim { .. } => Outcome::Claimed(0),
+            // Never asked: the driver declares no ability to make bodies of others.
+            Need::Content { .. } => Outcome::Content(None),
+            Need::Gather { .. } => Outcome::Gathered(None),
             Need::Value { key } => {
                 self.value = needs.store.get(&key).await;
                 Outcome::Value(self.value.as_ref().map(|value| value.len() as u64))

@@ -53,8 +53,8 @@ fn route() -> Route {
         proxy: Some("http://127.0.0.1:1".into()),
         auth: Auth::None,
         cache: true,
-        compress: false,
         limit: Some("none".into()),
+        ..Route::default()
     }
 }
 

@@ -10,6 +10,7 @@ use super::fields::{Lines, short};
 use super::freshness::Freshness;
 use super::stored_response::{Asked, StoredResponse};
 use crate::coding::{Accepted, Choice, compressible, without_coding};
+use crate::composing::is_template;
 use crate::forward::{self, Proxied};
 use crate::guard::Guarded;
 use crate::head::{FieldLines, RequestHead};
@@ -36,6 +37,15 @@ const UNKEYED: &[&str] = &[
     "x-rewrite-url",
 ];
 
+/// What is made of a route's answers here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Forms {
+    /// They are encoded.
+    pub(crate) compresses: bool,
+    /// Those that are templates are composed.
+    pub(crate) composes: bool,
+}
+
 /// Names what is stored of a route for one authority: all that goes upstream beside target and
 /// fields.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +54,8 @@ pub(crate) struct Place {
     secure: bool,
     host: String,
     forwarded_host: Option<String>,
+    /// What the upstream is told of who asks: name and value.
+    claimed: Vec<(String, String)>,
 }
 
 /// What a request wants.
@@ -58,6 +70,8 @@ pub(crate) struct Ask {
     pub(crate) tag: String,
     /// The codings that the client takes, where stored answers are encoded here.
     accepted: Option<Accepted>,
+    /// What it gives may be a template.
+    pub(crate) composes: bool,
     no_cache: bool,
     max_age_s: Option<u64>,
     min_fresh_s: u64,
@@ -76,6 +90,10 @@ impl Place {
             secure: proxied.client.secure,
             host: request.fields.get("host").unwrap_or_default().to_ascii_lowercase(),
             forwarded_host: proxied.client.host.map(str::to_ascii_lowercase),
+            claimed: proxied
+                .claimed()
+                .map(|(claim, value)| (claim.name().to_owned(), value.to_owned()))
+                .collect(),
         }
     }
 
@@ -88,7 +106,9 @@ impl Place {
     pub(crate) fn key(&self, target: &str) -> String {
         let mut all = Sha256::new();
         let scheme = if self.secure { "https" } else { "http" };
-        for part in [scheme, &self.host, self.forwarded_host.as_deref().unwrap_or("\0"), target] {
+        let host = [scheme, &self.host, self.forwarded_host.as_deref().unwrap_or("\0"), target];
+        let claimed = self.claimed.iter().flat_map(|(name, value)| [&**name, value]);
+        for part in host.into_iter().chain(claimed) {
             all.update((part.len() as u64).to_be_bytes());
             all.update(part);
         }
@@ -125,11 +145,7 @@ impl Place {
 impl Ask {
     /// Reads what is asked. `None` where the cache has no part in it: another method, a body, or a
     /// condition that only the upstream can decide.
-    pub(crate) fn read(
-        request: &Guarded<'_>,
-        proxied: &Proxied<'_>,
-        compresses: bool,
-    ) -> Option<Self> {
+    pub(crate) fn read(request: &Guarded<'_>, proxied: &Proxied<'_>, forms: Forms) -> Option<Self> {
         let has = |name| request.fields.bytes(name).is_some();
         let apart = ["content-length", "transfer-encoding", "if-match", "if-unmodified-since"];
         if !matches!(request.method, "GET" | "HEAD") || apart.into_iter().any(has) {
@@ -146,19 +162,23 @@ impl Ask {
             head_only: request.method == "HEAD",
             asked: Asked { authorized: has("authorization"), no_store: directives.no_store },
             only_if_cached: directives.only_if_cached,
-            accepted: compresses.then(|| Accepted::read(request.fields.get("accept-encoding"))),
+            composes: forms.composes,
+            accepted: forms
+                .compresses
+                .then(|| Accepted::read(request.fields.get("accept-encoding"))),
             no_cache: directives.no_cache.is_there() || pragma,
             max_age_s: directives.max_age_s,
             min_fresh_s: directives.min_fresh_s.unwrap_or_default(),
             max_stale_s: directives.max_stale_s.unwrap_or_default(),
-            fetch: whole(request, proxied, compresses),
+            fetch: whole(request, proxied, forms),
             conditions: conditions(request),
         })
     }
 
-    /// Whether only a part is wanted.
+    /// Whether only a part is wanted. Of what may be a template all is: what is made of it has no
+    /// parts.
     pub(crate) fn wants_range(&self) -> bool {
-        self.condition("range").is_some()
+        !self.composes && self.condition("range").is_some()
     }
 
     /// Whether what is stored may be used at once, for this request.
@@ -223,10 +243,12 @@ impl Ask {
     /// Chooses the form of a response that is stored or arriving, of whose body there are these.
     pub(crate) fn choose(&self, stored: &StoredResponse<'_>, forms: &[Form]) -> Choice {
         match self.accepted {
-            Some(accepted) if is_compressible(stored) => match self.wants_range() {
-                true => Choice::Identity,
-                false => accepted.choose(forms),
-            },
+            Some(accepted) if is_compressible(stored) && !self.is_template(stored.fields()) => {
+                match self.wants_range() {
+                    true => Choice::Identity,
+                    false => accepted.choose(forms),
+                }
+            }
             _ => Choice::Plain,
         }
     }
@@ -245,7 +267,7 @@ impl Ask {
         length: Option<u64>,
         several: bool,
     ) -> Delivery {
-        if status != 200 {
+        if status != 200 || self.is_template(fields) {
             return Delivery::Whole;
         }
         let etag = fields.get("etag").unwrap_or_default();
@@ -262,6 +284,10 @@ impl Ask {
         let conditions =
             Conditions { range: Some(range), if_range, several, ..Conditions::default() };
         Delivery::decide(&conditions, Representation { etag: strong, last_modified, length })
+    }
+
+    fn is_template(&self, fields: FieldLines<'_>) -> bool {
+        self.composes && is_template(fields)
     }
 
     /// Whether the client has it already (RFC 9110, sections 13.1.2 and 13.1.3).
@@ -284,14 +310,17 @@ impl Ask {
     }
 }
 
-fn whole(request: &Guarded<'_>, proxied: &Proxied<'_>, compresses: bool) -> Fetch {
+fn whole(request: &Guarded<'_>, proxied: &Proxied<'_>, forms: Forms) -> Fetch {
+    let Forms { compresses, composes } = forms;
     let passes = |name: &str| {
-        let answered_here = CONDITIONS.contains(&name) || compresses && name == "accept-encoding";
+        let is_plain = compresses || composes;
+        let answered_here = CONDITIONS.contains(&name) || is_plain && name == "accept-encoding";
         !answered_here && !UNKEYED.contains(&name)
     };
     let mut fetch = forward::to_route(request, proxied, passes);
     // What this cache understands (Edge Architecture Specification 1.0).
-    let capability = format!("surrogate-capability: {SURROGATE_NAME}=\"Surrogate/1.0\"\r\n");
+    let esi = if composes { " ESI/1.0" } else { "" };
+    let capability = format!("surrogate-capability: {SURROGATE_NAME}=\"Surrogate/1.0{esi}\"\r\n");
     fetch.head.extend_from_slice(capability.as_bytes());
     Fetch { with_body: false, ..fetch }
 }
@@ -321,7 +350,13 @@ mod tests {
     use super::*;
 
     fn place() -> Place {
-        Place { route: 1, secure: false, host: "x".into(), forwarded_host: None }
+        Place {
+            route: 1,
+            secure: false,
+            host: "x".into(),
+            forwarded_host: None,
+            claimed: Vec::new(),
+        }
     }
 
     #[test]
@@ -334,6 +369,9 @@ mod tests {
             Place { forwarded_host: Some("x".into()), ..place() }.key("/a?b"),
             place().key("/a?c"),
             place().key("/A?b"),
+            Place { claimed: vec![("subject".into(), "a".into())], ..place() }.key("/a?b"),
+            Place { claimed: vec![("tenant".into(), "a".into())], ..place() }.key("/a?b"),
+            Place { claimed: vec![("subject".into(), "b".into())], ..place() }.key("/a?b"),
         ] {
             assert_ne!(other, key);
         }

@@ -1,8 +1,10 @@
-//! The contract of bodies of several parts, and of slices.
+//! The contract of bodies of several parts, of slices, and of what is read before it is sent.
 
 use super::caching::{KEY, found, look, looked, put, store};
 use super::{ScriptedAnswer, Subject, UpstreamAnswer, answering, fetch, with};
-use crate::step::{Body, ByteRange, Extent, Looked, Need, Outcome, Part, StoreBody, UpstreamHead};
+use crate::step::{
+    Body, ByteRange, Content, Extent, Looked, Need, Outcome, Part, StoreBody, UpstreamHead,
+};
 
 /// Parts come one behind the other.
 pub(super) async fn a_body_of_several_parts<S: Subject>() {
@@ -90,6 +92,48 @@ pub(super) async fn a_cut_leaves_the_slices_that_are_whole<S: Subject>() {
     for key in ["a", "b"] {
         let next = look(&mut subject, key).await;
         assert_eq!(looked(&mut subject, next).await, Some(Looked::Vacant), "{key}");
+    }
+}
+
+/// What was looked up, and what an upstream sends, can be read first: it is there still.
+pub(super) async fn what_is_read_before_it_is_sent<S: Subject>() {
+    let answers = ["one", "two", "three"].map(|body| answering(body.as_bytes()));
+    let mut subject = S::new(answers.to_vec()).await;
+    let leader = look(&mut subject, KEY).await;
+    looked(&mut subject, leader).await;
+    subject.ask(leader, fetch()).await;
+    subject.outcome(leader).await;
+    assert_eq!(content(&mut subject, leader, Content::Upstream, 3).await, Some(b"one".to_vec()));
+    let store = store(KEY, b"head", StoreBody::Upstream(Extent::Exactly(3)), 60_000);
+    let sent = subject.reply(leader, with(Body::Stored(None), Some(store))).await;
+    assert_eq!(sent, (b"one".to_vec(), true));
+    let reader = look(&mut subject, KEY).await;
+    looked(&mut subject, reader).await;
+    assert_eq!(content(&mut subject, reader, Content::Stored, 2).await, None);
+    assert_eq!(content(&mut subject, reader, Content::Stored, 3).await, Some(b"one".to_vec()));
+    let sent = subject.reply(reader, with(Body::Stored(None), None)).await;
+    assert_eq!(sent, (b"one".to_vec(), true));
+    let passing = subject.open();
+    subject.ask(passing, fetch()).await;
+    subject.outcome(passing).await;
+    assert_eq!(content(&mut subject, passing, Content::Upstream, 3).await, Some(b"two".to_vec()));
+    assert_eq!(subject.reply(passing, with(Body::Upstream, None)).await, (b"two".to_vec(), true));
+    let large = subject.open();
+    subject.ask(large, fetch()).await;
+    subject.outcome(large).await;
+    assert_eq!(content(&mut subject, large, Content::Upstream, 4).await, None);
+}
+
+async fn content<S: Subject>(
+    subject: &mut S,
+    ticket: S::Ticket,
+    of: Content,
+    bytes_max: u64,
+) -> Option<Vec<u8>> {
+    subject.ask(ticket, Need::Content { of, bytes_max }).await;
+    match subject.outcome(ticket).await {
+        Some(Outcome::Content(content)) => content,
+        other => panic!("{other:?}"),
     }
 }
 

@@ -15,6 +15,7 @@ use crate::memory::tests::config;
 use crate::memory::{MemoryDriver, UpstreamAnswer};
 use crate::token::tests::{Mint, NOW};
 
+mod composing;
 mod explain;
 mod kept;
 mod parts;
@@ -32,6 +33,7 @@ const SIGNATURES: Abilities = Abilities {
     purges: false,
     composes: false,
     slices: false,
+    fragments: false,
 };
 
 struct World {
@@ -49,8 +51,11 @@ struct Origin {
     /// It does what it is asked, and its answer is lost on the way.
     answers_are_lost: Cell<bool>,
     removed: RefCell<Vec<String>>,
-    /// Of the routes, the fields of what each target gives.
-    pages: RefCell<HashMap<String, String>>,
+    /// What each target of the routes gives: status, fields and body. In that, `@subject` is who
+    /// asks, as it is told.
+    pages: RefCell<HashMap<String, (u16, String, String)>>,
+    /// Bodies break off, of what is sent.
+    breaks: Cell<bool>,
     /// Its parts break off after so many bytes.
     cut_after: Cell<Option<usize>>,
     /// What its parts say in place of something else.
@@ -101,8 +106,9 @@ impl Origin {
             let fields = fields.as_bytes().to_vec();
             Ok(UpstreamAnswer { head: UpstreamHead { status, fields }, body: body.to_vec() })
         };
-        if let Some(fields) = self.pages.borrow().get(head.target) {
-            return answer(200, fields, b"page");
+        if let Some((status, fields, body)) = self.pages.borrow().get(head.target) {
+            let subject = head.fields.get("outport-subject").unwrap_or_default();
+            return answer(*status, fields, body.replace("@subject", subject).as_bytes());
         }
         let id = head.target.strip_prefix("/files/").unwrap_or_default();
         if head.method == "PUT" {
@@ -191,7 +197,7 @@ impl World {
         driver.hand_over_by(Box::new(move |head, sha256, moment| {
             handing.hand_over(head, sha256, moment)
         }));
-        driver.slice_by(Edge::new(config.clone(), abilities).unwrap());
+        driver.continue_by(Edge::new(config.clone(), abilities).unwrap());
         Self { edge: Edge::new(config, abilities).unwrap(), driver, mint, origin }
     }
 
@@ -204,6 +210,13 @@ impl World {
             expires_s: None,
         };
         self.origin.files.borrow_mut().insert(id.to_owned(), (record, body.to_vec()));
+    }
+
+    /// A route gives this; `|` is between fields.
+    fn page(&self, target: &str, status: u16, fields: &str, body: &str) {
+        let fields = format!("{}\r\n", fields.replace('|', "\r\n"));
+        let answer = (status, fields, body.to_owned());
+        self.origin.pages.borrow_mut().insert(target.to_owned(), answer);
     }
 
     fn token(&self, tenant: &str, subject: &str, scope: &str) -> String {
@@ -248,7 +261,8 @@ impl World {
 
     fn sent(&mut self, ticket: crate::memory::Ticket, reply: Reply) -> Sent {
         let (body, whole) = self.driver.reply(ticket, reply.clone());
-        assert_eq!(whole, self.origin.cut_after.get().is_none());
+        let breaks = self.origin.cut_after.get().is_some() || self.origin.breaks.get();
+        assert_eq!(whole, !breaks);
         Sent::of(&reply, body)
     }
 

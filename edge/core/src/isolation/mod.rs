@@ -56,6 +56,7 @@ const PASSING: Abilities = Abilities {
     purges: false,
     composes: false,
     slices: false,
+    fragments: false,
 };
 /// One that cuts it into slices, and sends several ranges at once.
 const SLICING: Abilities = Abilities { composes: true, slices: true, ..PASSING };
@@ -220,8 +221,7 @@ impl World {
                 proxy: Some("http://127.0.0.1:1".into()),
                 auth,
                 cache: true,
-                compress: false,
-                limit: None,
+                ..Route::default()
             });
         }
         let order = Order::default();
@@ -234,7 +234,7 @@ impl World {
             Upstream::Route(_) => of_routes.borrow_mut().answer(*told.borrow(), fetch),
         };
         let mut driver = MemoryDriver::new(NOW * 1000, Box::new(upstreams));
-        driver.slice_by(Edge::new(config.clone(), abilities).unwrap());
+        driver.continue_by(Edge::new(config.clone(), abilities).unwrap());
         Self {
             edge: Edge::new(config, abilities).unwrap(),
             driver,

@@ -112,8 +112,7 @@ fn core(origin: String) -> CoreConfig {
             proxy: Some(origin),
             auth: Auth::None,
             cache: false,
-            compress: false,
-            limit: None,
+            ..Route::default()
         }],
         limits: BTreeMap::from([(READ_LIMIT.into(), roomy), (WRITE_LIMIT.into(), roomy)]),
         assets: BTreeMap::new(),

@@ -13,16 +13,15 @@ fn explaining() -> World {
             proxy: Some("http://127.0.0.1:1".into()),
             auth: Auth::None,
             cache: true,
-            compress: false,
             limit: Some("none".into()),
+            ..Route::default()
         });
     })
 }
 
 impl World {
-    fn page(&self, target: &str, fields: &str) {
-        let fields = format!("content-length: 4\r\n{}\r\n", fields.replace('|', "\r\n"));
-        self.origin.pages.borrow_mut().insert(target.to_owned(), fields);
+    fn gives(&self, target: &str, fields: &str) {
+        self.page(target, 200, &format!("content-length: 4|{fields}"), "page");
     }
 
     fn explain(&mut self, url: &str, fields: &str) -> Value {
@@ -38,7 +37,7 @@ impl World {
 fn a_route_that_is_stored() {
     let mut world = explaining();
     let fields = "cache-control: no-store|cdn-cache-control: max-age=60|cache-tag: a";
-    world.page("/shop/a?b=c", fields);
+    world.gives("/shop/a?b=c", fields);
     let before = world.explain("/shop/a?b=c", "");
     assert_eq!((&before["stored"], &before["next"]), (&json!(false), &json!("miss")));
     assert_eq!(world.seen(), [] as [&str; 0], "nothing is fetched to explain it");
@@ -72,7 +71,7 @@ fn a_route_that_is_stored() {
 #[test]
 fn an_answer_that_varies() {
     let mut world = explaining();
-    world.page("/shop/a", "cache-control: max-age=60|vary: accept-language");
+    world.gives("/shop/a", "cache-control: max-age=60|vary: accept-language");
     world.get("/shop/a", "accept-language: de\r\n");
     let german = world.explain("/shop/a", "accept-language: de\r\n");
     assert_eq!(
@@ -94,7 +93,7 @@ fn why_an_answer_is_not_stored() {
         ("x: y", "no-freshness"),
     ] {
         let target = format!("/shop/{why}");
-        world.page(&target, fields);
+        world.gives(&target, fields);
         world.get(&target, "");
         let told = world.explain(&target, "");
         assert_eq!((&told["not_stored"], &told["next"]), (&json!(why), &json!("pass")), "{told}");

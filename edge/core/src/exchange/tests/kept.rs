@@ -15,6 +15,7 @@ const KEEPING: Abilities = Abilities {
     purges: false,
     composes: false,
     slices: false,
+    fragments: false,
 };
 
 fn keeping() -> World {
