@@ -15,6 +15,7 @@ mod large;
 mod limits;
 mod nginx;
 mod outage;
+mod pages;
 mod program;
 mod proxies;
 mod routes;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         large::all(),
         limits::all(),
         outage::all(),
+        pages::all(),
         program::all(),
         proxies::all(),
         routes::all(),
