@@ -46,6 +46,7 @@ const NEEDS: &[Row] = &[
     ("large files are stored in slices", |platform| {
         if platform.abilities.slices { "yes" } else { "no, so far: they pass" }.to_owned()
     }),
+    ("pages are composed of templates (ESI)", |platform| yes(platform.abilities.fragments)),
     ("what is stored is compressed", |platform| text(platform.compresses)),
     ("**Values**: built on", |platform| text(platform.values.on)),
     ("a new value is seen", |platform| text(platform.values.consistency)),

@@ -93,6 +93,17 @@ impl Subject {
                 let at = settings::route_value(text, place, "proxy");
                 sink.note(at.unwrap_or_default(), wrong, right);
             }
+            let platform = self.target.platform();
+            if route.esi && !platform.abilities.fragments {
+                let at = settings::route_value(text, place, "esi");
+                let wrong =
+                    format!("{} composes no pages: templates are sent as they are", platform.name);
+                sink.note(
+                    at.unwrap_or_default(),
+                    wrong,
+                    "leave esi out, or let `outport edge` serve it",
+                );
+            }
         }
         Ok(sink.into_mistakes(text))
     }
@@ -247,6 +258,25 @@ mod tests {
             ["6:9 on Fastly Compute, \"http://127.0.0.1:8000\" is the platform's own machine"]
         );
         assert_eq!(places(Target::Spin), [""; 0]);
+    }
+
+    #[test]
+    fn pages_that_a_platform_does_not_compose() {
+        let config = "[[routes]]\npath = \"/a\"\ncache = true\nesi = true\n";
+        for (target, name) in [
+            (Target::Cloudflare, "Cloudflare Workers"),
+            (Target::Fastly, "Fastly Compute"),
+            (Target::Spin, "Spin"),
+        ] {
+            let found = of_configuration(target, config);
+            assert_eq!(
+                found,
+                [format!(
+                    "4:7 {name} composes no pages: templates are sent as they are | leave esi out, or \
+                     let `outport edge` serve it"
+                )]
+            );
+        }
     }
 
     #[test]

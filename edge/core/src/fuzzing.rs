@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use outport_mutate::Target;
+use outport_wire::identity::Identity;
 use outport_wire::rules::{Rules, TenantRules};
 use outport_wire::secret::{Key, Secret};
 
 use crate::config::{Config, Issuer, READ_LIMIT, WRITE_LIMIT};
 use crate::deployment::{self, Deployment};
+use crate::esi::{self, Item};
 use crate::exchange::{Edge, Exchange};
 use crate::forwarded::TrustedProxies;
 use crate::guard::guard;
@@ -47,6 +49,15 @@ pub const TARGETS: &[Target] = &[
             b"OPTIONS /uploads HTTP/1.1\r\nhost: x\r\norigin: https://a.example\r\n\
               access-control-request-method: PATCH\r\n",
             b"GET /healthz HTTP/1.1\r\nhost: x\r\n",
+        ],
+    },
+    Target {
+        name: "template",
+        parse: template,
+        examples: &[
+            b"<p><esi:include src='/a?b=$(CLAIM{subject})' alt=\"/b\" onerror=\"continue\"/></p>",
+            b"<!--esi <esi:vars>$(CLAIM{tenant}|'x')</esi:vars> --><esi:remove>a</esi:remove>",
+            b"<esi:try><esi:attempt>a</esi:attempt><esi:except>b</esi:except></esi:try>",
         ],
     },
     Target {
@@ -255,6 +266,26 @@ pub fn deployment(bytes: &[u8]) {
     let (config, secrets) = deployment.to_parts();
     assert!(Deployment::from_parts(&config, &secrets).is_ok());
     drop(Edge::new(deployment.core, Abilities::default()));
+}
+
+/// Takes a template apart. What has no elements stays as it is, and what a reader is called never
+/// gets to be one.
+pub fn template(bytes: &[u8]) {
+    let reader = Identity::new("<esi:include/>", "'\"<esi:vars>&", Default::default());
+    let (nobody, somebody) = (esi::parse(bytes, None), esi::parse(bytes, reader.as_ref().ok()));
+    if let (Ok(nobody), Ok(somebody)) = (&nobody, &somebody) {
+        assert_eq!(esi::includes(nobody), esi::includes(somebody));
+    }
+    if memchr::memmem::find(bytes, b"esi").is_none() {
+        let text = Some(Item::Text(bytes.to_vec())).filter(|_| !bytes.is_empty());
+        assert_eq!(nobody, Ok(text.into_iter().collect()));
+    }
+    for item in somebody.into_iter().flatten() {
+        if let Item::Text(text) = item {
+            let named = memchr::memmem::find(&text, b"<esi:include/>").is_some();
+            assert!(!named || memchr::memmem::find(bytes, b"<esi:include/>").is_some());
+        }
+    }
 }
 
 /// The moment of everything here.
