@@ -1,7 +1,10 @@
-//! `outport cache`: what an edge has stored, and why.
+//! `outport cache`: what an edge has stored, why, and what it is to fetch ahead.
+
+use std::path::{Path, PathBuf};
 
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Server, ServerArgs};
@@ -11,7 +14,7 @@ use crate::output::{self, printable};
 /// What is told first, in this order.
 const FIRST: &[&str] = &["url", "resource", "key", "stored", "next", "because"];
 
-/// Looks at what an edge has stored.
+/// Looks at what an edge has stored, and has it fetch more.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -33,12 +36,74 @@ enum Command {
         #[command(flatten)]
         server: ServerArgs,
     },
+    /// Has URLs and files fetched ahead, those first that are named first
+    Warm {
+        /// URLs, or paths and queries on the server
+        #[arg(required_unless_present = "from")]
+        urls: Vec<String>,
+        /// Take them from a file too, as `popular` prints it; "-" reads it from the standard input
+        #[arg(long, value_name = "FILE")]
+        from: Option<PathBuf>,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Prints what is stored and was asked for most, as JSON that `warm --from` takes
+    Popular {
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+}
+
+/// What is popular, or is to be warmed.
+#[derive(Debug, Default, Deserialize, Serialize)]
+struct Urls {
+    urls: Vec<String>,
 }
 
 /// Runs the command.
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let Command::Explain { url, fields, json, server } = args.command;
-    let server = Server::new(&server)?;
+    match args.command {
+        Command::Explain { url, fields, json, server } => explain(url, fields, json, &server).await,
+        Command::Warm { urls, from, server } => warm(urls, from.as_deref(), &server).await,
+        Command::Popular { server } => {
+            let server = Server::new(&server)?;
+            let asked = server.request(Method::GET, server.path(&["popular"]));
+            let popular: Urls = server.json(server.send(asked).await?).await?;
+            output::json(&popular)
+        }
+    }
+}
+
+async fn warm(urls: Vec<String>, from: Option<&Path>, server: &ServerArgs) -> Result<(), Failure> {
+    let server = Server::new(server)?;
+    let mut named = Urls { urls };
+    if let Some(from) = from {
+        let read = match from == Path::new("-") {
+            true => std::io::read_to_string(std::io::stdin()),
+            false => std::fs::read_to_string(from),
+        };
+        let text = read.map_err(|source| Failure::io("read", from, source))?;
+        let listed: Urls = serde_json::from_str(&text).map_err(|error| {
+            Failure::Usage(format!(
+                "{} is no list of URLs: {error}; it takes {{\"urls\": [\"/a\"]}}",
+                from.display()
+            ))
+        })?;
+        named.urls.extend(listed.urls);
+    }
+    let asked = server.request(Method::POST, server.path(&["warm"])).json(&named);
+    let told: Map<String, Value> = server.json(server.send(asked).await?).await?;
+    let queued = told.get("queued").and_then(Value::as_u64).unwrap_or_default();
+    output::line(&format!("{queued} queued"))
+}
+
+async fn explain(
+    url: String,
+    fields: Vec<(HeaderName, HeaderValue)>,
+    json: bool,
+    server: &ServerArgs,
+) -> Result<(), Failure> {
+    let server = Server::new(server)?;
     let mut asked = server.path(&["explain"]);
     asked.query_pairs_mut().append_pair("url", &url);
     let fields: HeaderMap = fields.into_iter().collect();

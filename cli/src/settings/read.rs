@@ -279,11 +279,12 @@ fn route(
     let cache = section.flag("cache").unwrap_or(false);
     let compress = of_stored(&mut section, "compress", cache);
     let esi = of_stored(&mut section, "esi", cache);
+    let prefetch = of_stored(&mut section, "prefetch", cache);
     let claims = claims(&mut section, auth);
     let limit = section.text("limit").map(|name| limit_name(&section, name, limits));
     let path = path.filter(|path| check_path(text, &section, path, taken));
     section.finish();
-    Some(Route { path: path?.value, proxy, auth, cache, compress, esi, claims, limit })
+    Some(Route { path: path?.value, proxy, auth, cache, compress, esi, prefetch, claims, limit })
 }
 
 /// A flag that is about what is stored.
@@ -456,6 +457,7 @@ mod tests {
             limit = "api"
             cache = true
             esi = true
+            prefetch = true
             claims = ["tenant", "subject"]
             "#,
         )
@@ -486,7 +488,8 @@ mod tests {
             (Auth::None, true, true, Some("none"))
         );
         assert_eq!(legacy.proxy.as_deref(), Some("http://127.0.0.1:8000/old"));
-        assert_eq!((api.esi, &*api.claims), (true, &[Claim::Tenant, Claim::Subject][..]));
+        assert_eq!((api.esi, api.prefetch), (true, true));
+        assert_eq!(api.claims, [Claim::Tenant, Claim::Subject]);
         assert_eq!(
             (api.auth, api.cache, api.compress, api.limit.as_deref()),
             (Auth::Required, true, false, Some("api"))

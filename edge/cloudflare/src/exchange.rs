@@ -92,6 +92,7 @@ impl Parts {
             Need::Claim { .. } => (Outcome::Claimed(0), Held::Nothing),
             // Never asked: the driver declares no ability to make bodies of others.
             Need::Content { .. } => (Outcome::Content(None), Held::Nothing),
+            Need::Popular { .. } => (Outcome::Popular(Vec::new()), Held::Nothing),
             Need::Gather { .. } => (Outcome::Gathered(None), Held::Nothing),
             Need::Value { key } => match self.value(&key).await {
                 Some(value) => {

@@ -29,8 +29,16 @@ bindings::export!(Component with_types_in bindings);
 impl Guest for Component {
     fn configure(config: Vec<u8>, abilities: wit::Abilities) -> Result<(), String> {
         let wit::Abilities { signatures, request_trailers, interim, durable, .. } = abilities;
-        let wit::Abilities { unannounced, encodes, purges, composes, slices, fragments, .. } =
-            abilities;
+        let wit::Abilities {
+            unannounced,
+            encodes,
+            purges,
+            composes,
+            slices,
+            fragments,
+            prefetches,
+            ..
+        } = abilities;
         let durable = durable.map(|value_bytes_max| core::Durable { value_bytes_max });
         let abilities = core::Abilities {
             signatures,
@@ -43,6 +51,7 @@ impl Guest for Component {
             composes,
             slices,
             fragments,
+            prefetches,
         };
         let edge = Edge::new(Config::from_json(&config)?, abilities)?;
         EDGE.set(Some(edge));
@@ -116,6 +125,12 @@ fn from_outcome(outcome: wit::Outcome) -> core::Outcome {
         }
         wit::Outcome::Claim(claimed) => core::Outcome::Claimed(claimed),
         wit::Outcome::Put => core::Outcome::Put,
+        wit::Outcome::Popular(popular) => core::Outcome::Popular(
+            popular
+                .into_iter()
+                .map(|wit::Popular { key, head }| core::Popular { key, head })
+                .collect(),
+        ),
         wit::Outcome::Content(content) => core::Outcome::Content(content),
         wit::Outcome::Gather(gathered) => core::Outcome::Gathered(gathered),
         wit::Outcome::Body(body) => core::Outcome::Body(body),
@@ -192,6 +207,7 @@ fn to_need(need: core::Need) -> wit::Need {
         core::Need::Lookup { key } => wit::Need::Lookup(key),
         core::Need::Claim { keys } => wit::Need::Claim(keys),
         core::Need::Put { key, head, fresh_ms } => wit::Need::Put(wit::Put { key, head, fresh_ms }),
+        core::Need::Popular { most } => wit::Need::Popular(most),
         core::Need::Content { of, bytes_max } => {
             let upstream = of == core::Content::Upstream;
             wit::Need::Content(wit::Content { upstream, bytes_max })
@@ -227,7 +243,7 @@ fn to_fetch(fetch: core::Fetch) -> wit::Fetch {
 }
 
 fn to_reply(reply: core::Reply) -> wit::Reply {
-    let core::Reply { status, fields, body, forget, purge, store, ended } = reply;
+    let core::Reply { status, fields, body, forget, purge, store, prefetch, ended } = reply;
     wit::Reply {
         status,
         fields,
@@ -263,6 +279,7 @@ fn to_reply(reply: core::Reply) -> wit::Reply {
             fresh_ms,
             tags,
         }),
+        prefetch,
         ended: match ended {
             core::Ended::Edge => wit::Ended::Edge,
             core::Ended::Cache => wit::Ended::Cache,

@@ -28,6 +28,8 @@ pub(crate) struct Visit {
     pub(crate) upload_limit: Option<UploadLimit>,
     /// Of what takes a place in a page: what that leaves it.
     pub(crate) within: Option<Within>,
+    /// Nobody waits for the answer.
+    pub(crate) ahead: bool,
 }
 
 impl Visit {
@@ -84,6 +86,7 @@ pub(crate) fn reply(status: u16, fields: Fields, body: Body) -> Reply {
         forget: Vec::new(),
         purge: Vec::new(),
         store: None,
+        prefetch: Vec::new(),
         ended: Ended::Edge,
     }
 }

@@ -529,7 +529,7 @@ impl RouteExchange {
             Entry::Variants(_) | Entry::NotStored { .. } | Entry::Failed { .. } => Vec::new(),
         };
         tags.push(self.ask.tag.clone());
-        let (key, head) = (self.key.clone(), entry.encode());
+        let (key, head) = (self.key.clone(), entry.encode_from(&self.ask.source()));
         Store { key, head, body: StoreBody::None, fresh_ms, tags }
     }
 

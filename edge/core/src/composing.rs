@@ -19,8 +19,9 @@ use crate::config::Claim;
 use crate::esi::{self, Include, Item, Reference};
 use crate::guard::Guarded;
 use crate::head::{FieldLines, Fields};
+use crate::prefetch::{self, Ahead};
 use crate::slices::Sliced;
-use crate::step::{Body, Content, Ended, Need, Outcome, Part, Reply, StoreBody};
+use crate::step::{Body, Content, Ended, Extent, Need, Outcome, Part, Reply, StoreBody};
 
 /// The largest template, in bytes.
 pub(crate) const TEMPLATE_BYTES_MAX: u64 = 1 << 20;
@@ -77,6 +78,8 @@ pub(crate) enum Continued {
     Included(Box<Included>),
     /// What a template attempts.
     Attempt(Box<Attempt>),
+    /// What is fetched ahead.
+    Ahead(Box<Ahead>),
 }
 
 /// For whom a page is composed, and how much more may be in it.
@@ -179,6 +182,21 @@ impl Page {
         }
     }
 
+    /// The request for a reference of the page.
+    fn request(&self, reference: &str) -> Vec<u8> {
+        let mut head = Fields::for_request("GET", &resolve(reference, &self.target));
+        head.push("host", &self.host);
+        [head.into_bytes(), self.lines.clone()].concat()
+    }
+
+    /// What the driver holds for a reference that is fetched ahead.
+    fn ahead(&self, reference: &str) -> Vec<u8> {
+        let Self { peer, secure, reader, .. } = self;
+        let (peer, secure, reader) = (*peer, *secure, reader.clone());
+        let ahead = Ahead { head: self.request(reference), peer, secure, reader };
+        Continued::Ahead(Box::new(ahead)).to_bytes()
+    }
+
     /// What each of so many includes may have in it.
     fn share_of(&self, includes: u16) -> Share {
         let left = self.share.includes.saturating_sub(includes);
@@ -244,10 +262,8 @@ impl Included {
     /// What it asks for.
     pub(crate) fn ask(self) -> Asked {
         let Self { page, src, max_wait_ms, .. } = self;
-        let Page { target, host, lines, peer, secure, reader, share } = page;
-        let mut head = Fields::for_request("GET", &resolve(&src.text, &target));
-        head.push("host", host);
-        let head = [head.into_bytes(), lines].concat();
+        let head = page.request(&src.text);
+        let Page { peer, secure, reader, share, .. } = page;
         let within = Within { share, claims: src.claims, max_wait_ms };
         Asked { head, peer, secure, reader, within }
     }
@@ -312,10 +328,20 @@ pub(crate) fn is_template(fields: FieldLines<'_>) -> bool {
     TEMPLATES.iter().any(|known| kind.eq_ignore_ascii_case(known))
 }
 
-/// An exchange with a route whose answers may be templates.
+/// What is looked for in a route's answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Reads {
+    /// Templates.
+    pub(crate) composes: bool,
+    /// What is wanted next.
+    pub(crate) prefetches: bool,
+}
+
+/// An exchange with a route whose answers are read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PageExchange {
     page: Page,
+    reads: Reads,
     stage: Stage,
 }
 
@@ -327,93 +353,141 @@ enum Stage {
     Reading { reply: Box<Reply>, behind: Option<(Box<RouteExchange>, Need)> },
     /// The client has its page.
     Behind(Box<RouteExchange>),
+    /// Nothing more comes.
+    Over,
 }
 
 impl PageExchange {
     /// Begins by asking the route.
-    pub(crate) fn begin(page: Page, route: RouteExchange) -> Self {
-        Self { page, stage: Stage::Asking(Box::new(route)) }
+    pub(crate) fn begin(page: Page, reads: Reads, route: RouteExchange) -> Self {
+        Self { page, reads, stage: Stage::Asking(Box::new(route)) }
     }
 
     /// Goes on with the outcome. `None` where the outcome is of another need.
-    pub(crate) fn resume(self, outcome: Outcome, context: &Context<'_>) -> Option<Next<Self>> {
-        let Self { page, stage } = self;
+    pub(crate) fn resume(mut self, outcome: Outcome, context: &Context<'_>) -> Option<Next<Self>> {
+        let stage = std::mem::replace(&mut self.stage, Stage::Over);
         Some(match (stage, outcome) {
             (Stage::Asking(route), outcome) => match route.resume(outcome, context)? {
-                Next::Need(route, need) => {
-                    Next::Need(Box::new(Self { page, stage: Stage::Asking(route) }), need)
-                }
-                Next::Reply(reply) => Self::answered(page, reply, None, context),
+                Next::Need(route, need) => self.need(Stage::Asking(route), need),
+                Next::Reply(reply) => self.answered(reply, None, context),
                 Next::ReplyFirst(reply, route, need) => {
-                    Self::answered(page, reply, Some((route, need)), context)
+                    self.answered(reply, Some((route, need)), context)
                 }
             },
-            (Stage::Reading { reply, behind }, Outcome::Content(template)) => {
-                let composed = composed(&page, *reply, template, context);
-                Self::and_then(page, composed, behind)
+            (Stage::Reading { reply, behind }, Outcome::Content(content)) => {
+                let is_page = self.is_template(&reply);
+                let reply = match content {
+                    Some(template) if is_page => composed(&self.page, *reply, &template, context),
+                    Some(playlist) => self.followed(*reply, &prefetch::of_playlist(&playlist)),
+                    None => {
+                        let problem = not_composable(format!(
+                            "The template broke off, or has more than {TEMPLATE_BYTES_MAX} bytes."
+                        ));
+                        cached_route::none_of_it(refused(*reply, &problem, context), context)
+                    }
+                };
+                self.and_then(reply, behind)
             }
             (Stage::Behind(route), outcome) => match route.resume(outcome, context)? {
                 Next::Reply(reply) | Next::ReplyFirst(reply, ..) => Next::Reply(reply),
-                Next::Need(route, need) => {
-                    Next::Need(Box::new(Self { page, stage: Stage::Behind(route) }), need)
-                }
+                Next::Need(route, need) => self.need(Stage::Behind(route), need),
             },
             _ => return None,
         })
     }
 
-    /// The route has answered. If that is a template, it is read.
+    fn need(mut self, stage: Stage, need: Need) -> Next<Self> {
+        self.stage = stage;
+        Next::Need(Box::new(self), need)
+    }
+
+    fn is_template(&self, reply: &Reply) -> bool {
+        self.reads.composes && is_template(FieldLines::new(&reply.fields))
+    }
+
+    /// The route has answered. If that is a template or names what is wanted next, it is read.
     fn answered(
-        page: Page,
+        self,
         mut reply: Reply,
         behind: Option<(Box<RouteExchange>, Need)>,
         context: &Context<'_>,
     ) -> Next<Self> {
-        if !is_template(FieldLines::new(&reply.fields)) {
-            return Self::and_then(page, reply, behind);
+        if !self.is_template(&reply) {
+            return self.no_template(reply, behind);
         }
-        let of = match (&reply.body, &reply.store) {
-            (Body::Upstream, _) => Content::Upstream,
-            (Body::Stored(_), Some(store)) if matches!(store.body, StoreBody::Upstream(_)) => {
-                Content::Upstream
-            }
-            (Body::Stored(_), _) => Content::Stored,
-            _ => {
-                // There is nothing to be read, as to HEAD.
-                reply.fields = of_the_page(&reply.fields);
-                return Self::and_then(page, reply, behind);
-            }
+        let Some(of) = content_of(&reply) else {
+            // There is nothing to be read, as to HEAD.
+            reply.fields = of_the_page(&reply.fields);
+            return self.and_then(reply, behind);
         };
         if let Some(problem) = unreadable(FieldLines::new(&reply.fields)) {
-            return Self::and_then(page, refused(reply, &problem, context), behind);
+            return self.and_then(refused(reply, &problem, context), behind);
         }
-        let stage = Stage::Reading { reply: Box::new(reply), behind };
-        let need = Need::Content { of, bytes_max: TEMPLATE_BYTES_MAX };
-        Next::Need(Box::new(Self { page, stage }), need)
+        self.read(of, reply, behind)
     }
 
-    fn and_then(
-        page: Page,
+    /// What is wanted next is looked for in what has just come.
+    fn no_template(self, reply: Reply, behind: Option<(Box<RouteExchange>, Need)>) -> Next<Self> {
+        let is_new = reply.store.as_ref().is_some_and(|store| {
+            matches!(store.body, StoreBody::Upstream(Extent::Exactly(..=TEMPLATE_BYTES_MAX)))
+        });
+        if !is_new || !self.reads.prefetches {
+            return self.and_then(reply, behind);
+        }
+        let fields = FieldLines::new(&reply.fields);
+        let is_read = prefetch::is_playlist(fields) && fields.get("content-encoding").is_none();
+        if is_read && let Some(of) = content_of(&reply) {
+            return self.read(of, reply, behind);
+        }
+        let links = prefetch::of_links(fields);
+        let links: Vec<_> = links.iter().map(String::as_str).collect();
+        let reply = self.followed(reply, &links);
+        self.and_then(reply, behind)
+    }
+
+    fn read(
+        self,
+        of: Content,
         reply: Reply,
         behind: Option<(Box<RouteExchange>, Need)>,
     ) -> Next<Self> {
+        let need = Need::Content { of, bytes_max: TEMPLATE_BYTES_MAX };
+        self.need(Stage::Reading { reply: Box::new(reply), behind }, need)
+    }
+
+    /// The reply, after which these are fetched ahead.
+    fn followed(&self, reply: Reply, references: &[&str]) -> Reply {
+        let prefetch = references.iter().map(|reference| self.page.ahead(reference)).collect();
+        Reply { prefetch, ..reply }
+    }
+
+    fn and_then(mut self, reply: Reply, behind: Option<(Box<RouteExchange>, Need)>) -> Next<Self> {
         match behind {
             None => Next::Reply(reply),
             Some((route, need)) => {
-                Next::ReplyFirst(reply, Box::new(Self { page, stage: Stage::Behind(route) }), need)
+                self.stage = Stage::Behind(route);
+                Next::ReplyFirst(reply, Box::new(self), need)
             }
         }
     }
 }
 
-fn composed(page: &Page, reply: Reply, template: Option<Vec<u8>>, context: &Context<'_>) -> Reply {
-    let Some(template) = template else {
-        let problem = not_composable(format!(
-            "The template broke off, or has more than {TEMPLATE_BYTES_MAX} bytes."
-        ));
-        return cached_route::none_of_it(refused(reply, &problem, context), context);
-    };
-    match page.clone().compose(&template) {
+/// Where the content is of what a reply is about to send.
+fn content_of(reply: &Reply) -> Option<Content> {
+    match (&reply.body, &reply.store) {
+        (Body::Upstream, _) => Some(Content::Upstream),
+        (Body::Stored(_) | Body::Encoding(_), Some(store))
+            if matches!(store.body, StoreBody::Upstream(_)) =>
+        {
+            Some(Content::Upstream)
+        }
+        (Body::Stored(_), _) => Some(Content::Stored),
+        _ => None,
+    }
+}
+
+fn composed(page: &Page, reply: Reply, template: &[u8], context: &Context<'_>) -> Reply {
+    match page.clone().compose(template) {
         Ok(parts) => {
             let fields = of_the_page(&reply.fields);
             Reply { fields, body: Body::Composed(parts), ..reply }

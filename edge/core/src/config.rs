@@ -131,6 +131,9 @@ pub struct Route {
     /// Whether answers may be templates of composed pages (ESI). It needs `cache`.
     #[serde(default)]
     pub esi: bool,
+    /// Whether what answers name as wanted next is fetched ahead. It needs `cache`.
+    #[serde(default)]
+    pub prefetch: bool,
     /// What of a token the upstream is told, and its answers vary on.
     #[serde(default)]
     pub claims: Vec<Claim>,

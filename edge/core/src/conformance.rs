@@ -468,6 +468,7 @@ fn with(body: Body, store: Option<Store>) -> Reply {
         forget: Vec::new(),
         purge: Vec::new(),
         store,
+        prefetch: Vec::new(),
         ended: Ended::Edge,
     }
 }

@@ -20,7 +20,9 @@ use crate::cached::{Context, Next, upstream_problem};
 use crate::cached_file::FileExchange;
 use crate::cached_route::RouteExchange;
 use crate::caching::ask::{Ask, Forms, Place};
-use crate::composing::{Asked, Attempt, Continued, Page, PageExchange, Share, Within, in_place};
+use crate::composing::{
+    Asked, Attempt, Continued, Page, PageExchange, Reads, Share, Within, in_place,
+};
 use crate::config::{Config, ISSUERS_MAX, Route};
 use crate::cors;
 use crate::explain::{self, Explaining};
@@ -32,6 +34,7 @@ use crate::head::{FieldLines, Fields};
 use crate::interim;
 use crate::kept::KeptFile;
 use crate::limit::Limit;
+use crate::prefetch::{self, Ahead, Warming};
 use crate::purge;
 use crate::route::{Access, Routes, Target};
 use crate::rules::{self, UploadLimit};
@@ -91,6 +94,10 @@ enum Stage {
     Explaining(Box<Explaining>),
     /// The body of a purge is read, which came to this host.
     Purging(String),
+    /// The body of a request to fetch ahead is read.
+    Warming(Box<Warming>),
+    /// What is popular is asked for.
+    Ranking,
     /// An upstream is asked.
     Forwarding(Forwarded),
 }
@@ -212,6 +219,13 @@ impl Edge {
                 let step = placed(self.begin_as(&request, moment, reader, visit));
                 PartStep { step, rest: None, instead }
             }
+            Continued::Ahead(ahead) => {
+                let Ahead { head, peer, secure, reader } = *ahead;
+                let request = Request { head: &head, peer, secure };
+                let visit = Visit { secure, ahead: true, ..Visit::default() };
+                let step = self.begin_as(&request, moment, reader, visit);
+                PartStep { step, rest: None, instead: None }
+            }
             Continued::Attempt(attempt) => {
                 let need = attempt.gather();
                 let step = Step::Needs(alone(Stage::Attempt(attempt)), vec![need]);
@@ -269,6 +283,14 @@ impl Edge {
             }
             (Stage::Purging(host), Some(Outcome::Body(body))) => {
                 Step::Reply(self.purge(&visit, body.as_deref(), &host))
+            }
+            (Stage::Warming(warming), Some(Outcome::Body(body))) => {
+                Step::Reply(self.warm(&visit, &warming, body.as_deref()))
+            }
+            (Stage::Ranking, Some(Outcome::Popular(popular))) => {
+                let urls: Vec<_> = popular.iter().filter_map(prefetch::url_of).collect();
+                let document = serde_json::json!({ "urls": urls });
+                Step::Reply(json(200, visit.fields(&self.limits), &document))
             }
             (Stage::Forwarding(forwarded), Some(Outcome::Fetched(answer))) => {
                 Step::Reply(self.forwarded(&visit, forwarded, answer))
@@ -362,10 +384,12 @@ impl Edge {
         rules::admit(&guarded, &target, rules)?;
         self.bound_body(&guarded)?;
         uploads::check_trailer(&guarded, &target, self.abilities.request_trailers)?;
-        // What takes a place in a page comes with it.
-        let take = match visit.within {
-            Some(_) => None,
-            None => self.limit(&guarded, &target, identity.as_ref(), client.address, visit),
+        // What takes a place in a page comes with it, and what is fetched ahead is asked for by nobody.
+        let take = match (&visit.within, visit.ahead) {
+            (Some(_), _) | (_, true) => None,
+            (None, false) => {
+                self.limit(&guarded, &target, identity.as_ref(), client.address, visit)
+            }
         };
         self.answer(&guarded, target, identity, take, client, request.peer, visit.clone(), moment)
     }
@@ -429,9 +453,9 @@ impl Edge {
         verified: bool,
         moment: Moment,
     ) -> Step {
-        let Visit { secure, within, .. } = begun;
+        let Visit { secure, within, ahead, .. } = begun;
         let request = Request { head, peer, secure };
-        let visit = Visit { secure, within, ..Visit::default() };
+        let visit = Visit { secure, within, ahead, ..Visit::default() };
         if !verified {
             let is_tus = guard(head).is_ok_and(|guarded| uploads::is_tus(&guarded));
             let visit = Visit { is_tus, ..visit };
@@ -515,6 +539,18 @@ impl Edge {
                 let need = Need::Body { bytes_max: purge::BODY_BYTES_MAX };
                 (Stage::Purging(host.to_owned()), Some(need))
             }
+            Target::Warm | Target::Popular if !self.abilities.prefetches => {
+                let detail = "This platform's edge fetches nothing ahead so far.";
+                return Err(Problem::new(ProblemType::NotImplemented, detail));
+            }
+            Target::Warm => {
+                let warming = Warming::of(guarded, client, peer, identity);
+                let need = Need::Body { bytes_max: prefetch::BODY_BYTES_MAX };
+                (Stage::Warming(Box::new(warming)), Some(need))
+            }
+            Target::Popular => {
+                (Stage::Ranking, Some(Need::Popular { most: prefetch::NAMED_MAX as u64 }))
+            }
             Target::Explain => match self.explain(guarded, client, &visit, moment)? {
                 Ok((explaining, need)) => (Stage::Explaining(Box::new(explaining)), Some(need)),
                 Err(reply) => return Ok(Step::Reply(*reply)),
@@ -553,13 +589,16 @@ impl Edge {
                 let proxied = Proxied { place, client, claims, identity, timeout_ms };
                 match self.cached(guarded, route, &proxied) {
                     Some(ask) => {
-                        let composes = ask.composes;
+                        let is_asked_for = visit.within.is_none() && !visit.ahead;
+                        let prefetches =
+                            route.prefetch && self.abilities.prefetches && is_asked_for;
+                        let reads = Reads { composes: ask.composes, prefetches };
                         let (exchange, need) = RouteExchange::begin(ask);
-                        let stage = if composes {
+                        let stage = if reads.composes || reads.prefetches {
                             let share = visit.within.as_ref().map_or(Share::WHOLE, |on| on.share);
                             let reader = identity.cloned();
                             let page = Page::of(guarded, peer, client.secure, reader, share);
-                            Stage::Page(Box::new(PageExchange::begin(page, exchange)))
+                            Stage::Page(Box::new(PageExchange::begin(page, reads, exchange)))
                         } else {
                             Stage::Route(Box::new(exchange))
                         };
@@ -697,6 +736,18 @@ impl Edge {
             Ok(purge) => {
                 let document = serde_json::json!({ "purged": purge.len() });
                 Reply { purge, ..json(200, visit.fields(&self.limits), &document) }
+            }
+            Err(problem) => visit.problem(&self.limits, &problem),
+        }
+    }
+
+    fn warm(&self, visit: &Visit, warming: &Warming, body: Option<&[u8]>) -> Reply {
+        match warming.read(body) {
+            Ok(aheads) => {
+                let document = serde_json::json!({ "queued": aheads.len() });
+                let token = |ahead| Continued::Ahead(Box::new(ahead)).to_bytes();
+                let prefetch = aheads.into_iter().map(token).collect();
+                Reply { prefetch, ..json(202, visit.fields(&self.limits), &document) }
             }
             Err(problem) => visit.problem(&self.limits, &problem),
         }

@@ -56,8 +56,8 @@ impl<'a> Named<'a> {
             None => {}
         }
         let detail = format!(
-            "\"{url}\" can't be explained: `url` takes https://host/path?query, or /path?query for \
-             this host, percent-encoded."
+            "\"{url}\" is no URL that can be looked up: it takes https://host/path?query, or \
+             /path?query for this host, percent-encoded."
         );
         Err(Problem::new(ProblemType::InvalidField, detail))
     }

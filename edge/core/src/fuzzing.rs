@@ -309,6 +309,7 @@ fn outcome(need: &Need, luck: u8) -> Outcome {
         Need::Lookup { .. } => Outcome::Looked(Looked::Vacant),
         Need::Claim { keys } => Outcome::Claimed(keys.len() as u64),
         Need::Put { .. } => Outcome::Put,
+        Need::Popular { .. } => Outcome::Popular(Vec::new()),
         Need::Content { .. } => {
             let template = b"a<esi:include src='/b' onerror='continue'/>".to_vec();
             Outcome::Content((luck != 0).then_some(template))

@@ -50,6 +50,7 @@ mod multipart;
 #[cfg(test)]
 mod outage;
 pub mod platform;
+mod prefetch;
 mod purge;
 mod route;
 mod rules;

@@ -9,8 +9,8 @@ use crate::Edge;
 use crate::kept::{Packed, handed_over};
 use crate::step::{
     Body, ByteRange, Coding, Content, Extent, Fetch, FetchError, Form, Handed, Kept, KeptHead,
-    Looked, Moment, Need, Outcome, Part, PartStep, Purge, Reply, Step, Store, StoreBody, Taken,
-    UpstreamHead,
+    Looked, Moment, Need, Outcome, Part, PartStep, Popular, Purge, Reply, Step, Store, StoreBody,
+    Taken, UpstreamHead,
 };
 
 /// Names an exchange towards the driver.
@@ -45,6 +45,7 @@ pub struct MemoryDriver {
     kept_bytes_max: usize,
     handing: Handing,
     edge: Option<Edge>,
+    ahead: Vec<Vec<u8>>,
     arrivals: HashMap<String, u64>,
     exchanges: HashMap<Ticket, Pending>,
 }
@@ -65,6 +66,8 @@ struct StoredResponse {
     forms: BTreeMap<Coding, Option<Vec<u8>>>,
     fresh_until_ms: u64,
     tags: Vec<String>,
+    /// How often it was found.
+    hits: u64,
     /// How much had been purged when it was looked up, to be stored.
     purges_then: usize,
 }
@@ -108,6 +111,7 @@ impl MemoryDriver {
             kept_bytes_max: usize::MAX,
             handing: Box::new(|_, _, _| None),
             edge: None,
+            ahead: Vec::new(),
             arrivals: HashMap::new(),
             exchanges: HashMap::new(),
         }
@@ -178,6 +182,7 @@ impl MemoryDriver {
                 self.exchanges.insert(ticket, pending);
                 Some(Outcome::Put)
             }
+            Need::Popular { most } => Some(Outcome::Popular(self.popular(most))),
             Need::Content { of, bytes_max } => {
                 let pending = self.pending(ticket);
                 let content = match of {
@@ -256,6 +261,7 @@ impl MemoryDriver {
             self.forget(key);
         }
         self.purges.extend(reply.purge);
+        self.ahead.extend(reply.prefetch);
         let mut pending = self.exchanges.remove(&ticket).unwrap_or_default();
         let mut whole = true;
         if let Some(store) = reply.store {
@@ -385,7 +391,8 @@ impl MemoryDriver {
         let now_ms = self.now_ms;
         let purges = &self.purges;
         let entry = self.cache.get_mut(key)?;
-        let stored = entry.stored.as_ref()?;
+        let stored = entry.stored.as_mut()?;
+        stored.hits += 1;
         let purged = stored.is_purged(purges, true);
         let lead = (purged || stored.fresh_until_ms <= now_ms) && entry.leader.is_none();
         if lead {
@@ -462,6 +469,7 @@ impl MemoryDriver {
             forms: BTreeMap::new(),
             fresh_until_ms: self.now_ms + fresh_ms,
             tags: tags.to_vec(),
+            hits: 0,
             purges_then: pending.purges_then,
         }
     }
@@ -543,6 +551,25 @@ impl MemoryDriver {
             let moment = self.moment();
             step = self.edge.as_mut()?.resume(exchange, outcomes, moment);
         }
+    }
+
+    /// Fetches what replies have named to be fetched ahead.
+    pub fn prefetch(&mut self) {
+        for part in std::mem::take(&mut self.ahead) {
+            self.continued(part);
+        }
+    }
+
+    fn popular(&self, most: u64) -> Vec<Popular> {
+        let stored =
+            self.cache.iter().filter_map(|(key, entry)| Some((key, entry.stored.as_ref()?)));
+        let mut stored: Vec<_> = stored.filter(|(_, stored)| stored.hits > 0).collect();
+        stored.sort_by_key(|(key, stored)| (std::cmp::Reverse(stored.hits), *key));
+        let popular = |(key, stored): (&String, &StoredResponse)| Popular {
+            key: key.clone(),
+            head: stored.head.clone(),
+        };
+        stored.into_iter().take(most as usize).map(popular).collect()
     }
 
     fn forget(&mut self, key: &str) {

@@ -133,6 +133,7 @@ pub const WASMTIME: Platform = Platform {
         composes: true,
         slices: true,
         fragments: true,
+        prefetches: true,
     },
     cache: Cache {
         on: "memory, S3-FIFO",
@@ -182,6 +183,7 @@ pub const CLOUDFLARE: Platform = Platform {
         composes: false,
         slices: false,
         fragments: false,
+        prefetches: false,
     },
     cache: Cache {
         on: "Cache API",
@@ -237,6 +239,7 @@ pub const FASTLY: Platform = Platform {
         composes: true,
         slices: false,
         fragments: false,
+        prefetches: false,
     },
     cache: Cache {
         on: "core cache, transactions",
@@ -291,6 +294,7 @@ pub const SPIN: Platform = Platform {
         composes: false,
         slices: false,
         fragments: false,
+        prefetches: false,
     },
     cache: Cache {
         on: "key-value store",

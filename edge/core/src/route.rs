@@ -31,6 +31,10 @@ pub(crate) enum Target {
     Purge,
     /// `/explain`.
     Explain,
+    /// `/warm`.
+    Warm,
+    /// `/popular`.
+    Popular,
     /// The route of `outport.toml` at this place.
     Route(u16),
     /// Nothing.
@@ -89,6 +93,8 @@ fn outports(request: &Guarded<'_>, config: &Config) -> Option<Target> {
         ("session", None) => Target::Session,
         ("purge", None) => Target::Purge,
         ("explain", None) => Target::Explain,
+        ("warm", None) => Target::Warm,
+        ("popular", None) => Target::Popular,
         (".well-known", Some("jwks.json")) => Target::KeySet,
         ("assets", Some(_)) => asset(path, config).unwrap_or(Target::Nothing),
         ("", None) => return asset("index.html", config),
@@ -118,8 +124,10 @@ impl Target {
     /// The methods that are served. `None` where every method passes.
     pub(crate) const fn methods(&self) -> Option<&'static [&'static str]> {
         match self {
-            Self::Health | Self::KeySet | Self::Asset(_) | Self::Explain => Some(&["GET", "HEAD"]),
-            Self::Session | Self::Purge => Some(&["POST"]),
+            Self::Health | Self::KeySet | Self::Asset(_) | Self::Explain | Self::Popular => {
+                Some(&["GET", "HEAD"])
+            }
+            Self::Session | Self::Purge | Self::Warm => Some(&["POST"]),
             Self::Uploads => Some(&["POST", "OPTIONS"]),
             Self::Upload(_) => Some(&["GET", "HEAD", "PATCH", "DELETE", "OPTIONS"]),
             Self::Files => Some(&["GET", "HEAD", "POST", "OPTIONS"]),
@@ -151,7 +159,9 @@ impl Target {
             Self::File(_) if request.is_read() => Access::Anybody,
             Self::Files | Self::File(_) => Access::Token(Some(Scope::Write)),
             Self::Links(_) => Access::Token(Some(Scope::Share)),
-            Self::Purge | Self::Explain => Access::Token(Some(Scope::Admin)),
+            Self::Purge | Self::Explain | Self::Warm | Self::Popular => {
+                Access::Token(Some(Scope::Admin))
+            }
             Self::Route(place) => {
                 match config.routes.get(usize::from(*place)).map(|route| route.auth) {
                     Some(Auth::None) => Access::Open,

@@ -99,6 +99,12 @@ pub enum Need {
         /// How.
         coding: Coding,
     },
+    /// Tell what is stored and was asked for most since it was stored first. Answered by
+    /// [`Outcome::Popular`]. Asked only of drivers that declare [`Abilities::prefetches`].
+    Popular {
+        /// How many at most.
+        most: u64,
+    },
     /// Read a body that the reply may still send or store, whole. Answered by [`Outcome::Content`].
     /// Asked only of drivers that declare [`Abilities::fragments`].
     Content {
@@ -240,6 +246,8 @@ pub enum Outcome {
     /// Of [`Need::Encode`]: whether lookups tell of the form from now on. It may not be done where
     /// there is too much to do, or where the body is gone or still arriving.
     Encoded(bool),
+    /// Of [`Need::Popular`], what was asked for most often first.
+    Popular(Vec<Popular>),
     /// Of [`Need::Content`]. `None`: it has more bytes, or broke off, and what the upstream sent is
     /// gone.
     Content(Option<Vec<u8>>),
@@ -297,6 +305,15 @@ pub enum Handed {
     /// The origin does not take this one. Keep it, and try again with the longest pauses; the
     /// others go on.
     Refused,
+}
+
+/// Something that is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Popular {
+    /// Its key.
+    pub key: String,
+    /// Its head, as in [`Store`].
+    pub head: Vec<u8>,
 }
 
 /// What the cache holds.
@@ -399,6 +416,11 @@ pub struct Reply {
     pub purge: Vec<Purge>,
     /// What to store, before the body is read.
     pub store: Option<Store>,
+    /// What is likely to be wanted next, for [`Edge::next_part`](crate::Edge::next_part): exchanges
+    /// whose replies are sent to nobody. They are for when there is nothing better to do, and where
+    /// there are too many, they may be left out. Only for drivers that declare
+    /// [`Abilities::prefetches`].
+    pub prefetch: Vec<Vec<u8>>,
     /// Where the request ended, for the metrics.
     pub ended: Ended,
 }
@@ -595,6 +617,9 @@ pub struct Abilities {
     /// It makes bodies of other exchanges' replies. It declares [`Self::composes`] too. Without it,
     /// templates are not composed.
     pub fragments: bool,
+    /// It fetches ahead what a reply names, and knows what is asked for most. It declares
+    /// [`Self::fragments`] too.
+    pub prefetches: bool,
 }
 
 /// How a driver keeps things.

@@ -8,16 +8,17 @@
 //! Below it there may be a second tier ([`Disk`]): what is stored and whole goes there, too, and who
 //! leads a vacant key looks there first.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 use std::num::NonZero;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use outport_edge_core::step::{Coding, Extent, Form, Purge};
+use outport_edge_core::step::{Coding, Extent, Form, Popular, Purge};
 use quick_cache::sync::Cache as Entries;
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
 use tokio::sync::watch;
@@ -86,6 +87,8 @@ pub(crate) struct Entry {
     tags: Arc<[String]>,
     /// The last purge when it was looked up, to be stored.
     purges_then: u64,
+    /// How often it was found, and what it renewed before it.
+    hits: Arc<AtomicU64>,
     shared: Arc<Shared>,
 }
 
@@ -152,8 +155,18 @@ impl Entry {
             body
         });
         let body_bytes = bytes_of(body.as_ref(), &forms);
-        let shared = Arc::default();
-        Arc::new(Self { head, body, forms, body_bytes, fresh_until, tags, purges_then, shared })
+        let (hits, shared) = (Arc::default(), Arc::default());
+        Arc::new(Self {
+            head,
+            body,
+            forms,
+            body_bytes,
+            fresh_until,
+            tags,
+            purges_then,
+            hits,
+            shared,
+        })
     }
 
     fn is(&self, other: &Self) -> bool {
@@ -170,6 +183,7 @@ impl Entry {
             fresh_until: self.fresh_until,
             tags: self.tags.clone(),
             purges_then: self.purges_then,
+            hits: self.hits.clone(),
             shared: self.shared.clone(),
         })
     }
@@ -287,6 +301,21 @@ impl Cache {
         (self.entries.weight(), self.entries.len() as u64)
     }
 
+    /// What was found most often, so many at most. It looks at every entry.
+    pub(crate) fn popular(&self, most: usize) -> Vec<Popular> {
+        let counted = self.entries.iter().filter_map(|(key, entry)| {
+            let hits = entry.hits.load(Ordering::Relaxed);
+            (hits > 0).then_some((Reverse(hits), key, entry))
+        });
+        let mut all: Vec<_> = counted.collect();
+        all.sort_unstable_by(|(hits, key, _), (others, other, _)| {
+            (hits, key).cmp(&(others, other))
+        });
+        let popular =
+            |(_, key, entry): (_, String, Arc<Entry>)| Popular { key, head: entry.head.to_vec() };
+        all.into_iter().take(most).map(popular).collect()
+    }
+
     /// Looks a key up; waits while another exchange fetches it.
     pub(crate) async fn look(self: &Arc<Self>, key: String) -> Holding {
         let mut collapsed = false;
@@ -380,6 +409,7 @@ impl Cache {
         purges_then: u64,
         collapsed: bool,
     ) -> Holding {
+        entry.hits.fetch_add(1, Ordering::Relaxed);
         let held = Held::of(entry, purged);
         Holding { cache: self.clone(), key, held, purges_then, collapsed }
     }
@@ -519,6 +549,7 @@ impl Holding {
             }
             Held::Entry { entry, .. } => Some(self.cache.current(&self.key, entry)?),
         };
+        let hits = current.as_ref().map(|current| current.hits.clone()).unwrap_or_default();
         let keeps = matches!(body, NewBody::Keep);
         let (body, forms) = match (body, current) {
             (NewBody::Arriving(body), _) => (Some(body), Vec::new()),
@@ -533,6 +564,7 @@ impl Holding {
             fresh_until: Instant::now() + fresh,
             tags: tags.into(),
             purges_then: self.purges_then,
+            hits,
             shared: Arc::default(),
         });
         match self.held {

@@ -53,6 +53,7 @@ fn need(need: wit::Need) -> core::Need {
         wit::Need::Lookup(key) => core::Need::Lookup { key },
         wit::Need::Claim(keys) => core::Need::Claim { keys },
         wit::Need::Put(wit::Put { key, head, fresh_ms }) => core::Need::Put { key, head, fresh_ms },
+        wit::Need::Popular(most) => core::Need::Popular { most },
         wit::Need::Content(wit::Content { upstream, bytes_max }) => {
             let of = if upstream { core::Content::Upstream } else { core::Content::Stored };
             core::Need::Content { of, bytes_max }
@@ -96,8 +97,16 @@ pub(crate) fn handed(handed: wit::Handed) -> core::Handed {
 
 pub(crate) fn abilities(abilities: core::Abilities) -> wit::Abilities {
     let core::Abilities { signatures, request_trailers, interim, durable, .. } = abilities;
-    let core::Abilities { unannounced, encodes, purges, composes, slices, fragments, .. } =
-        abilities;
+    let core::Abilities {
+        unannounced,
+        encodes,
+        purges,
+        composes,
+        slices,
+        fragments,
+        prefetches,
+        ..
+    } = abilities;
     wit::Abilities {
         signatures,
         request_trailers,
@@ -109,11 +118,12 @@ pub(crate) fn abilities(abilities: core::Abilities) -> wit::Abilities {
         composes,
         slices,
         fragments,
+        prefetches,
     }
 }
 
 fn reply(reply: wit::Reply) -> core::Reply {
-    let wit::Reply { status, fields, body, forget, purge, store, ended } = reply;
+    let wit::Reply { status, fields, body, forget, purge, store, prefetch, ended } = reply;
     core::Reply {
         status,
         fields,
@@ -149,6 +159,7 @@ fn reply(reply: wit::Reply) -> core::Reply {
             fresh_ms,
             tags,
         }),
+        prefetch,
         ended: match ended {
             wit::Ended::Edge => core::Ended::Edge,
             wit::Ended::Cache => core::Ended::Cache,
@@ -211,6 +222,12 @@ pub(crate) fn outcome(outcome: core::Outcome) -> wit::Outcome {
         }
         core::Outcome::Claimed(claimed) => wit::Outcome::Claim(claimed),
         core::Outcome::Put => wit::Outcome::Put,
+        core::Outcome::Popular(popular) => wit::Outcome::Popular(
+            popular
+                .into_iter()
+                .map(|core::Popular { key, head }| wit::Popular { key, head })
+                .collect(),
+        ),
         core::Outcome::Content(content) => wit::Outcome::Content(content),
         core::Outcome::Gathered(gathered) => wit::Outcome::Gather(gathered),
         core::Outcome::Body(body) => wit::Outcome::Body(body),

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -30,6 +31,7 @@ use crate::kept::{Kept, KeptError};
 use crate::kept_handover::Handover;
 use crate::limiter::Limiter;
 use crate::metrics::Metrics;
+use crate::prefetcher::Queue;
 use crate::stored_body::{Pushed, StoredBody};
 use crate::upstream::Upstreams;
 use crate::values::Values;
@@ -49,6 +51,7 @@ pub(crate) struct Driver {
     pub(crate) instances: Arc<Instances>,
     pub(crate) needs: Arc<Needs>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) ahead: Queue,
 }
 
 /// The parts that needs are met with.
@@ -59,6 +62,32 @@ pub(crate) struct Needs {
     pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) kept: Kept,
     pub(crate) handover: Handover,
+    pub(crate) fetches: Fetches,
+}
+
+/// Counts the answers of upstreams that are waited for.
+#[derive(Default)]
+pub(crate) struct Fetches(AtomicUsize);
+
+impl Fetches {
+    /// How many are waited for.
+    pub(crate) fn under_way(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// One more is waited for, until this is dropped.
+    fn begin(&self) -> Fetching<'_> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Fetching(&self.0)
+    }
+}
+
+struct Fetching<'a>(&'a AtomicUsize);
+
+impl Drop for Fetching<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What an exchange has come to: its reply, and what goes on behind the client's back.
@@ -82,11 +111,12 @@ impl Driver {
         let mut exchange = Exchange::new(self.needs.clone(), Some(body));
         exchange.interim = interim.unwrap_or_else(Interim::none);
         let decided = self.decide(head, peer, &mut exchange).await;
-        let Decided { reply, after } = decided.unwrap_or_else(|fault| {
+        let Decided { mut reply, after } = decided.unwrap_or_else(|fault| {
             tracing::error!("a request could not be decided: {fault}");
             Decided { reply: broken(), after: None }
         });
         self.metrics.request_ended(reply.ended);
+        self.ahead.add(std::mem::take(&mut reply.prefetch), &self.metrics);
         let unread = exchange.request_body.take().filter(|body| !waits && !body.is_end_stream());
         if let Some(unread) = unread {
             tokio::spawn(tokio::time::timeout(DISCARD_MAX, discard(unread)));
@@ -258,6 +288,10 @@ impl Exchange {
             Need::Content { of, bytes_max } => {
                 Outcome::Content(self.read_content(of, bytes_max).await)
             }
+            Need::Popular { most } => {
+                let most = usize::try_from(most).unwrap_or(usize::MAX);
+                Outcome::Popular(self.needs.cache.popular(most))
+            }
             // The driver's, which can begin other exchanges.
             Need::Gather { .. } => Outcome::Gathered(None),
             Need::Body { bytes_max } => {
@@ -363,7 +397,9 @@ impl Exchange {
 
     async fn fetch(&mut self, fetch: Fetch) -> Outcome {
         let body = if fetch.with_body { self.request_body.take() } else { None };
+        let waiting = self.needs.fetches.begin();
         let answer = self.needs.upstreams.fetch(&fetch, body, &self.interim).await;
+        drop(waiting);
         Outcome::Fetched(answer.map(|(head, body)| {
             self.upstream_body = Some(EdgeBody::Upstream(body));
             head
@@ -562,7 +598,10 @@ fn part(whole: &Bytes, range: ByteRange) -> Bytes {
 }
 
 /// Reads on while the answer is on its way.
-async fn discard(mut body: RequestBody) {
+pub(crate) async fn discard<B>(mut body: B)
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
     let mut left = DISCARDED_BYTES_MAX;
     while let Some(Ok(frame)) = body.frame().await {
         let read = frame.data_ref().map_or(0, |chunk| chunk.len() as u64);
@@ -644,6 +683,7 @@ mod tests {
                 handover: Handover::start(kept.clone(), upstreams.clone(), Box::new(Scripted)),
                 upstreams,
                 kept,
+                fetches: Fetches::default(),
             });
             drop(_within);
             Self { runtime, needs, exchanges: HashMap::new(), opened: 0, _folder: folder }

@@ -24,6 +24,7 @@ mod limiter;
 mod metrics;
 mod node;
 mod page;
+mod prefetcher;
 mod purges;
 mod replay;
 mod stored_body;

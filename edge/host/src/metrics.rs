@@ -13,6 +13,8 @@ pub(crate) struct Metrics {
     requests: [AtomicU64; 3],
     slices: [AtomicU64; 3],
     fragments: [AtomicU64; 3],
+    prefetches: [AtomicU64; 3],
+    prefetches_dropped: AtomicU64,
     instances_made: AtomicU64,
     instances_failed: AtomicU64,
 }
@@ -57,6 +59,16 @@ impl Metrics {
         count(&self.fragments, ended);
     }
 
+    /// What was fetched ahead has ended.
+    pub(crate) fn prefetch_ended(&self, ended: Ended) {
+        count(&self.prefetches, ended);
+    }
+
+    /// There was no room for what was to be fetched ahead.
+    pub(crate) fn prefetch_dropped(&self) {
+        self.prefetches_dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// An instance of the component was made.
     pub(crate) fn instance_made(&self) {
         self.instances_made.fetch_add(1, Ordering::Relaxed);
@@ -99,6 +111,17 @@ impl Metrics {
             "outport_edge_fragments_total",
             "What was asked for to take a place in a page, by where that ended.",
             &self.fragments,
+        );
+        by_end(
+            "outport_edge_prefetches_total",
+            "What was fetched ahead, by where that ended.",
+            &self.prefetches,
+        );
+        family(
+            "outport_edge_prefetches_dropped_total",
+            "counter",
+            "What was not fetched ahead, as too much waited already.",
+            &[("", self.prefetches_dropped.load(Ordering::Relaxed))],
         );
         family(
             "outport_edge_instances_total",

@@ -20,16 +20,18 @@ use outport_edge_core::interim::Interims;
 use sha2::{Digest as _, Sha256};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 use crate::cache::Cache;
 use crate::disk::Disk;
-use crate::driver::{Driver, Needs};
+use crate::driver::{Driver, Fetches, Needs};
 use crate::instances::{ComponentError, Instances};
 use crate::kept::{Kept, KeptError};
 use crate::kept_handover::Handover;
 use crate::limiter::Limiter;
 use crate::metrics::{Gauges, Metrics};
 use crate::page::{self, PageFile};
+use crate::prefetcher;
 use crate::purges::Purges;
 use crate::upstream::Upstreams;
 use crate::values::{ValueError, Values};
@@ -118,6 +120,7 @@ pub struct EdgeNode {
     listener: TcpListener,
     metrics_listener: TcpListener,
     driver: Arc<Driver>,
+    prefetching: JoinHandle<()>,
 }
 
 impl EdgeNode {
@@ -151,11 +154,15 @@ impl EdgeNode {
             handover: Handover::start(kept.clone(), upstreams.clone(), core),
             upstreams,
             kept,
+            fetches: Fetches::default(),
         });
+        let (ahead, waiting) = prefetcher::queue();
+        let driver = Driver { instances, needs, metrics, ahead };
         Ok(Self {
             listener: listen(config.listen).await?,
             metrics_listener: listen(config.metrics_listen).await?,
-            driver: Arc::new(Driver { instances, needs, metrics }),
+            prefetching: prefetcher::start(driver.clone(), waiting),
+            driver: Arc::new(driver),
         })
     }
 
@@ -171,7 +178,7 @@ impl EdgeNode {
 
     /// Serves until `shutdown` is over, then lets requests that are under way end.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) {
-        let Self { listener, metrics_listener, driver } = self;
+        let Self { listener, metrics_listener, driver, prefetching } = self;
         let metrics = tokio::spawn(serve_metrics(metrics_listener, driver.clone()));
         let connections = GracefulShutdown::new();
         tokio::select! {
@@ -183,6 +190,7 @@ impl EdgeNode {
             tracing::warn!("some requests were still under way and were cut off");
         }
         metrics.abort();
+        prefetching.abort();
         driver.needs.cache.close().await;
     }
 }

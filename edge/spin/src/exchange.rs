@@ -50,6 +50,7 @@ impl Exchange {
             Need::Claim { .. } => Outcome::Claimed(0),
             // Never asked: the driver declares no ability to make bodies of others.
             Need::Content { .. } => Outcome::Content(None),
+            Need::Popular { .. } => Outcome::Popular(Vec::new()),
             Need::Gather { .. } => Outcome::Gathered(None),
             Need::Value { key } => {
                 self.value = needs.store.get(&key).await;

@@ -234,6 +234,13 @@ impl Ask {
         Fetch { head: [b"GET ", rest].concat(), ..fetch }
     }
 
+    /// The URL that is asked for, as clients name it.
+    pub(crate) fn source(&self) -> String {
+        let Some(head) = RequestHead::parse(&self.fetch.head) else { return String::new() };
+        let field = |name| head.fields.get(name).unwrap_or_default();
+        format!("{}://{}{}", field("x-forwarded-proto"), field("x-forwarded-host"), head.target)
+    }
+
     /// The fields of the request by which variants are told apart.
     pub(crate) fn selecting(&self) -> Lines<'_> {
         let fields = RequestHead::parse(&self.fetch.head).map(|head| head.fields);

@@ -228,6 +228,19 @@ impl Entry<'_> {
         postcard::to_stdvec(self).unwrap_or_default()
     }
 
+    /// The same, with the URL by which it can be had again.
+    pub(crate) fn encode_from(&self, source: &str) -> Vec<u8> {
+        postcard::to_extend(source, self.encode()).unwrap_or_default()
+    }
+
+    /// The URL that an encoded response came from.
+    pub(crate) fn source(head: &[u8]) -> Option<&str> {
+        let (Entry::Response(_), source) = postcard::take_from_bytes(head).ok()? else {
+            return None;
+        };
+        postcard::from_bytes(source).ok()
+    }
+
     /// How long lookups may be left without a leader, in milliseconds.
     pub(crate) fn unled_ms(&self, now_ms: u64) -> u64 {
         match self {

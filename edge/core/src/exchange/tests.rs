@@ -19,6 +19,7 @@ mod composing;
 mod explain;
 mod kept;
 mod parts;
+mod prefetching;
 
 const ID: &str = "01000G0000000C000000000004";
 const OTHER_ID: &str = "01000G0000000C000000000005";
@@ -34,6 +35,7 @@ const SIGNATURES: Abilities = Abilities {
     composes: false,
     slices: false,
     fragments: false,
+    prefetches: false,
 };
 
 struct World {

@@ -57,6 +57,7 @@ const PASSING: Abilities = Abilities {
     composes: false,
     slices: false,
     fragments: false,
+    prefetches: false,
 };
 /// One that cuts it into slices, and sends several ranges at once.
 const SLICING: Abilities = Abilities { composes: true, slices: true, ..PASSING };

@@ -16,6 +16,7 @@ const KEEPING: Abilities = Abilities {
     composes: false,
     slices: false,
     fragments: false,
+    prefetches: false,
 };
 
 fn keeping() -> World {
