@@ -42,6 +42,7 @@ pub mod interim;
 mod isolation;
 pub mod kept;
 pub mod limit;
+pub mod marks;
 #[cfg(any(test, feature = "conformance"))]
 pub mod memory;
 mod multipart;
