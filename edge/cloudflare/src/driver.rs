@@ -31,7 +31,7 @@ pub(crate) async fn serve(
         let answered = Exchange::default().respond(unconfigured(), &Cache::default()).await?;
         return Ok(answered.response);
     };
-    let cache = Cache::of(&request.url(), &setup.deployment.core);
+    let cache = Cache::of(&request.url(), &setup.deployment.core, &env);
     let kept = kept(&env, &setup);
     let parts = Parts { env, setup, cache, kept, context: context.clone() };
     #[cfg(feature = "conformance")]
@@ -139,7 +139,7 @@ async fn go_on(mut step: Step, parts: &Parts, exchange: &mut Exchange) -> Result
         let met = needs.into_iter().map(|need| {
             let body = match &need {
                 Need::Fetch(fetch) if fetch.with_body => exchange.request_body.take(),
-                Need::Keep { .. } => exchange.request_body.take(),
+                Need::Keep { .. } | Need::Body { .. } => exchange.request_body.take(),
                 _ => None,
             };
             let looked = exchange.looked_for(&need);

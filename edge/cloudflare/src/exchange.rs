@@ -78,14 +78,18 @@ impl Parts {
                 let holding = self.cache.look(key).await;
                 (Outcome::Looked(holding.looked()), Held::Looked(holding))
             }
-            Need::Put { head, fresh_ms, .. } => {
+            Need::Put { key, head, fresh_ms } => {
                 if let Some(holding) = looked {
-                    self.cache.store(holding, head, None, fresh_ms).await;
+                    let (body, tags) = (StoreBody::None, Vec::new());
+                    let store = Store { key, head, body, fresh_ms, tags };
+                    self.cache.store(holding, &store, None).await;
                 }
                 (Outcome::Put, Held::Nothing)
             }
-            // Never asked: the driver declares no ability to purge.
-            Need::Body { .. } => (Outcome::Body(None), Held::Nothing),
+            Need::Body { bytes_max } => {
+                let body = js::read_whole(body, bytes_max).await;
+                (Outcome::Body(body.map(|body| body.to_vec())), Held::Nothing)
+            }
             // Never asked: the driver declares no ability to encode, which the platform does.
             Need::Encode { .. } => (Outcome::Encoded(false), Held::Nothing),
             // Never asked: the driver declares no ability to slice.
@@ -134,7 +138,10 @@ impl Parts {
     ) -> step::Kept {
         // Without a bucket the driver does not declare that it keeps anything, and is not asked.
         let Some(kept) = self.kept.clone() else { return step::Kept::Declined };
-        let Some(body) = js::read_whole(body, bytes).await else { return step::Kept::Broken };
+        let body = js::read_whole(body, bytes).await;
+        let Some(body) = body.filter(|body| u64::from(body.length()) == bytes) else {
+            return step::Kept::Broken;
+        };
         let (kept, after) = kept.keep(key, head, &body).await;
         if let Some(after) = after {
             self.context.wait_until(after);
@@ -248,6 +255,7 @@ impl Exchange {
         for key in &reply.forget {
             cache.forget(key).await;
         }
+        cache.purges.purge(&reply.purge).await?;
         let mut arriving = None;
         let body = match std::mem::replace(&mut reply.body, Body::Empty) {
             Body::Empty | Body::Coded(_) | Body::Encoding(_) | Body::Composed(_) => None,
@@ -315,7 +323,7 @@ impl Exchange {
                 stored
             }
         };
-        cache.store(holding, store.head, body, store.fresh_ms).await;
+        cache.store(holding, &store, body).await;
     }
 }
 

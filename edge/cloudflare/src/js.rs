@@ -29,12 +29,14 @@ extern "C" {
     pub(crate) fn new() -> IdentityTransformStream;
 
     /// A namespace of Workers KV.
+    #[derive(Clone)]
     pub(crate) type KvNamespace;
     #[wasm_bindgen(method)]
     pub(crate) fn get(this: &KvNamespace, key: &str, kind: &str) -> Promise;
-    #[cfg(feature = "conformance")]
+    #[wasm_bindgen(method, js_name = get)]
+    pub(crate) fn get_all(this: &KvNamespace, keys: &js_sys::Array, kind: &str) -> Promise;
     #[wasm_bindgen(method)]
-    pub(crate) fn put(this: &KvNamespace, key: &str, value: &Uint8Array) -> Promise;
+    pub(crate) fn put(this: &KvNamespace, key: &str, value: &JsValue, options: &Object) -> Promise;
 
     /// A bucket of R2.
     #[derive(Clone)]
@@ -168,13 +170,13 @@ pub(crate) fn stream(bytes: &Uint8Array) -> Option<web_sys::ReadableStream> {
     web_sys::Response::new_with_opt_buffer_source(Some(bytes)).ok()?.body()
 }
 
-/// Reads a request's body that has just so many bytes. `None` where it broke off, has others, or
-/// stands still.
+/// Reads a request's body of at most so many bytes. `None` where it broke off, has more, or stands
+/// still.
 pub(crate) async fn read_whole(
     body: Option<web_sys::ReadableStream>,
-    bytes: u64,
+    bytes_max: u64,
 ) -> Option<Uint8Array> {
-    let whole = Uint8Array::new_with_length(u32::try_from(bytes).ok()?);
+    let whole = Uint8Array::new_with_length(u32::try_from(bytes_max).ok()?);
     let mut filled = 0;
     if let Some(body) = body {
         let reader = web_sys::ReadableStreamDefaultReader::new(&body).ok()?;
@@ -194,7 +196,7 @@ pub(crate) async fn read_whole(
             filled = end;
         }
     }
-    (filled == whole.length()).then_some(whole)
+    Some(whole.subarray(0, filled))
 }
 
 /// Two streams of what one brings.

@@ -67,9 +67,11 @@ fn read(env: &Env) -> Result<Setup, String> {
     Ok(Setup { deployment, edge: RefCell::new(edge) })
 }
 
-/// What this deployment can do: it keeps things where it is given something to keep them in.
+/// What this deployment can do: it keeps things, and marks of purges, where it is given something to
+/// keep them in.
 fn abilities(env: &Env) -> Abilities {
     let abilities = platform::CLOUDFLARE.abilities;
     let durable = abilities.durable.filter(|_| js::binding(env, KEPT).is_some());
-    Abilities { durable, ..abilities }
+    let purges = abilities.purges && js::binding(env, VALUES).is_some();
+    Abilities { durable, purges, ..abilities }
 }

@@ -30,6 +30,7 @@ pub mod driver;
 mod exchange;
 mod explain;
 mod file;
+pub mod flights;
 mod forward;
 pub mod forwarded;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -57,6 +58,7 @@ mod slices;
 pub mod step;
 mod stored;
 mod token;
+pub mod turns;
 mod uploads;
 
 pub use exchange::{Edge, Exchange};

@@ -177,7 +177,8 @@ pub const CLOUDFLARE: Platform = Platform {
         durable: Some(Durable { value_bytes_max: KEPT_BYTES_MAX }),
         unannounced: false,
         encodes: false,
-        purges: false,
+        // Where a KV namespace is bound.
+        purges: true,
         composes: false,
         slices: false,
     },
@@ -185,7 +186,7 @@ pub const CLOUDFLARE: Platform = Platform {
         on: "Cache API",
         shared: Reach::DataCentre,
         collapses: Reach::Isolate,
-        purges: "",
+        purges: "in that data centre at once, everywhere within 60 s or so",
         forgets: Reach::DataCentre,
         inexact: "an exchange in another isolate that began before may bring a forgotten entry \
                   back, until its record is stale",
@@ -213,7 +214,8 @@ pub const CLOUDFLARE: Platform = Platform {
     },
     untested: &[
         "the cache's reach over one data centre: locally there is one",
-        "the reach and accuracy of the rate limits, and how late KV shows a new value",
+        "the reach and accuracy of the rate limits, and how late KV shows a new value, such as a \
+         purge's",
         "R2's durability, and several isolates that hand over at once",
         "the limit of a plan on request bodies",
     ],
@@ -284,7 +286,7 @@ pub const SPIN: Platform = Platform {
         durable: None,
         unannounced: false,
         encodes: false,
-        purges: false,
+        purges: true,
         composes: false,
         slices: false,
     },
@@ -292,7 +294,7 @@ pub const SPIN: Platform = Platform {
         on: "key-value store",
         shared: Reach::Store,
         collapses: Reach::Store,
-        purges: "",
+        purges: "everywhere that shares the store, at once; 65,536 tags are kept apart",
         forgets: Reach::Store,
         inexact: "with a store that can't compare and swap (Redis), two may lead at once",
     },

@@ -51,6 +51,22 @@ impl Incoming {
         }
     }
 
+    /// All of it. `None` where it has more bytes, or breaks off.
+    pub(crate) async fn whole(mut self, bytes_max: u64) -> Option<Vec<u8>> {
+        let mut whole = Vec::new();
+        loop {
+            let piece = self.piece().await;
+            if piece.is_empty() {
+                break;
+            }
+            whole.extend(piece);
+            if whole.len() as u64 > bytes_max {
+                return None;
+            }
+        }
+        self.end().await.ok().map(|()| whole)
+    }
+
     /// Whether what was read to its end was all of it.
     pub(crate) async fn end(self) -> Result<(), Cut> {
         self.end.await.map(|_| ()).map_err(|_| Cut)

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use outport_edge_core::driver::broken;
 use outport_edge_core::step::{
     Body as BodyPlan, Fetch, FetchError, Kept, Looked, Need, Outcome, Reply, Store as ToStore,
     StoreBody,
@@ -11,6 +12,7 @@ use crate::body::{Body, Incoming};
 use crate::cache::{self, Holding};
 use crate::limiter;
 use crate::node::Needs;
+use crate::purges;
 use crate::stored::{Arriving, Reader};
 use crate::upstream;
 
@@ -36,14 +38,17 @@ impl Exchange {
         };
         match need {
             Need::Lookup { key } => Outcome::Looked(self.look(&needs, &key).await),
-            Need::Put { head, fresh_ms, .. } => {
+            Need::Put { key, head, fresh_ms } => {
                 if let Some(holding) = &mut self.looked {
-                    holding.put(head, None, fresh_ms);
+                    let (body, tags) = (StoreBody::None, Vec::new());
+                    holding.put(ToStore { key, head, body, fresh_ms, tags }, None);
                 }
                 Outcome::Put
             }
-            // Never asked: the driver declares no ability to purge.
-            Need::Body { .. } => Outcome::Body(None),
+            Need::Body { bytes_max } => Outcome::Body(match self.request_body.take() {
+                Some(body) => body.whole(bytes_max).await,
+                None => None,
+            }),
             // Never asked: the driver declares no ability to encode.
             Need::Encode { .. } => Outcome::Encoded(false),
             // Never asked: the driver declares no ability to slice.
@@ -75,7 +80,7 @@ impl Exchange {
                 head: entry.head.clone(),
                 body: entry.body.is_some(),
                 forms: Vec::new(),
-                purged: false,
+                purged: holding.purged,
                 lead: holding.leads(),
                 collapsed: holding.collapsed,
             },
@@ -96,11 +101,7 @@ impl Exchange {
 
     /// Carries a reply out, but for the sending: its status, its field lines and its body.
     pub(crate) fn respond(mut self, reply: Reply) -> (u16, Vec<u8>, Body) {
-        if let Some(needs) = &self.needs {
-            for key in &reply.forget {
-                cache::forget(&needs.store, key);
-            }
-        }
+        let reply = self.forget_and_purge(reply);
         let arriving = reply.store.and_then(|store| self.store(store, &reply.body));
         let body = match arriving {
             Some(arriving) => Body::Arriving(arriving),
@@ -111,12 +112,23 @@ impl Exchange {
 
     /// The same for a reply with which the exchange does not end.
     pub(crate) fn respond_first(&mut self, reply: Reply) -> (u16, Vec<u8>, Body) {
-        if let Some(needs) = &self.needs {
-            for key in &reply.forget {
-                cache::forget(&needs.store, key);
+        let reply = self.forget_and_purge(reply);
+        (reply.status, reply.fields, self.body(reply.body))
+    }
+
+    /// Does what comes before all else. Another reply comes back where the purge may not hold.
+    fn forget_and_purge(&self, reply: Reply) -> Reply {
+        let Some(needs) = &self.needs else { return reply };
+        for key in &reply.forget {
+            cache::forget(&needs.store, key);
+        }
+        match purges::purge(&needs.store, &reply.purge) {
+            Ok(()) => reply,
+            Err(_) => {
+                crate::log("marks of a purge can't be set");
+                broken()
             }
         }
-        (reply.status, reply.fields, self.body(reply.body))
     }
 
     fn body(&mut self, plan: BodyPlan) -> Body {
@@ -142,11 +154,11 @@ impl Exchange {
         let holding = self.looked.as_mut()?;
         match store.body {
             StoreBody::None | StoreBody::Slices { .. } => {
-                holding.put(store.head, None, store.fresh_ms);
+                holding.put(store, None);
             }
             StoreBody::Keep => {
                 let body = holding.entry.as_ref().and_then(|entry| entry.body);
-                holding.put(store.head, body, store.fresh_ms);
+                holding.put(store, body);
             }
             StoreBody::Upstream(extent) => {
                 // One of no known length is never asked for: the driver can't store it.

@@ -132,7 +132,7 @@ impl Arriving {
         if let Some(place) = self.chunks
             && (self.chunk.is_empty() || self.holding.put_chunk(place, &self.chunk).await)
         {
-            self.holding.put(self.store.head, Some(self.body), self.store.fresh_ms);
+            self.holding.put(self.store, Some(self.body));
         }
         if !last.is_empty() {
             sink.put(last).await;
