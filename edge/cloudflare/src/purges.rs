@@ -1,6 +1,6 @@
 //! What was purged. A mark is in two places: in the cache of this data centre, where it is seen at
-//! once, and in Workers KV, where it is seen everywhere once what is there has been cached for a
-//! minute.
+//! once, and in Workers KV, where other data centres see it once they have forgotten what they read
+//! there before, after a minute at most.
 //!
 //! Neither can compare and swap, so each mark is a value of its own, which holds its generation and
 //! nothing else: the later purge writes over the earlier.
@@ -28,7 +28,7 @@ const GENERATION: &str = "outport-generation";
 /// was under way.
 const KEPT_S: u32 = 366 * 24 * 3600;
 /// How often KV is asked for the latest, in milliseconds.
-const ASKED_EVERY_MS: u64 = 1_000;
+const ASKED_EVERY_MS: u64 = 10_000;
 /// How often a mark is tried to be set. KV takes one value a second under one name.
 const TRIES_MAX: usize = 5;
 const TRY_PAUSE: Duration = Duration::from_millis(1_100);

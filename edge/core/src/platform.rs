@@ -186,7 +186,7 @@ pub const CLOUDFLARE: Platform = Platform {
         on: "Cache API",
         shared: Reach::DataCentre,
         collapses: Reach::Isolate,
-        purges: "in that data centre at once, everywhere within 60 s or so",
+        purges: "in that data centre at once, everywhere within 70 s or so",
         forgets: Reach::DataCentre,
         inexact: "an exchange in another isolate that began before may bring a forgotten entry \
                   back, until its record is stale",
