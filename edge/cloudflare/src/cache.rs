@@ -15,7 +15,7 @@ use worker::js_sys::{self, Uint8Array};
 use worker::wasm_bindgen::{JsCast as _, JsValue};
 use worker::wasm_bindgen_futures::JsFuture;
 use worker::web_sys::{Headers, ReadableStream, Request, Response};
-use worker::{Delay, Env, console_warn};
+use worker::{Delay, Env};
 
 use crate::flights::{self, Leading};
 use crate::js;
@@ -137,10 +137,7 @@ impl Cache {
         loop {
             let began = flights::with(Flights::tick);
             let (entry, latest) = join(self.read(&key), self.purges.latest()).await;
-            let entry = entry.unwrap_or_else(|error| {
-                console_warn!("the cache can't be read: {error:?}");
-                None
-            });
+            let entry = js::logged("the cache can't be read", entry).flatten();
             let purged = match &entry {
                 Some(entry) => self.purges.since(&entry.tagged, latest).await,
                 None => Purged::No,
@@ -206,27 +203,21 @@ impl Cache {
             return;
         }
         let url = self.head_url(&holding.key);
-        match put_head(&url, &holding, store, body).await {
-            Ok(_) if is_forgotten(&holding.key, holding.began) => delete(&url).await,
-            Ok(_) => {
-                if let Some(leading) = &mut holding.leading {
-                    leading.has_stored();
-                }
-            }
-            Err(error) => console_warn!("a head can't be stored: {error:?}"),
+        let put = put_head(&url, &holding, store, body).await;
+        if js::logged("a head can't be stored", put).is_none() {
+            return;
+        }
+        if is_forgotten(&holding.key, holding.began) {
+            delete(&url).await;
+        } else if let Some(leading) = &mut holding.leading {
+            leading.has_stored();
         }
     }
 
     /// Stores a body under a new name. `None` where it can't be stored, or ends early.
     pub(crate) async fn store_body(&self, body: NewBody) -> Option<String> {
         let url = format!("{}body/{:016x}{:016x}", self.at, js::random(), js::random());
-        match put_body(&url, body).await {
-            Ok(()) => Some(url),
-            Err(error) => {
-                console_warn!("a body can't be stored: {error:?}");
-                None
-            }
-        }
+        js::logged("a body can't be stored", put_body(&url, body).await).map(|()| url)
     }
 
     /// Forgets what is stored at a key.
@@ -314,7 +305,6 @@ async fn put_body(url: &str, new: NewBody) -> Result<(), JsValue> {
 }
 
 async fn delete(url: &str) {
-    if let Err(error) = JsFuture::from(js::cache().delete_with_str(url)).await {
-        console_warn!("a stored response can't be deleted: {error:?}");
-    }
+    let deleted = JsFuture::from(js::cache().delete_with_str(url)).await;
+    js::logged("a stored response can't be deleted", deleted);
 }

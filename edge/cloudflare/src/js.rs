@@ -1,12 +1,13 @@
 //! The parts of the Workers runtime that have no binding in `worker`, or none without a copy.
 
+use std::fmt::{Debug, Display};
 use std::time::Duration;
 
 use futures::future::{Either, LocalBoxFuture, select};
 use worker::js_sys::{self, Object, Promise, Reflect, Uint8Array};
 use worker::wasm_bindgen::prelude::*;
 use worker::wasm_bindgen_futures::JsFuture;
-use worker::{Delay, wasm_bindgen, web_sys};
+use worker::{Delay, console_error, wasm_bindgen, web_sys};
 
 /// How much of a body that nobody wants is read all the same, in bytes, and for how long.
 const READ_ON_BYTES_MAX: u32 = 16 << 20;
@@ -128,6 +129,11 @@ pub(crate) async fn sha256(of: &Uint8Array) -> Result<[u8; 32], JsValue> {
     digest.try_into().map_err(|_| JsValue::from("a digest of another length"))
 }
 
+/// What came of a call, if it did not fail; the log says why it did.
+pub(crate) fn logged<T, E: Debug>(what: impl Display, tried: Result<T, E>) -> Option<T> {
+    tried.inspect_err(|error| console_error!("{what}: {error:?}")).ok()
+}
+
 /// An object with these members.
 pub(crate) fn object<const N: usize>(members: [(&str, JsValue); N]) -> Result<Object, JsValue> {
     let object = Object::new();
@@ -163,6 +169,14 @@ pub(crate) fn response(
 /// The body of a response, as the next one takes it.
 pub(crate) fn body(response: &web_sys::Response) -> Option<JsValue> {
     response.body().map(JsValue::from)
+}
+
+/// Passes on a body of this length, or of any.
+pub(crate) fn passing(length: Option<f64>) -> web_sys::TransformStream {
+    match length {
+        Some(length) => FixedLengthStream::new(length).into(),
+        None => IdentityTransformStream::new().into(),
+    }
 }
 
 /// These bytes as a stream.

@@ -6,7 +6,7 @@
 //! the order of keys. Another isolate may do the same at the same moment: the origin makes one file
 //! of any number of attempts, and what one isolate forgets the other finds gone, which is well.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -15,9 +15,9 @@ use outport_edge_core::kept::handed_over;
 use outport_edge_core::step::{FetchError, Handed};
 use outport_edge_core::turns::{Run, Turns};
 use worker::js_sys::Uint8Array;
-use worker::{Delay, console_error, console_warn};
+use worker::{Delay, console_error};
 
-use crate::kept::{Kept, Listed, Value};
+use crate::kept::{Kept, Value};
 use crate::{js, upstream};
 
 /// How long the handover after a file was kept may take, in milliseconds, and how many files it
@@ -51,7 +51,7 @@ impl Kept {
         let now_ms = js::now_ms();
         let until_ms = now_ms + AT_ONCE_MS;
         if turns(|turns| turns.await_alone(group, until_ms, now_ms)) {
-            let run = Cell::new(Run::new(until_ms, AT_ONCE_FILES_MAX, false));
+            let run = Run::new(until_ms, AT_ONCE_FILES_MAX, false);
             self.hand_over_group(group, &run).await;
         }
     }
@@ -61,7 +61,7 @@ impl Kept {
         if self.is_gone(prefix).await {
             return true;
         }
-        let run = Cell::new(Run::new(js::now_ms() + timeout_ms, REGULAR_FILES_MAX, true));
+        let run = Run::new(js::now_ms() + timeout_ms, REGULAR_FILES_MAX, true);
         let through = Box::pin(self.hand_over_group(group_of(prefix), &run));
         select(through, Delay::from(Duration::from_millis(timeout_ms))).await;
         self.is_gone(prefix).await
@@ -69,13 +69,12 @@ impl Kept {
 
     /// Hands over whatever is kept, as far as a run goes.
     pub(crate) async fn hand_over_all(&self) {
-        let run = Cell::new(Run::new(js::now_ms() + REGULAR_MS, REGULAR_FILES_MAX, false));
+        let run = Run::new(js::now_ms() + REGULAR_MS, REGULAR_FILES_MAX, false);
         let mut cursor = None;
-        while run.get().goes_on(js::now_ms()) {
-            let (groups, more) = match self.groups(cursor.as_deref()).await {
-                Ok(page) => page,
-                Err(error) => return console_error!("what is kept can't be listed: {error:?}"),
-            };
+        while run.goes_on(js::now_ms()) {
+            let page = self.groups(cursor.as_deref()).await;
+            let page = js::logged("what is kept can't be listed", page);
+            let Some((groups, more)) = page else { return };
             let groups = futures::stream::iter(&groups);
             let handing = groups.map(|group| self.hand_over_group(group, &run));
             handing.buffer_unordered(GROUPS_MAX).collect::<()>().await;
@@ -92,18 +91,17 @@ impl Kept {
     }
 
     /// Hands over what is kept of a group, in the order of its keys, once it is this one's turn.
-    async fn hand_over_group(&self, group: &str, run: &Cell<Run>) {
-        let Some(_turn) = Turn::wait(group, run.get().until_ms).await else { return };
+    async fn hand_over_group(&self, group: &str, run: &Run) {
+        let Some(_turn) = Turn::wait(group, run.until_ms).await else { return };
         let mut after: Option<String> = None;
-        while run.get().goes_on(js::now_ms()) {
-            let (page, more) = match self.list(group, after.as_deref(), PAGE_KEYS).await {
-                Ok(page) => page,
-                Err(error) => {
-                    return console_error!("what is kept of {group} can't be listed: {error:?}");
-                }
-            };
+        while run.goes_on(js::now_ms()) {
+            let page = self.list(group, after.as_deref(), PAGE_KEYS).await;
+            let page = js::logged(format_args!("what is kept of {group} can't be listed"), page);
+            let Some((page, more)) = page else { return };
             for listed in &page {
-                if takes(run, listed) && self.hand_over(&listed.key).await == Handed::Later {
+                if run.takes(listed.refused_ms, js::now_ms())
+                    && self.hand_over(&listed.key).await == Handed::Later
+                {
                     return;
                 }
             }
@@ -116,23 +114,19 @@ impl Kept {
 
     /// Hands over one, and forgets it once the origin has it.
     async fn hand_over(&self, key: &str) -> Handed {
-        let value = match self.read(key).await {
-            Ok(Some(value)) => value,
-            Ok(None) => return Handed::Done,
-            Err(error) => {
-                console_error!("{key}, which is kept, can't be read: {error:?}");
-                return Handed::Refused;
-            }
+        let read = self.read(key).await;
+        let value = match js::logged(format_args!("{key}, which is kept, can't be read"), read) {
+            Some(Some(value)) => value,
+            Some(None) => return Handed::Done,
+            None => return Handed::Refused,
         };
         let handed = self.send(&value.head, &value.sha256, &value.body).await;
         match handed {
             Handed::Later => {}
             Handed::Refused => self.refused(key, &value).await,
             Handed::Done => {
-                if let Err(error) = self.forget(key).await {
-                    // It will be handed over again, which changes nothing.
-                    console_error!("{key} can't be forgotten: {error:?}");
-                }
+                // Else it will be handed over again, which changes nothing.
+                js::logged(format_args!("{key} can't be forgotten"), self.forget(key).await);
             }
         }
         handed
@@ -156,9 +150,8 @@ impl Kept {
 
     async fn refused(&self, key: &str, value: &Value) {
         console_error!("the origin does not take {key}, which was accepted here");
-        if let Err(error) = self.note_refusal(key, value).await {
-            console_warn!("that {key} was refused can't be noted: {error:?}");
-        }
+        let noted = self.note_refusal(key, value).await;
+        js::logged(format_args!("that {key} was refused can't be noted"), noted);
     }
 }
 
@@ -191,14 +184,6 @@ impl Drop for Turn {
 
 fn turns<T>(what: impl FnOnce(&mut Turns) -> T) -> T {
     TURNS.with_borrow_mut(what)
-}
-
-/// Whether a run comes to this one now.
-fn takes(run: &Cell<Run>, listed: &Listed) -> bool {
-    let mut next = run.get();
-    let takes = next.takes(listed.refused_ms, js::now_ms());
-    run.set(next);
-    takes
 }
 
 /// What a key begins with, its slash included.

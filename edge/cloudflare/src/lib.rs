@@ -5,6 +5,7 @@
 //! uploads that end here, [`upstream`] asks origins.
 
 mod cache;
+mod composed;
 #[cfg(feature = "conformance")]
 mod conformance;
 mod driver;

@@ -15,7 +15,7 @@ use worker::js_sys::{Array, Map};
 use worker::wasm_bindgen::{JsCast as _, JsValue};
 use worker::wasm_bindgen_futures::JsFuture;
 use worker::web_sys::Headers;
-use worker::{Delay, Env, console_warn};
+use worker::{Delay, Env};
 
 use crate::cache::{CACHE_CONTROL, find};
 use crate::{js, setup};
@@ -72,9 +72,8 @@ impl Purges {
             let generation = marks::next(self.latest().await, js::now_ms()).to_string();
             let set = join_all(names.iter().map(|name| self.mark(name, &generation))).await;
             let failed = names.into_iter().zip(set).filter_map(|(name, set)| {
-                let error = set.err()?;
-                console_warn!("the mark {name} can't be set: {error:?}");
-                Some(name)
+                let set = js::logged(format_args!("the mark {name} can't be set"), set);
+                set.is_none().then_some(name)
             });
             names = failed.collect();
             if names.is_empty() {
@@ -100,13 +99,10 @@ impl Purges {
     /// The latest purge that is known here.
     pub(crate) async fn latest(&self) -> u64 {
         let (here, everywhere) = join(self.here(LATEST), self.latest_everywhere()).await;
-        let known = EVERYWHERE.get().0;
-        [here, everywhere].into_iter().fold(known, |latest, found| {
-            latest.max(found.unwrap_or_else(|error| {
-                console_warn!("the latest purge can't be read: {error:?}");
-                known
-            }))
-        })
+        let found = [here, everywhere]
+            .into_iter()
+            .filter_map(|latest| js::logged("the latest purge can't be read", latest));
+        found.fold(EVERYWHERE.get().0, u64::max)
     }
 
     async fn latest_everywhere(&self) -> Result<u64, JsValue> {
@@ -128,13 +124,8 @@ impl Purges {
             return Purged::No;
         }
         let marks = try_join(self.last(false, places), self.last(true, places)).await;
-        match marks {
-            Ok((hard, soft)) => stored.purged(Marks { hard, soft }),
-            Err(error) => {
-                console_warn!("marks of purges can't be read: {error:?}");
-                Purged::Gone
-            }
-        }
+        let marks = js::logged("marks of purges can't be read", marks);
+        marks.map_or(Purged::Gone, |(hard, soft)| stored.purged(Marks { hard, soft }))
     }
 
     /// The last purge of any of these places.

@@ -179,7 +179,7 @@ pub const CLOUDFLARE: Platform = Platform {
         encodes: false,
         // Where a KV namespace is bound.
         purges: true,
-        composes: false,
+        composes: true,
         slices: false,
     },
     cache: Cache {
@@ -287,7 +287,7 @@ pub const SPIN: Platform = Platform {
         unannounced: false,
         encodes: false,
         purges: true,
-        composes: false,
+        composes: true,
         slices: false,
     },
     cache: Cache {

@@ -3,6 +3,7 @@
 //!
 //! It is for one thread, which decides between two waits.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
 /// For how long what was refused is left alone, in milliseconds.
@@ -12,11 +13,11 @@ const REFUSED_PAUSE_MS: u64 = 60_000;
 const SPARE_MS: u64 = 15_000;
 
 /// How far a handover may go.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Run {
     /// When it ends, in milliseconds since 1970.
     pub until_ms: u64,
-    files_left: u32,
+    files_left: Cell<u32>,
     /// What was refused a moment ago is tried again.
     refused_too: bool,
 }
@@ -24,20 +25,20 @@ pub struct Run {
 impl Run {
     /// One that ends then, or after so many files.
     pub const fn new(until_ms: u64, files_max: u32, refused_too: bool) -> Self {
-        Self { until_ms, files_left: files_max, refused_too }
+        Self { until_ms, files_left: Cell::new(files_max), refused_too }
     }
 
     /// Whether there is more to be done in it.
     pub const fn goes_on(&self, now_ms: u64) -> bool {
-        self.files_left > 0 && now_ms < self.until_ms
+        self.files_left.get() > 0 && now_ms < self.until_ms
     }
 
     /// Whether the next file is to be handed over now, which may have been refused then.
-    pub fn takes(&mut self, refused_ms: Option<u64>, now_ms: u64) -> bool {
+    pub fn takes(&self, refused_ms: Option<u64>, now_ms: u64) -> bool {
         let is_rested = |at_ms: u64| now_ms.saturating_sub(at_ms) >= REFUSED_PAUSE_MS;
         let takes = self.goes_on(now_ms) && (self.refused_too || refused_ms.is_none_or(is_rested));
         if takes {
-            self.files_left -= 1;
+            self.files_left.set(self.files_left.get() - 1);
         }
         takes
     }
@@ -124,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_run_has_an_end() {
-        let mut run = Run::new(100_000, 2, false);
+        let run = Run::new(100_000, 2, false);
         assert!(!run.takes(Some(1), REFUSED_PAUSE_MS), "it was refused a moment ago");
         assert!(run.takes(Some(0), REFUSED_PAUSE_MS) && run.goes_on(99_999));
         assert!(!run.goes_on(100_000) && !run.takes(None, 100_000));

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use outport_edge_core::driver::broken;
 use outport_edge_core::step::{
-    Body as BodyPlan, Fetch, FetchError, Kept, Looked, Need, Outcome, Reply, Store as ToStore,
-    StoreBody,
+    Body as BodyPlan, ByteRange, Fetch, FetchError, Kept, Looked, Need, Outcome, Part, Reply,
+    Store as ToStore, StoreBody,
 };
 
 use crate::body::{Body, Incoming};
@@ -102,9 +102,8 @@ impl Exchange {
     /// Carries a reply out, but for the sending: its status, its field lines and its body.
     pub(crate) fn respond(mut self, reply: Reply) -> (u16, Vec<u8>, Body) {
         let reply = self.forget_and_purge(reply);
-        let arriving = reply.store.and_then(|store| self.store(store, &reply.body));
-        let body = match arriving {
-            Some(arriving) => Body::Arriving(arriving),
+        let body = match reply.store {
+            Some(store) => self.store(store, reply.body),
             None => self.body(reply.body),
         };
         (reply.status, reply.fields, body)
@@ -133,25 +132,26 @@ impl Exchange {
 
     fn body(&mut self, plan: BodyPlan) -> Body {
         match plan {
-            BodyPlan::Empty
-            | BodyPlan::Kept(_)
-            | BodyPlan::Coded(_)
-            | BodyPlan::Encoding(_)
-            | BodyPlan::Composed(_) => Body::Empty,
-            BodyPlan::Bytes(bytes) => Body::Bytes(bytes),
-            BodyPlan::Stored(range) => {
-                let holding = self.looked.as_ref().map(Holding::for_reading);
-                let reader = holding.and_then(|holding| Reader::new(holding, range));
-                reader.map_or(Body::Empty, Body::Stored)
+            BodyPlan::Empty | BodyPlan::Kept(_) | BodyPlan::Coded(_) | BodyPlan::Encoding(_) => {
+                Body::Empty
             }
+            BodyPlan::Bytes(bytes) => Body::Bytes(bytes),
+            BodyPlan::Stored(range) => self.stored(range),
+            BodyPlan::Composed(parts) => Body::Composed(composed(parts, |part| self.stored(part))),
             BodyPlan::Value => self.value.take().map_or(Body::Empty, Body::Bytes),
             BodyPlan::Upstream => self.upstream_body.take().map_or(Body::Empty, Body::Upstream),
         }
     }
 
-    /// Stores what the core says. Returns the body that is still to come, if the client wants it.
-    fn store(&mut self, store: ToStore, plan: &BodyPlan) -> Option<Arriving> {
-        let holding = self.looked.as_mut()?;
+    fn stored(&self, range: Option<ByteRange>) -> Body {
+        let holding = self.looked.as_ref().map(Holding::for_reading);
+        let reader = holding.and_then(|holding| Reader::new(holding, range));
+        reader.map_or(Body::Empty, Body::Stored)
+    }
+
+    /// Stores what the core says. Returns the body for the client, which may be still to come.
+    fn store(&mut self, store: ToStore, plan: BodyPlan) -> Body {
+        let Some(holding) = self.looked.as_mut() else { return self.body(plan) };
         match store.body {
             StoreBody::None | StoreBody::Slices { .. } => {
                 holding.put(store, None);
@@ -162,15 +162,35 @@ impl Exchange {
             }
             StoreBody::Upstream(extent) => {
                 // One of no known length is never asked for: the driver can't store it.
-                let length = extent.exact()?;
-                let (holding, upstream) = (self.looked.take()?, self.upstream_body.take()?);
-                let arriving = |range| Arriving::new(holding, upstream, store, length, range);
-                if let BodyPlan::Stored(range) = plan {
-                    return Some(arriving(*range));
+                let length = extent.exact().unwrap_or_default();
+                if let Some(upstream) = self.upstream_body.take()
+                    && let Some(holding) = self.looked.take()
+                {
+                    let arriving = |range| Arriving::new(holding, upstream, store, length, range);
+                    match plan {
+                        BodyPlan::Stored(range) => return Body::Arriving(arriving(range)),
+                        BodyPlan::Composed(parts) => return gathered(arriving(None), parts),
+                        _ => arriving(None).store_alone(),
+                    }
                 }
-                arriving(None).store_alone();
             }
         }
-        None
+        self.body(plan)
     }
+}
+
+/// Parts of a body that is stored whole before they are sent: they may be in any order.
+fn gathered(arriving: Arriving, parts: Vec<Part>) -> Body {
+    let parts = composed(parts, |range| Body::Stored(arriving.reader(range)));
+    Body::Gathered(Box::new(arriving), parts)
+}
+
+fn composed(parts: Vec<Part>, stored: impl Fn(Option<ByteRange>) -> Body) -> Vec<Body> {
+    let parts = parts.into_iter().map(|part| match part {
+        Part::Bytes(bytes) => Body::Bytes(bytes),
+        Part::Stored(range) => stored(Some(range)),
+        // Never asked: the driver declares no ability to slice.
+        Part::Sliced(_) => Body::Empty,
+    });
+    parts.collect()
 }

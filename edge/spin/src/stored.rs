@@ -96,6 +96,12 @@ impl Arriving {
         Self { holding, upstream, store, body, part, chunk, chunks, renewed_ns }
     }
 
+    /// Reads a range of the body, or all of it, once it is stored.
+    pub(crate) fn reader(&self, range: Option<ByteRange>) -> Reader {
+        let (holding, body) = (self.holding.for_reading(), self.body);
+        Reader { holding, body, part: Part::new(range, body.length) }
+    }
+
     /// Stores the body, of which the client wants nothing, while the answer goes out.
     pub(crate) fn store_alone(self) {
         spawn(async move {
