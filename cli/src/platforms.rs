@@ -47,6 +47,7 @@ const NEEDS: &[Row] = &[
         if platform.abilities.slices { "yes" } else { "no, so far: they pass" }.to_owned()
     }),
     ("pages are composed of templates (ESI)", |platform| yes(platform.abilities.fragments)),
+    ("what is wanted next is fetched ahead", |platform| yes(platform.abilities.prefetches)),
     ("what is stored is compressed", |platform| text(platform.compresses)),
     ("**Values**: built on", |platform| text(platform.values.on)),
     ("a new value is seen", |platform| text(platform.values.consistency)),

@@ -19,6 +19,7 @@ mod listing;
 mod malformed;
 mod names;
 mod page;
+mod purging;
 mod ranges;
 mod resumable;
 mod tokens;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         malformed::all(),
         names::all(),
         page::all(),
+        purging::all(),
         ranges::all(),
         resumable::all(),
         tokens::all(),

@@ -85,12 +85,6 @@ pub const DIFFERENCES: &[Difference] = &[
         why: "nothing is cut into slices: large files pass",
     },
     Difference {
-        platforms: &[Platform::Cloudflare, Platform::Spin],
-        scenario: Some("ranges::several_ranges"),
-        what: What::Anything,
-        why: "bodies have one part alone: of a file of which several ranges are asked for, all is sent",
-    },
-    Difference {
         platforms: &[Platform::Cloudflare],
         scenario: None,
         what: What::Removed("date"),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
 
 /// The longest request head that is taken.
 const HEAD_BYTES_MAX: usize = 1024 * 1024;
@@ -26,16 +27,34 @@ enum Script {
     Unknown,
 }
 
+/// The value of `x-script` for an answer with these field lines, each with its end, and this content.
+pub fn answer(fields: &str, content: &str) -> String {
+    let length = content.len();
+    let head = format!("HTTP/1.1 200 OK\r\n{fields}content-length: {length}\r\n");
+    let answer = format!("{head}connection: close\r\n\r\n{content}");
+    answer.bytes().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Answers on a thread of its own, until the program ends. Returns the base URL.
+pub fn start() -> String {
+    let runtime = Runtime::new().expect("a runtime can be made");
+    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"));
+    let listener = listener.expect("there is a free port");
+    let address = listener.local_addr().expect("it listens");
+    std::thread::spawn(move || runtime.block_on(serve(listener)));
+    format!("http://{address}")
+}
+
 /// Answers whatever connects, for as long as the program runs.
 pub async fn serve(listener: TcpListener) {
     loop {
         if let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(answer(stream));
+            tokio::spawn(answer_to(stream));
         }
     }
 }
 
-async fn answer(mut stream: TcpStream) {
+async fn answer_to(mut stream: TcpStream) {
     let Some(script) = read_script(&mut stream).await else { return };
     let bytes = match script {
         Script::Silence => return until_closed(&mut stream).await,
@@ -107,11 +126,15 @@ mod tests {
         let answers = async {
             let body = "POST / HTTP/1.1\r\nX-Script: 610a00Ff\r\ncontent-length: 3\r\n\r\nabc";
             assert_eq!(ask(body).await, b"a\n\0\xff");
+            let asked = format!("GET / HTTP/1.1\r\nx-script: {}\r\n\r\n", answer("a: b\r\n", "x"));
+            let expected =
+                "HTTP/1.1 200 OK\r\na: b\r\ncontent-length: 1\r\nconnection: close\r\n\r\nx";
+            assert_eq!(ask(&asked).await, expected.as_bytes());
             assert_eq!(ask("GET / HTTP/1.1\r\nx-script: silence\r\n\r\n").await, b"");
             for other in ["", "x-script: 6\r\n", "x-script: 6g\r\n", "x-other: 61\r\n"] {
                 assert_eq!(ask(&format!("GET / HTTP/1.1\r\n{other}\r\n")).await, NOT_FOUND);
             }
         };
-        tokio::runtime::Runtime::new().unwrap().block_on(answers);
+        Runtime::new().unwrap().block_on(answers);
     }
 }

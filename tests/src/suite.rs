@@ -19,16 +19,25 @@ const SCENARIOS_AT_ONCE: usize = 8;
 
 type Play = Box<dyn FnOnce(World) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
+/// What not every server has that is named in the environment.
+#[derive(Clone, Copy, Debug)]
+pub enum Needed {
+    /// A token for somebody besides the owner.
+    TokenFor(Caller),
+    /// A route to a scripted upstream.
+    Route,
+}
+
 /// One scenario.
 pub struct Scenario {
     name: String,
-    needs: Option<Caller>,
+    needs: Option<Needed>,
     play: Play,
 }
 
 impl Scenario {
     /// A scenario named after its function.
-    pub fn new<F>(name: &str, needs: Option<Caller>, play: fn(World) -> F) -> Self
+    pub fn new<F>(name: &str, needs: Option<Needed>, play: fn(World) -> F) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -38,7 +47,7 @@ impl Scenario {
 }
 
 /// Makes `pub(crate) fn all() -> Vec<Scenario>` of the functions named, each with the caller it
-/// needs besides the owner.
+/// needs besides the owner, or with `Route`.
 #[macro_export]
 macro_rules! scenarios {
     ($($name:ident $(needs $caller:ident)?),* $(,)?) => {
@@ -52,7 +61,10 @@ macro_rules! scenarios {
         }
     };
     (@) => { None };
-    (@ $caller:ident) => { Some($crate::world::Caller::$caller) };
+    (@ Route) => { Some($crate::suite::Needed::Route) };
+    (@ $caller:ident) => {
+        Some($crate::suite::Needed::TokenFor($crate::world::Caller::$caller))
+    };
 }
 
 /// What every scenario of a run shares.
@@ -65,7 +77,7 @@ struct Run {
     transcript: Arc<Writer>,
 }
 
-/// Runs the scenarios against one server. Those whose caller is missing, and those that the
+/// Runs the scenarios against one server. Those whose caller or route is missing, and those that the
 /// platform decides by itself, are left out, and say so.
 pub fn run(scenarios: Vec<Scenario>) -> ExitCode {
     let mut args = Arguments::from_args();
@@ -101,9 +113,15 @@ impl Run {
     }
 
     fn left_out(&self, scenario: &Scenario) -> Option<String> {
-        let has = |caller| self.world.as_ref().is_none_or(|world| world.has(caller));
-        let missing = scenario.needs.filter(|caller| !has(*caller));
-        let missing = missing.map(|caller| format!("there is no token for {caller:?}"));
+        let missing =
+            scenario.needs.zip(self.world.as_ref()).and_then(|(needs, world)| match needs {
+                Needed::TokenFor(caller) => {
+                    (!world.has(caller)).then(|| format!("there is no token for {caller:?}"))
+                }
+                Needed::Route => {
+                    world.route().is_none().then(|| "OUTPORT_ROUTE names no route".to_owned())
+                }
+            });
         missing.or_else(|| self.platform.leaves_out(&scenario.name).map(str::to_owned))
     }
 

@@ -2,7 +2,8 @@
 //!
 //! With `OUTPORT_EDGE` set, the server is that one; the tokens come from `OUTPORT_TOKEN` and, for
 //! the other callers, `OUTPORT_OTHER_TOKEN` and so on, or are minted from `OUTPORT_DATA`, the
-//! server's data folder. Otherwise a server is started with a data folder of its own.
+//! server's data folder. `OUTPORT_ROUTE` is the path of a cached route for everybody to a
+//! `scripted-upstream`. Otherwise a server is started with a data folder of its own.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::api::Api;
 use crate::deployment::{Data, Running, token};
+use crate::scripted;
 
 /// Somebody who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,6 +51,7 @@ pub struct World(Arc<Inner>);
 struct Inner {
     edge: String,
     tokens: HashMap<Caller, String>,
+    route: Option<String>,
     begun: Instant,
     /// Fields end in this order: the server before its folder.
     _server: Option<Running>,
@@ -75,28 +78,38 @@ impl World {
             }
         }
         assert!(tokens.contains_key(&Caller::Owner), "set OUTPORT_TOKEN or OUTPORT_DATA");
-        Self::new(edge, tokens, None, None)
+        let route = std::env::var("OUTPORT_ROUTE").ok();
+        let begun = Instant::now();
+        Self(Arc::new(Inner { edge, tokens, route, begun, _server: None, _data: None }))
     }
 
     fn own() -> Self {
         let data = Data::new();
-        let server = Running::serve(&data, &[]);
-        let tokens = minted(data.path());
-        Self::new(server.ready("edge").to_owned(), tokens, Some(server), Some(data))
-    }
-
-    fn new(
-        edge: String,
-        tokens: HashMap<Caller, String>,
-        server: Option<Running>,
-        data: Option<Data>,
-    ) -> Self {
-        Self(Arc::new(Inner { edge, tokens, begun: Instant::now(), _server: server, _data: data }))
+        let (route, upstream) = ("/scripted", scripted::start());
+        let config = data.config(&format!(
+            "[[routes]]\npath = \"{route}/{{*rest}}\"\nproxy = \"{upstream}\"\nauth = \"none\"\n\
+             cache = true\n"
+        ));
+        let config = config.to_str().expect("the path is text");
+        let server = Running::serve(&data, &["--config", config]);
+        Self(Arc::new(Inner {
+            edge: server.ready("edge").to_owned(),
+            tokens: minted(data.path()),
+            route: Some(route.to_owned()),
+            begun: Instant::now(),
+            _server: Some(server),
+            _data: Some(data),
+        }))
     }
 
     /// Whether there is such a caller.
     pub fn has(&self, caller: Caller) -> bool {
         self.0.tokens.contains_key(&caller)
+    }
+
+    /// Where a cached route to a scripted upstream begins, without a slash at its end.
+    pub fn route(&self) -> Option<&str> {
+        self.0.route.as_deref()
     }
 
     /// The server as seen by the caller.

@@ -33,11 +33,17 @@ proxy = \"http://127.0.0.1:1\"
 ";
 
 /// What the scenarios are run under: as at home, where edge and origin are side by side, every
-/// upload goes to the origin. Else a platform that keeps small ones would answer otherwise.
-const SCENARIOS_CONFIG: &str = "\
-[edge]
-small_upload_bytes_max = 0
-";
+/// upload goes to the origin. Else a platform that keeps small ones would answer otherwise. And
+/// there is a route of which answers are stored.
+fn scenarios_config(upstream: &str) -> String {
+    format!(
+        "[edge]\nsmall_upload_bytes_max = 0\n\n[[routes]]\npath = \"{SCENARIOS_ROUTE}/{{*rest}}\"\n\
+         proxy = \"{upstream}\"\nauth = \"none\"\ncache = true\n"
+    )
+}
+
+/// Where that route begins.
+const SCENARIOS_ROUTE: &str = "/scripted";
 
 /// How long after an answer the log may be silent about it.
 const LOGGED_WITHIN: Duration = Duration::from_secs(10);
@@ -107,9 +113,7 @@ pub(crate) fn conformance(workspace: &Workspace, platform: Platform) -> Result<O
     let data = Scratch::new(workspace, "conformance", platform)?;
     let config = data.0.join("outport.toml");
     fs::write(&config, CONFORMANCE_CONFIG)?;
-    let upstream = Run::new(workspace.program("scripted-upstream"));
-    let log = data.0.join("upstream.log");
-    let (_upstream, origin) = Service::start_until("the upstream", upstream, &log, "")?;
+    let (_upstream, origin) = scripted_upstream(workspace, &data)?;
     let spot = Spot {
         edge_port: 0,
         origin: &origin,
@@ -120,6 +124,12 @@ pub(crate) fn conformance(workspace: &Workspace, platform: Platform) -> Result<O
     let edge = Local::start(workspace, platform, Flavour::Conformance, &spot)?;
     let test = test_run(workspace, ["--test=platforms".to_owned()]);
     shown_if_failed(&edge, counted(test.env("OUTPORT_EDGE", &edge.url))?)
+}
+
+/// An upstream that answers as it is told to, and its base URL.
+fn scripted_upstream(workspace: &Workspace, data: &Scratch) -> Result<(Service, String)> {
+    let upstream = Run::new(workspace.program("scripted-upstream"));
+    Service::start_until("the upstream", upstream, &data.0.join("upstream.log"), "")
 }
 
 /// Kills around what the edge keeps. The test starts and ends the platform's runtime by itself,
@@ -187,13 +197,15 @@ pub(crate) fn scenarios_at_home(workspace: &Workspace) -> Result<Outcome> {
 pub(crate) fn scenarios(workspace: &Workspace, platform: Platform) -> Result<Outcome> {
     let data = Scratch::new(workspace, "scenarios", platform)?;
     let config = data.0.join("outport.toml");
-    fs::write(&config, SCENARIOS_CONFIG)?;
+    let (_upstream, upstream) = scripted_upstream(workspace, &data)?;
+    fs::write(&config, scenarios_config(&upstream))?;
     let (data_folder, config) = (data.0.clone(), Some(config));
     let asked = Asked { platform, edge_port: 0, origin_port: 0, data: data_folder, config };
     let deployment = Deployment::start(workspace, &asked, Flavour::Product)?;
     let test = scenarios_run(workspace)
         .env("OUTPORT_PLATFORM", platform.name())
         .env("OUTPORT_EDGE", &deployment.edge.url)
+        .env("OUTPORT_ROUTE", SCENARIOS_ROUTE)
         .env("OUTPORT_DATA", &data.0)
         .env("OUTPORT_TRANSCRIPT", fresh_transcript(workspace, platform)?);
     let scenarios = shown_if_failed(&deployment.edge, counted(test)?)?;

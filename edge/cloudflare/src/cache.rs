@@ -8,39 +8,52 @@ use std::time::Duration;
 
 use futures::future::join;
 use outport_edge_core::config::Config;
-use outport_edge_core::step::{ByteRange, Looked};
+use outport_edge_core::flights::{Flights, Role};
+use outport_edge_core::marks::{Purged, Tagged};
+use outport_edge_core::step::{ByteRange, Looked, Store};
 use worker::js_sys::{self, Uint8Array};
 use worker::wasm_bindgen::{JsCast as _, JsValue};
 use worker::wasm_bindgen_futures::JsFuture;
 use worker::web_sys::{Headers, ReadableStream, Request, Response};
-use worker::{Delay, console_warn};
+use worker::{Delay, Env};
 
-use crate::flights::{self, Leading, Role};
+use crate::flights::{self, Leading};
 use crate::js;
+use crate::purges::Purges;
 
-const CACHE_CONTROL: &str = "max-age=31536000";
+pub(crate) const CACHE_CONTROL: &str = "max-age=31536000";
 /// When the entry ceases to be fresh, in milliseconds since 1970.
 const FRESH_UNTIL: &str = "outport-fresh-until";
 /// The URL of the entry of the body.
 const BODY: &str = "outport-body";
 /// Which isolate stored the entry, and at which of its ticks the exchange began.
 const BEGAN: &str = "outport-began";
+/// What purges of it go by.
+const TAGGED: &str = "outport-tagged";
 /// Between two looks at whether another exchange still leads, in milliseconds.
 const PAUSE_MS: u64 = 10;
 const PAUSE_MAX_MS: u64 = 50;
 /// How long a lookup waits before it goes on alone, in milliseconds.
 const WAIT_MAX_MS: u64 = 35_000;
 
-/// Where the entries of a deployment are: a URL that ends with a slash.
+/// The cache of a deployment.
 #[derive(Clone, Default)]
-pub(crate) struct Cache(String);
+pub(crate) struct Cache {
+    /// Where its entries are: a URL that ends with a slash.
+    at: String,
+    pub(crate) purges: Purges,
+}
 
 /// What a lookup came to. An exchange holds it to its end.
 pub(crate) struct Holding {
     key: String,
     /// The tick before the cache was read.
     began: u64,
+    /// The latest purge then.
+    latest: u64,
     entry: Option<Entry>,
+    /// The entry was purged softly.
+    purged: bool,
     leading: Option<Leading>,
     collapsed: bool,
 }
@@ -48,6 +61,7 @@ pub(crate) struct Holding {
 struct Entry {
     head: Vec<u8>,
     fresh_until_ms: u64,
+    tagged: Tagged,
     body: Option<StoredBody>,
 }
 
@@ -85,7 +99,7 @@ impl Holding {
             head: entry.head.clone(),
             body: entry.body.is_some(),
             forms: Vec::new(),
-            purged: false,
+            purged: self.purged,
             lead: self.leading.is_some(),
             collapsed: self.collapsed,
         })
@@ -109,10 +123,11 @@ impl Holding {
 impl Cache {
     /// The cache for a request to this URL. The platform wants entries to be at the Worker's own
     /// host: the public one where it is known, so that all hosts of a deployment share them.
-    pub(crate) fn of(url: &str, config: &Config) -> Self {
+    pub(crate) fn of(url: &str, config: &Config, env: &Env) -> Self {
         let url = config.public_base_url.as_deref().unwrap_or(url);
         let host = url.split('/').nth(2).unwrap_or_default();
-        Self(format!("https://{host}/.outport-cache/"))
+        let at = format!("https://{host}/.outport-cache/");
+        Self { purges: Purges::of(&at, env), at }
     }
 
     /// Looks a key up; waits while another exchange of this isolate fetches it.
@@ -120,27 +135,34 @@ impl Cache {
         let mut collapsed = false;
         let until_ms = js::now_ms() + WAIT_MAX_MS;
         loop {
-            let began = flights::tick();
-            let entry = self.read(&key).await.unwrap_or_else(|error| {
-                console_warn!("the cache can't be read: {error:?}");
-                None
-            });
-            if let Some(entry) = entry {
-                let stale = entry.fresh_until_ms <= js::now_ms();
-                let leading = if stale { flights::renew(&key) } else { None };
-                return Holding { key, began, entry: Some(entry), leading, collapsed };
+            let began = flights::with(Flights::tick);
+            let (entry, latest) = join(self.read(&key), self.purges.latest()).await;
+            let entry = js::logged("the cache can't be read", entry).flatten();
+            let purged = match &entry {
+                Some(entry) => self.purges.since(&entry.tagged, latest).await,
+                None => Purged::No,
+            };
+            let now_ms = js::now_ms();
+            let holding = |entry, leading: Option<u64>| {
+                let leading = leading.map(|number| Leading::new(&key, number));
+                let (key, purged) = (key.clone(), purged == Purged::Softly);
+                Holding { key, began, latest, entry, purged, leading, collapsed }
+            };
+            if let Some(entry) = entry.filter(|_| purged != Purged::Gone) {
+                let stale = purged == Purged::Softly || entry.fresh_until_ms <= now_ms;
+                let renew = |table: &mut Flights| table.renew(&key, now_ms);
+                let leading = if stale { flights::with(renew) } else { None };
+                return holding(Some(entry), leading);
             }
-            let leading = match flights::join(&key, began) {
-                Role::Lead(leading) => Some(leading),
-                Role::Alone => None,
-                Role::Again | Role::Wait if js::now_ms() < until_ms => {
+            let gone = purged == Purged::Gone;
+            match flights::with(|table| table.join(&key, began, gone, now_ms)) {
+                Role::Lead(number) => return holding(None, Some(number)),
+                Role::Again | Role::Wait if now_ms < until_ms => {
                     wait(&key, until_ms).await;
                     collapsed = true;
-                    continue;
                 }
-                Role::Again | Role::Wait => None,
-            };
-            return Holding { key, began, entry: None, leading, collapsed };
+                Role::Again | Role::Wait | Role::Alone => return holding(None, None),
+            }
         }
     }
 
@@ -150,10 +172,13 @@ impl Cache {
         let began = fields.get(BEGAN)?.unwrap_or_default();
         if let Some((isolate, tick)) = began.split_once(' ')
             && isolate == flights::isolate()
-            && flights::is_forgotten(key, tick.parse().unwrap_or_default())
+            && is_forgotten(key, tick.parse().unwrap_or_default())
         {
             return Ok(None);
         }
+        // What was stored before there were purges has none, and could not be purged.
+        let tagged = fields.get(TAGGED)?.unwrap_or_default();
+        let Some(tagged) = Tagged::parse(&tagged) else { return Ok(None) };
         let fresh_until = fields.get(FRESH_UNTIL)?.unwrap_or_default();
         let body = match fields.get(BODY)? {
             Some(url) => {
@@ -163,48 +188,41 @@ impl Cache {
             None => None,
         };
         let head = Uint8Array::new(&JsFuture::from(stored.array_buffer()?).await?).to_vec();
-        Ok(Some(Entry { head, fresh_until_ms: fresh_until.parse().unwrap_or_default(), body }))
+        Ok(Some(Entry {
+            head,
+            fresh_until_ms: fresh_until.parse().unwrap_or_default(),
+            tagged,
+            body,
+        }))
     }
 
     /// Stores a head, with the body at this URL. Drops the holding when that is done, so that
     /// whoever waits for it goes on.
-    pub(crate) async fn store(
-        &self,
-        mut holding: Holding,
-        head: Vec<u8>,
-        body: Option<String>,
-        fresh_ms: u64,
-    ) {
-        if !flights::may_store(&holding.key, holding.began) {
+    pub(crate) async fn store(&self, mut holding: Holding, store: &Store, body: Option<String>) {
+        if !flights::with(|table| table.may_store(&holding.key, holding.began)) {
             return;
         }
         let url = self.head_url(&holding.key);
-        match put_head(&url, &holding, &head, body, fresh_ms).await {
-            Ok(_) if flights::is_forgotten(&holding.key, holding.began) => delete(&url).await,
-            Ok(_) => {
-                if let Some(leading) = &mut holding.leading {
-                    leading.has_stored();
-                }
-            }
-            Err(error) => console_warn!("a head can't be stored: {error:?}"),
+        let put = put_head(&url, &holding, store, body).await;
+        if js::logged("a head can't be stored", put).is_none() {
+            return;
+        }
+        if is_forgotten(&holding.key, holding.began) {
+            delete(&url).await;
+        } else if let Some(leading) = &mut holding.leading {
+            leading.has_stored();
         }
     }
 
     /// Stores a body under a new name. `None` where it can't be stored, or ends early.
     pub(crate) async fn store_body(&self, body: NewBody) -> Option<String> {
-        let url = format!("{}body/{:016x}{:016x}", self.0, js::random(), js::random());
-        match put_body(&url, body).await {
-            Ok(()) => Some(url),
-            Err(error) => {
-                console_warn!("a body can't be stored: {error:?}");
-                None
-            }
-        }
+        let url = format!("{}body/{:016x}{:016x}", self.at, js::random(), js::random());
+        js::logged("a body can't be stored", put_body(&url, body).await).map(|()| url)
     }
 
     /// Forgets what is stored at a key.
     pub(crate) async fn forget(&self, key: &str) {
-        flights::forget(key);
+        flights::with(|table| table.forget(key));
         let url = self.head_url(key);
         let stored = find(&url, None).await.ok().flatten();
         delete(&url).await;
@@ -214,7 +232,7 @@ impl Cache {
     }
 
     fn head_url(&self, key: &str) -> String {
-        format!("{}head/{}", self.0, String::from(js_sys::encode_uri_component(key)))
+        format!("{}head/{}", self.at, String::from(js_sys::encode_uri_component(key)))
     }
 }
 
@@ -227,13 +245,19 @@ pub(crate) async fn open_range(url: &str, range: ByteRange) -> Option<JsValue> {
 /// Waits while somebody leads.
 async fn wait(key: &str, until_ms: u64) {
     let mut pause_ms = PAUSE_MS;
-    while flights::is_led(key) && js::now_ms() < until_ms {
+    let is_led = || flights::with(|table| table.is_led(key, js::now_ms()));
+    while is_led() && js::now_ms() < until_ms {
         Delay::from(Duration::from_millis(pause_ms)).await;
         pause_ms = (pause_ms + PAUSE_MS).min(PAUSE_MAX_MS);
     }
 }
 
-async fn find(url: &str, range: Option<ByteRange>) -> Result<Option<Response>, JsValue> {
+fn is_forgotten(key: &str, began: u64) -> bool {
+    flights::with(|table| table.is_forgotten(key, began))
+}
+
+/// The entry at this URL, or a range of it.
+pub(crate) async fn find(url: &str, range: Option<ByteRange>) -> Result<Option<Response>, JsValue> {
     let request = Request::new_with_str(url)?;
     if let Some(ByteRange { first, last }) = range {
         request.headers().set("range", &format!("bytes={first}-{last}"))?;
@@ -245,18 +269,18 @@ async fn find(url: &str, range: Option<ByteRange>) -> Result<Option<Response>, J
 async fn put_head(
     url: &str,
     holding: &Holding,
-    head: &[u8],
+    store: &Store,
     body: Option<String>,
-    fresh_ms: u64,
 ) -> Result<JsValue, JsValue> {
     let fields = Headers::new()?;
     fields.set("cache-control", CACHE_CONTROL)?;
-    fields.set(FRESH_UNTIL, &(js::now_ms() + fresh_ms).to_string())?;
+    fields.set(FRESH_UNTIL, &(js::now_ms() + store.fresh_ms).to_string())?;
     fields.set(BEGAN, &format!("{} {}", flights::isolate(), holding.began))?;
+    fields.set(TAGGED, &Tagged::new(holding.latest, &store.tags).to_string())?;
     if let Some(body) = body {
         fields.set(BODY, &body)?;
     }
-    let entry = js::response(200, &fields, Some(&Uint8Array::from(head)))?;
+    let entry = js::response(200, &fields, Some(&Uint8Array::from(&store.head[..])))?;
     JsFuture::from(js::cache().put_with_str(url, &entry)).await
 }
 
@@ -281,7 +305,6 @@ async fn put_body(url: &str, new: NewBody) -> Result<(), JsValue> {
 }
 
 async fn delete(url: &str) {
-    if let Err(error) = JsFuture::from(js::cache().delete_with_str(url)).await {
-        console_warn!("a stored response can't be deleted: {error:?}");
-    }
+    let deleted = JsFuture::from(js::cache().delete_with_str(url)).await;
+    js::logged("a stored response can't be deleted", deleted);
 }

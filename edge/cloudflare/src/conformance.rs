@@ -10,7 +10,7 @@ use outport_edge_core::conformance::{self, ScriptedAnswer, Subject};
 use outport_edge_core::platform::CLOUDFLARE;
 use outport_edge_core::step::{Abilities, Allowance, Need, Outcome, Reply};
 use worker::Delay;
-use worker::js_sys::Uint8Array;
+use worker::js_sys::{Object, Uint8Array};
 use worker::wasm_bindgen::{JsCast as _, JsValue};
 use worker::wasm_bindgen_futures::{JsFuture, spawn_local};
 use worker::web_sys::{Headers, Request, Response};
@@ -173,7 +173,8 @@ impl Subject for Worker {
         let values = js::binding(&self.parts.env, setup::VALUES);
         let values: js::KvNamespace =
             values.unwrap_or_else(|| panic!("no KV namespace is bound")).unchecked_into();
-        let put = JsFuture::from(values.put(&self.key(key), &Uint8Array::from(value))).await;
+        let value = Uint8Array::from(value);
+        let put = JsFuture::from(values.put(&self.key(key), &value, &Object::new())).await;
         assert!(put.is_ok(), "{put:?}");
     }
 

@@ -10,7 +10,7 @@ use outport_edge_core::driver::{STEPS_MAX, broken, unconfigured};
 use outport_edge_core::step::{Moment, Need, Reply, Request, Step};
 use worker::wasm_bindgen::JsValue;
 use worker::web_sys::{self, Response};
-use worker::{AnalyticsEngineDataPointBuilder, Context, Delay, Env, console_error};
+use worker::{AnalyticsEngineDataPointBuilder, Context, Delay, Env};
 
 use crate::cache::Cache;
 use crate::exchange::{Answered, Exchange, Parts};
@@ -31,7 +31,7 @@ pub(crate) async fn serve(
         let answered = Exchange::default().respond(unconfigured(), &Cache::default()).await?;
         return Ok(answered.response);
     };
-    let cache = Cache::of(&request.url(), &setup.deployment.core);
+    let cache = Cache::of(&request.url(), &setup.deployment.core, &env);
     let kept = kept(&env, &setup);
     let parts = Parts { env, setup, cache, kept, context: context.clone() };
     #[cfg(feature = "conformance")]
@@ -40,10 +40,9 @@ pub(crate) async fn serve(
     }
     let mut exchange = Exchange::of(&request);
     let decided = decide(&request, &parts, &mut exchange).await;
-    let Decided { mut reply, after } = decided.unwrap_or_else(|fault| {
-        console_error!("a request could not be decided: {fault}");
-        Decided { reply: broken(), after: None }
-    });
+    let decided = js::logged("a request could not be decided", decided);
+    let Decided { mut reply, after } =
+        decided.unwrap_or_else(|| Decided { reply: broken(), after: None });
     count(&parts.env, &reply);
     if let Some(unread) = exchange.unread() {
         let read = Box::pin(js::read_on(unread));
@@ -62,12 +61,9 @@ pub(crate) async fn serve(
             Err(fault) => Err(fault),
         },
     };
-    let answered = match answered {
-        Ok(answered) => answered,
-        Err(fault) => {
-            console_error!("a reply can't be carried out: {fault:?}");
-            Exchange::default().respond(broken(), &parts.cache).await?
-        }
+    let answered = match js::logged("a reply can't be carried out", answered) {
+        Some(answered) => answered,
+        None => Exchange::default().respond(broken(), &parts.cache).await?,
     };
     context.wait_until(answered.after);
     Ok(answered.response)
@@ -75,12 +71,12 @@ pub(crate) async fn serve(
 
 /// Takes an exchange to its end whose client has its answer.
 async fn end(parts: Parts, mut exchange: Exchange, (state, needs): After) {
-    match go_on(Step::Needs(state, needs), &parts, &mut exchange).await {
-        Ok(decided) => match exchange.respond(decided.reply.unsent(), &parts.cache).await {
-            Ok(answered) => answered.after.await,
-            Err(fault) => console_error!("what was fetched can't be stored: {fault:?}"),
-        },
-        Err(fault) => console_error!("a request could not be brought to its end: {fault}"),
+    let decided = go_on(Step::Needs(state, needs), &parts, &mut exchange).await;
+    let decided = js::logged("a request could not be brought to its end", decided);
+    let Some(Decided { reply, .. }) = decided else { return };
+    let answered = exchange.respond(reply.unsent(), &parts.cache).await;
+    if let Some(answered) = js::logged("what was fetched can't be stored", answered) {
+        answered.after.await;
     }
 }
 
@@ -139,7 +135,7 @@ async fn go_on(mut step: Step, parts: &Parts, exchange: &mut Exchange) -> Result
         let met = needs.into_iter().map(|need| {
             let body = match &need {
                 Need::Fetch(fetch) if fetch.with_body => exchange.request_body.take(),
-                Need::Keep { .. } => exchange.request_body.take(),
+                Need::Keep { .. } | Need::Body { .. } => exchange.request_body.take(),
                 _ => None,
             };
             let looked = exchange.looked_for(&need);
@@ -166,9 +162,7 @@ fn count(env: &Env, reply: &Reply) {
         .add_blob(reply.ended.label())
         .add_double(reply.status);
     let written = env.analytics_engine(setup::METRICS).and_then(|set| point.write_to(&set));
-    if let Err(error) = written {
-        console_error!("a request can't be counted: {error}");
-    }
+    js::logged("a request can't be counted", written);
 }
 
 fn moment() -> Moment {

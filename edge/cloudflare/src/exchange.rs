@@ -13,12 +13,12 @@ use worker::js_sys::{ArrayBuffer, Uint8Array};
 use worker::wasm_bindgen::{JsCast as _, JsValue};
 use worker::wasm_bindgen_futures::JsFuture;
 use worker::web_sys::{ReadableStream, Request, Response};
-use worker::{Context, Env, console_error};
+use worker::{Context, Env};
 
 use crate::cache::{Cache, Holding, NewBody};
 use crate::kept::Kept;
 use crate::setup::{self, Setup};
-use crate::{cache, head, js, kept, upstream};
+use crate::{cache, composed, head, js, kept, upstream};
 
 /// What needs are met with.
 #[derive(Clone)]
@@ -78,14 +78,18 @@ impl Parts {
                 let holding = self.cache.look(key).await;
                 (Outcome::Looked(holding.looked()), Held::Looked(holding))
             }
-            Need::Put { head, fresh_ms, .. } => {
+            Need::Put { key, head, fresh_ms } => {
                 if let Some(holding) = looked {
-                    self.cache.store(holding, head, None, fresh_ms).await;
+                    let (body, tags) = (StoreBody::None, Vec::new());
+                    let store = Store { key, head, body, fresh_ms, tags };
+                    self.cache.store(holding, &store, None).await;
                 }
                 (Outcome::Put, Held::Nothing)
             }
-            // Never asked: the driver declares no ability to purge.
-            Need::Body { .. } => (Outcome::Body(None), Held::Nothing),
+            Need::Body { bytes_max } => {
+                let body = js::read_whole(body, bytes_max).await;
+                (Outcome::Body(body.map(|body| body.to_vec())), Held::Nothing)
+            }
             // Never asked: the driver declares no ability to encode, which the platform does.
             Need::Encode { .. } => (Outcome::Encoded(false), Held::Nothing),
             // Never asked: the driver declares no ability to slice.
@@ -138,7 +142,10 @@ impl Parts {
     ) -> step::Kept {
         // Without a bucket the driver does not declare that it keeps anything, and is not asked.
         let Some(kept) = self.kept.clone() else { return step::Kept::Declined };
-        let Some(body) = js::read_whole(body, bytes).await else { return step::Kept::Broken };
+        let body = js::read_whole(body, bytes).await;
+        let Some(body) = body.filter(|body| u64::from(body.length()) == bytes) else {
+            return step::Kept::Broken;
+        };
         let (kept, after) = kept.keep(key, head, &body).await;
         if let Some(after) = after {
             self.context.wait_until(after);
@@ -147,21 +154,14 @@ impl Parts {
     }
 
     async fn read_kept(&self, key: &str) -> Option<kept::Value> {
-        self.kept.as_ref()?.read(key).await.unwrap_or_else(|error| {
-            console_error!("{key}, which may be kept, can't be read: {error:?}");
-            None
-        })
+        let read = self.kept.as_ref()?.read(key).await;
+        js::logged(format_args!("{key}, which may be kept, can't be read"), read)?
     }
 
     async fn value(&self, key: &str) -> Option<ArrayBuffer> {
         let values: js::KvNamespace = js::binding(&self.env, setup::VALUES)?.unchecked_into();
-        match JsFuture::from(values.get(key, "arrayBuffer")).await {
-            Ok(value) => value.dyn_into().ok(),
-            Err(error) => {
-                console_error!("the value {key} can't be read: {error:?}");
-                None
-            }
-        }
+        let value = JsFuture::from(values.get(key, "arrayBuffer")).await;
+        js::logged(format_args!("the value {key} can't be read"), value)?.dyn_into().ok()
     }
 
     /// Takes from the allowance of this key, which begins with its limit's name. Where the
@@ -173,10 +173,7 @@ impl Parts {
             Ok(limiter) => limiter.limit(key).await,
             Err(error) => Err(error),
         };
-        taken.map(|taken| taken.success).unwrap_or_else(|error| {
-            console_error!("a limit can't be held: {error}");
-            true
-        })
+        js::logged("a limit can't be held", taken).is_none_or(|taken| taken.success)
     }
 
     async fn fetch(
@@ -252,9 +249,20 @@ impl Exchange {
         for key in &reply.forget {
             cache.forget(key).await;
         }
+        cache.purges.purge(&reply.purge).await?;
         let mut arriving = None;
         let body = match std::mem::replace(&mut reply.body, Body::Empty) {
-            Body::Empty | Body::Coded(_) | Body::Encoding(_) | Body::Composed(_) => None,
+            Body::Empty | Body::Coded(_) | Body::Encoding(_) => None,
+            Body::Composed(parts) => {
+                let url = match reply.store.as_ref().map(|store| store.body) {
+                    Some(StoreBody::Upstream(extent)) => self.store_first(extent, cache).await,
+                    _ => self.looked.as_ref().and_then(Holding::body_url),
+                };
+                let url = url.ok_or("the stored body is gone")?;
+                arriving = Some(Arriving::Stored(url.clone()));
+                let length = FieldLines::new(&reply.fields).get("content-length");
+                Some(composed::body(parts, length.and_then(|length| length.parse().ok()), url))
+            }
             Body::Bytes(bytes) => Some(Uint8Array::from(&bytes[..]).into()),
             Body::Value => Some(self.value.take().ok_or("the value is gone")?.into()),
             Body::Kept(range) => {
@@ -287,16 +295,22 @@ impl Exchange {
         extent: Extent,
         cache: &Cache,
     ) -> (Option<JsValue>, Option<Arriving>) {
+        if let Some(range) = range {
+            let Some(url) = self.store_first(extent, cache).await else { return (None, None) };
+            return (cache::open_range(&url, range).await, Some(Arriving::Stored(url)));
+        }
         let Some(answer) = self.answer.take() else { return (None, None) };
         let mut new = NewBody::of(&answer, exact(extent));
-        let Some(range) = range else {
-            let body = answer.body().map(|body| js::tee(&body));
-            let (client, rest) = body.unzip();
-            new.body = rest;
-            return (client, Some(Arriving::Stream(new)));
-        };
-        let Some(url) = cache.store_body(new).await else { return (None, None) };
-        (cache::open_range(&url, range).await, Some(Arriving::Stored(url)))
+        let body = answer.body().map(|body| js::tee(&body));
+        let (client, rest) = body.unzip();
+        new.body = rest;
+        (client, Some(Arriving::Stream(new)))
+    }
+
+    /// Stores what is arriving, all of it. Returns where it is.
+    async fn store_first(&mut self, extent: Extent, cache: &Cache) -> Option<String> {
+        let answer = self.answer.take()?;
+        cache.store_body(NewBody::of(&answer, exact(extent))).await
     }
 
     /// Stores what the core says.
@@ -319,7 +333,7 @@ impl Exchange {
                 stored
             }
         };
-        cache.store(holding, store.head, body, store.fresh_ms).await;
+        cache.store(holding, &store, body).await;
     }
 }
 

@@ -1,12 +1,13 @@
 //! The parts of the Workers runtime that have no binding in `worker`, or none without a copy.
 
+use std::fmt::{Debug, Display};
 use std::time::Duration;
 
 use futures::future::{Either, LocalBoxFuture, select};
 use worker::js_sys::{self, Object, Promise, Reflect, Uint8Array};
 use worker::wasm_bindgen::prelude::*;
 use worker::wasm_bindgen_futures::JsFuture;
-use worker::{Delay, wasm_bindgen, web_sys};
+use worker::{Delay, console_error, wasm_bindgen, web_sys};
 
 /// How much of a body that nobody wants is read all the same, in bytes, and for how long.
 const READ_ON_BYTES_MAX: u32 = 16 << 20;
@@ -29,12 +30,14 @@ extern "C" {
     pub(crate) fn new() -> IdentityTransformStream;
 
     /// A namespace of Workers KV.
+    #[derive(Clone)]
     pub(crate) type KvNamespace;
     #[wasm_bindgen(method)]
     pub(crate) fn get(this: &KvNamespace, key: &str, kind: &str) -> Promise;
-    #[cfg(feature = "conformance")]
+    #[wasm_bindgen(method, js_name = get)]
+    pub(crate) fn get_all(this: &KvNamespace, keys: &js_sys::Array, kind: &str) -> Promise;
     #[wasm_bindgen(method)]
-    pub(crate) fn put(this: &KvNamespace, key: &str, value: &Uint8Array) -> Promise;
+    pub(crate) fn put(this: &KvNamespace, key: &str, value: &JsValue, options: &Object) -> Promise;
 
     /// A bucket of R2.
     #[derive(Clone)]
@@ -126,6 +129,11 @@ pub(crate) async fn sha256(of: &Uint8Array) -> Result<[u8; 32], JsValue> {
     digest.try_into().map_err(|_| JsValue::from("a digest of another length"))
 }
 
+/// What came of a call, if it did not fail; the log says why it did.
+pub(crate) fn logged<T, E: Debug>(what: impl Display, tried: Result<T, E>) -> Option<T> {
+    tried.inspect_err(|error| console_error!("{what}: {error:?}")).ok()
+}
+
 /// An object with these members.
 pub(crate) fn object<const N: usize>(members: [(&str, JsValue); N]) -> Result<Object, JsValue> {
     let object = Object::new();
@@ -163,18 +171,26 @@ pub(crate) fn body(response: &web_sys::Response) -> Option<JsValue> {
     response.body().map(JsValue::from)
 }
 
+/// Passes on a body of this length, or of any.
+pub(crate) fn passing(length: Option<f64>) -> web_sys::TransformStream {
+    match length {
+        Some(length) => FixedLengthStream::new(length).into(),
+        None => IdentityTransformStream::new().into(),
+    }
+}
+
 /// These bytes as a stream.
 pub(crate) fn stream(bytes: &Uint8Array) -> Option<web_sys::ReadableStream> {
     web_sys::Response::new_with_opt_buffer_source(Some(bytes)).ok()?.body()
 }
 
-/// Reads a request's body that has just so many bytes. `None` where it broke off, has others, or
-/// stands still.
+/// Reads a request's body of at most so many bytes. `None` where it broke off, has more, or stands
+/// still.
 pub(crate) async fn read_whole(
     body: Option<web_sys::ReadableStream>,
-    bytes: u64,
+    bytes_max: u64,
 ) -> Option<Uint8Array> {
-    let whole = Uint8Array::new_with_length(u32::try_from(bytes).ok()?);
+    let whole = Uint8Array::new_with_length(u32::try_from(bytes_max).ok()?);
     let mut filled = 0;
     if let Some(body) = body {
         let reader = web_sys::ReadableStreamDefaultReader::new(&body).ok()?;
@@ -194,7 +210,7 @@ pub(crate) async fn read_whole(
             filled = end;
         }
     }
-    (filled == whole.length()).then_some(whole)
+    Some(whole.subarray(0, filled))
 }
 
 /// Two streams of what one brings.

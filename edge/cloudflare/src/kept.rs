@@ -66,13 +66,8 @@ impl Kept {
         head: &[u8],
         body: &Uint8Array,
     ) -> (step::Kept, Option<LocalBoxFuture<'static, ()>>) {
-        let sha256 = match js::sha256(body).await {
-            Ok(sha256) => sha256,
-            Err(error) => {
-                console_error!("a file can't be kept: {error:?}");
-                return (step::Kept::Unknown, None);
-            }
-        };
+        let sha256 = js::logged("a file can't be kept", js::sha256(body).await);
+        let Some(sha256) = sha256 else { return (step::Kept::Unknown, None) };
         match self.put(&key, &packed(head, &sha256, body), []).await {
             Ok(()) => (step::Kept::Durably, Some(Box::pin(self.begin(key)))),
             Err(error) => {

@@ -6,18 +6,18 @@
 //! the order of keys. Another isolate may do the same at the same moment: the origin makes one file
 //! of any number of attempts, and what one isolate forgets the other finds gone, which is well.
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::cell::RefCell;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::future::select;
 use outport_edge_core::kept::handed_over;
 use outport_edge_core::step::{FetchError, Handed};
+use outport_edge_core::turns::{Run, Turns};
 use worker::js_sys::Uint8Array;
-use worker::{Delay, console_error, console_warn};
+use worker::{Delay, console_error};
 
-use crate::kept::{Kept, Listed, Value};
+use crate::kept::{Kept, Value};
 use crate::{js, upstream};
 
 /// How long the handover after a file was kept may take, in milliseconds, and how many files it
@@ -31,33 +31,11 @@ const REGULAR_FILES_MAX: u32 = 2_000;
 const GROUPS_MAX: usize = 6;
 /// How many keys are asked for at once.
 const PAGE_KEYS: u32 = 100;
-/// For how long what was refused is left alone, in milliseconds.
-const REFUSED_PAUSE_MS: u64 = 60_000;
-/// How much longer than it should somebody may have its turn, in milliseconds: a request that the
-/// platform cancels leaves nothing behind, not even a drop.
-const TURN_SPARE_MS: u64 = 15_000;
 /// Between two looks at whether it is one's turn.
 const TURN_POLL: Duration = Duration::from_millis(10);
 
 thread_local! {
-    static TURNS: RefCell<HashMap<String, Turns>> = RefCell::default();
-}
-
-/// How far a handover may go.
-struct Run {
-    until_ms: u64,
-    files_left: Cell<u32>,
-    /// What was refused a moment ago is tried again.
-    refused_too: bool,
-}
-
-/// Whose turn it is with a group.
-#[derive(Default)]
-struct Turns {
-    /// A number of whose turn it is, and until when at most.
-    held: Option<(u64, u64)>,
-    /// Somebody waits, until then at most.
-    awaited_until_ms: u64,
+    static TURNS: RefCell<Turns> = RefCell::default();
 }
 
 /// Nobody else of this isolate hands over the group, until this is dropped.
@@ -70,8 +48,10 @@ impl Kept {
     /// A key is kept from now on: hands over its group, unless somebody else is about to look.
     pub(crate) async fn begin(self, key: String) {
         let group = group_of(&key);
-        let run = Run::of(AT_ONCE_MS, AT_ONCE_FILES_MAX, false);
-        if await_alone(group, run.until_ms) {
+        let now_ms = js::now_ms();
+        let until_ms = now_ms + AT_ONCE_MS;
+        if turns(|turns| turns.await_alone(group, until_ms, now_ms)) {
+            let run = Run::new(until_ms, AT_ONCE_FILES_MAX, false);
             self.hand_over_group(group, &run).await;
         }
     }
@@ -81,7 +61,7 @@ impl Kept {
         if self.is_gone(prefix).await {
             return true;
         }
-        let run = Run::of(timeout_ms, REGULAR_FILES_MAX, true);
+        let run = Run::new(js::now_ms() + timeout_ms, REGULAR_FILES_MAX, true);
         let through = Box::pin(self.hand_over_group(group_of(prefix), &run));
         select(through, Delay::from(Duration::from_millis(timeout_ms))).await;
         self.is_gone(prefix).await
@@ -89,13 +69,12 @@ impl Kept {
 
     /// Hands over whatever is kept, as far as a run goes.
     pub(crate) async fn hand_over_all(&self) {
-        let run = Run::of(REGULAR_MS, REGULAR_FILES_MAX, false);
+        let run = Run::new(js::now_ms() + REGULAR_MS, REGULAR_FILES_MAX, false);
         let mut cursor = None;
-        while run.goes_on() {
-            let (groups, more) = match self.groups(cursor.as_deref()).await {
-                Ok(page) => page,
-                Err(error) => return console_error!("what is kept can't be listed: {error:?}"),
-            };
+        while run.goes_on(js::now_ms()) {
+            let page = self.groups(cursor.as_deref()).await;
+            let page = js::logged("what is kept can't be listed", page);
+            let Some((groups, more)) = page else { return };
             let groups = futures::stream::iter(&groups);
             let handing = groups.map(|group| self.hand_over_group(group, &run));
             handing.buffer_unordered(GROUPS_MAX).collect::<()>().await;
@@ -115,15 +94,14 @@ impl Kept {
     async fn hand_over_group(&self, group: &str, run: &Run) {
         let Some(_turn) = Turn::wait(group, run.until_ms).await else { return };
         let mut after: Option<String> = None;
-        while run.goes_on() {
-            let (page, more) = match self.list(group, after.as_deref(), PAGE_KEYS).await {
-                Ok(page) => page,
-                Err(error) => {
-                    return console_error!("what is kept of {group} can't be listed: {error:?}");
-                }
-            };
+        while run.goes_on(js::now_ms()) {
+            let page = self.list(group, after.as_deref(), PAGE_KEYS).await;
+            let page = js::logged(format_args!("what is kept of {group} can't be listed"), page);
+            let Some((page, more)) = page else { return };
             for listed in &page {
-                if run.is_due(listed) && self.hand_over(&listed.key).await == Handed::Later {
+                if run.takes(listed.refused_ms, js::now_ms())
+                    && self.hand_over(&listed.key).await == Handed::Later
+                {
                     return;
                 }
             }
@@ -136,23 +114,19 @@ impl Kept {
 
     /// Hands over one, and forgets it once the origin has it.
     async fn hand_over(&self, key: &str) -> Handed {
-        let value = match self.read(key).await {
-            Ok(Some(value)) => value,
-            Ok(None) => return Handed::Done,
-            Err(error) => {
-                console_error!("{key}, which is kept, can't be read: {error:?}");
-                return Handed::Refused;
-            }
+        let read = self.read(key).await;
+        let value = match js::logged(format_args!("{key}, which is kept, can't be read"), read) {
+            Some(Some(value)) => value,
+            Some(None) => return Handed::Done,
+            None => return Handed::Refused,
         };
         let handed = self.send(&value.head, &value.sha256, &value.body).await;
         match handed {
             Handed::Later => {}
             Handed::Refused => self.refused(key, &value).await,
             Handed::Done => {
-                if let Err(error) = self.forget(key).await {
-                    // It will be handed over again, which changes nothing.
-                    console_error!("{key} can't be forgotten: {error:?}");
-                }
+                // Else it will be handed over again, which changes nothing.
+                js::logged(format_args!("{key} can't be forgotten"), self.forget(key).await);
             }
         }
         handed
@@ -176,29 +150,8 @@ impl Kept {
 
     async fn refused(&self, key: &str, value: &Value) {
         console_error!("the origin does not take {key}, which was accepted here");
-        if let Err(error) = self.note_refusal(key, value).await {
-            console_warn!("that {key} was refused can't be noted: {error:?}");
-        }
-    }
-}
-
-impl Run {
-    fn of(ms: u64, files_max: u32, refused_too: bool) -> Self {
-        Self { until_ms: js::now_ms() + ms, files_left: Cell::new(files_max), refused_too }
-    }
-
-    fn goes_on(&self) -> bool {
-        self.files_left.get() > 0 && js::now_ms() < self.until_ms
-    }
-
-    /// Whether this one is to be handed over now.
-    fn is_due(&self, listed: &Listed) -> bool {
-        let is_rested = |at_ms: u64| js::now_ms().saturating_sub(at_ms) >= REFUSED_PAUSE_MS;
-        let due = self.goes_on() && (self.refused_too || listed.refused_ms.is_none_or(is_rested));
-        if due {
-            self.files_left.set(self.files_left.get() - 1);
-        }
-        due
+        let noted = self.note_refusal(key, value).await;
+        js::logged(format_args!("that {key} was refused can't be noted"), noted);
     }
 }
 
@@ -217,43 +170,20 @@ impl Turn {
     }
 
     fn take(group: &str, until_ms: u64) -> Option<Self> {
-        TURNS.with_borrow_mut(|groups| {
-            let turns = groups.entry(group.to_owned()).or_default();
-            if turns.held.is_some_and(|(_, until_ms)| js::now_ms() < until_ms) {
-                return None;
-            }
-            let number = js::random();
-            turns.held = Some((number, until_ms + TURN_SPARE_MS));
-            turns.awaited_until_ms = 0;
-            Some(Self { group: group.to_owned(), number })
-        })
+        let number = js::random();
+        let taken = turns(|turns| turns.take(group, number, until_ms, js::now_ms()));
+        taken.then(|| Self { group: group.to_owned(), number })
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        TURNS.with_borrow_mut(|groups| {
-            let Some(turns) = groups.get_mut(&self.group) else { return };
-            let is_mine = turns.held.is_some_and(|(number, _)| number == self.number);
-            if is_mine && turns.awaited_until_ms <= js::now_ms() {
-                groups.remove(&self.group);
-            } else if is_mine {
-                turns.held = None;
-            }
-        });
+        turns(|turns| turns.end(&self.group, self.number, js::now_ms()));
     }
 }
 
-/// Whether nobody waits for a turn with this group yet, who would then see what the caller sees.
-fn await_alone(group: &str, until_ms: u64) -> bool {
-    TURNS.with_borrow_mut(|groups| {
-        let turns = groups.entry(group.to_owned()).or_default();
-        let alone = turns.awaited_until_ms <= js::now_ms();
-        if alone {
-            turns.awaited_until_ms = until_ms;
-        }
-        alone
-    })
+fn turns<T>(what: impl FnOnce(&mut Turns) -> T) -> T {
+    TURNS.with_borrow_mut(what)
 }
 
 /// What a key begins with, its slash included.

@@ -1,10 +1,11 @@
 //! The edge as a Cloudflare Worker: drives the core with the platform's own parts.
 //!
 //! Start at [`driver`]: a request's way. [`exchange`] meets the needs and carries replies out,
-//! [`cache`] and [`flights`] are the cache, [`kept`] and [`kept_handover`] are the small uploads
-//! that end here, [`upstream`] asks origins.
+//! [`cache`], [`flights`] and [`purges`] are the cache, [`kept`] and [`kept_handover`] are the small
+//! uploads that end here, [`upstream`] asks origins.
 
 mod cache;
+mod composed;
 #[cfg(feature = "conformance")]
 mod conformance;
 mod driver;
@@ -14,6 +15,7 @@ mod head;
 mod js;
 mod kept;
 mod kept_handover;
+mod purges;
 mod setup;
 mod upstream;
 

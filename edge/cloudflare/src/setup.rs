@@ -6,7 +6,7 @@ use std::rc::Rc;
 use outport_edge_core::deployment::{Deployment, gather, limit_binding};
 use outport_edge_core::step::Abilities;
 use outport_edge_core::{Edge, platform};
-use worker::{Env, console_error};
+use worker::Env;
 
 use crate::js;
 
@@ -31,17 +31,9 @@ pub(crate) fn setup(env: &Env) -> Option<Rc<Setup>> {
     if let Some(setup) = SETUP.with_borrow(Clone::clone) {
         return Some(setup);
     }
-    match read(env) {
-        Ok(setup) => {
-            let setup = Rc::new(setup);
-            SETUP.set(Some(setup.clone()));
-            Some(setup)
-        }
-        Err(missing) => {
-            console_error!("this edge is not configured: {missing}");
-            None
-        }
-    }
+    let setup = Rc::new(js::logged("this edge is not configured", read(env))?);
+    SETUP.set(Some(setup.clone()));
+    Some(setup)
 }
 
 fn read(env: &Env) -> Result<Setup, String> {
@@ -67,9 +59,11 @@ fn read(env: &Env) -> Result<Setup, String> {
     Ok(Setup { deployment, edge: RefCell::new(edge) })
 }
 
-/// What this deployment can do: it keeps things where it is given something to keep them in.
+/// What this deployment can do: it keeps things, and marks of purges, where it is given something to
+/// keep them in.
 fn abilities(env: &Env) -> Abilities {
     let abilities = platform::CLOUDFLARE.abilities;
     let durable = abilities.durable.filter(|_| js::binding(env, KEPT).is_some());
-    Abilities { durable, ..abilities }
+    let purges = abilities.purges && js::binding(env, VALUES).is_some();
+    Abilities { durable, purges, ..abilities }
 }

@@ -92,10 +92,7 @@ struct Sending {
 impl Sending {
     fn new(body: ReadableStream, head: &RequestHead<'_>) -> Self {
         let length = head.fields.get("content-length").and_then(|length| length.parse().ok());
-        let passing: TransformStream = match length {
-            Some(length) => js::FixedLengthStream::new(length).into(),
-            None => js::IdentityTransformStream::new().into(),
-        };
+        let passing = js::passing(length);
         let sent = JsFuture::from(body.pipe_to(&passing.writable()));
         Self { body, passing, sent }
     }

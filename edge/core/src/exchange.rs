@@ -531,7 +531,7 @@ impl Edge {
                 return Ok(Step::Reply(json(200, fields(), &session::start(guarded, config)?)));
             }
             Target::Purge if !self.abilities.purges => {
-                let detail = "This platform's edge can't purge so far.";
+                let detail = "This edge can't purge: it has no store for that.";
                 return Err(Problem::new(ProblemType::NotImplemented, detail));
             }
             Target::Purge => {

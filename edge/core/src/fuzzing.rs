@@ -16,6 +16,7 @@ use crate::exchange::{Edge, Exchange};
 use crate::forwarded::TrustedProxies;
 use crate::guard::guard;
 use crate::head::{FieldLines, Fields};
+use crate::marks::Tagged;
 use crate::step::{
     Abilities, Allowance, Durable, FetchError, Kept, KeptHead, Looked, Moment, Need, Outcome,
     Reply, Request, Step, Taken, UpstreamHead,
@@ -115,7 +116,15 @@ pub const TARGETS: &[Target] = &[
               \"secret\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"}}",
         ],
     },
+    Target { name: "tagged", parse: tagged, examples: &[b"0", b"19ac0a2b3c4 9f3e 0 ffffffffffffffff"] },
 ];
+
+/// What is remembered of what is stored is written as it means, and read the same again.
+pub fn tagged(bytes: &[u8]) {
+    let text = std::str::from_utf8(bytes).ok();
+    let Some(tagged) = text.and_then(Tagged::parse) else { return };
+    assert_eq!(Tagged::parse(&tagged.to_string()), Some(tagged));
+}
 
 /// What the guard lets pass is one path with one meaning, and comes apart and together again.
 pub fn head(bytes: &[u8]) {

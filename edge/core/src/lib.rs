@@ -32,6 +32,7 @@ mod esi;
 mod exchange;
 mod explain;
 mod file;
+pub mod flights;
 mod forward;
 pub mod forwarded;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -44,6 +45,7 @@ pub mod interim;
 mod isolation;
 pub mod kept;
 pub mod limit;
+pub mod marks;
 #[cfg(any(test, feature = "conformance"))]
 pub mod memory;
 mod multipart;
@@ -59,6 +61,7 @@ mod slices;
 pub mod step;
 mod stored;
 mod token;
+pub mod turns;
 mod uploads;
 
 pub use exchange::{Edge, Exchange};

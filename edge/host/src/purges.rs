@@ -5,6 +5,9 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
+use outport_edge_core::marks::Marks;
+pub(crate) use outport_edge_core::marks::Purged;
+
 /// How many tags are known one by one. When there are more, all that was stored before is gone.
 const TAGS_MAX: usize = 100_000;
 
@@ -19,15 +22,9 @@ pub(crate) struct Purges {
 #[derive(Default)]
 struct Tags {
     /// The last purge of each tag.
-    last: HashMap<String, Last>,
+    last: HashMap<String, Marks>,
     /// What was stored at this number or before is gone.
     floor: u64,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Last {
-    hard: u64,
-    soft: u64,
 }
 
 /// What has to be known to go on after a restart.
@@ -37,16 +34,6 @@ pub(crate) enum Past {
     Floor(u64),
     /// A tag was purged.
     Purge { tag: String, soft: bool, number: u64 },
-}
-
-/// What was purged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Purged {
-    No,
-    /// It is stale.
-    Softly,
-    /// It is gone.
-    Gone,
 }
 
 impl Purges {
@@ -104,15 +91,8 @@ impl Purges {
         if number < known.floor {
             return Purged::Gone;
         }
-        let purged = tags.iter().filter_map(|tag| known.last.get(tag)).map(|last| {
-            if last.hard > number {
-                Purged::Gone
-            } else if last.soft > number {
-                Purged::Softly
-            } else {
-                Purged::No
-            }
-        });
+        let purged =
+            tags.iter().filter_map(|tag| known.last.get(tag)).map(|last| last.since(number));
         purged.max().unwrap_or(Purged::No)
     }
 }
@@ -123,8 +103,7 @@ impl Tags {
             self.last.clear();
             self.floor = number.saturating_sub(1);
         }
-        let last = self.last.entry(tag).or_default();
-        *if soft { &mut last.soft } else { &mut last.hard } = number;
+        self.last.entry(tag).or_default().note(soft, number);
     }
 }
 

@@ -51,6 +51,22 @@ impl Incoming {
         }
     }
 
+    /// All of it. `None` where it has more bytes, or breaks off.
+    pub(crate) async fn whole(mut self, bytes_max: u64) -> Option<Vec<u8>> {
+        let mut whole = Vec::new();
+        loop {
+            let piece = self.piece().await;
+            if piece.is_empty() {
+                break;
+            }
+            whole.extend(piece);
+            if whole.len() as u64 > bytes_max {
+                return None;
+            }
+        }
+        self.end().await.ok().map(|()| whole)
+    }
+
     /// Whether what was read to its end was all of it.
     pub(crate) async fn end(self) -> Result<(), Cut> {
         self.end.await.map(|_| ()).map_err(|_| Cut)
@@ -87,6 +103,10 @@ pub(crate) enum Body {
     Stored(Reader),
     /// The upstream's, stored while it passes.
     Arriving(Arriving),
+    /// These, one behind the other.
+    Composed(Vec<Body>),
+    /// The same, of the upstream's, once that is stored.
+    Gathered(Box<Arriving>, Vec<Body>),
     /// This one, and what is to be done once it was written.
     Followed(Box<Body>, After),
 }
@@ -100,7 +120,11 @@ impl Body {
         match self {
             Self::Empty => (!is_head).then_some(0),
             Self::Bytes(bytes) => Some(bytes.len()),
-            Self::Upstream(_) | Self::Stored(_) | Self::Arriving(_) => None,
+            Self::Upstream(_)
+            | Self::Stored(_)
+            | Self::Arriving(_)
+            | Self::Composed(_)
+            | Self::Gathered(..) => None,
             Self::Followed(body, _) => body.length(is_head),
         }
     }
@@ -109,8 +133,13 @@ impl Body {
     pub(crate) fn left_out(self) -> Self {
         match self {
             Self::Arriving(arriving) => arriving.store_alone(),
+            Self::Gathered(arriving, _) => arriving.store_alone(),
             Self::Followed(_, after) => spawn(after),
-            Self::Empty | Self::Bytes(_) | Self::Upstream(_) | Self::Stored(_) => {}
+            Self::Empty
+            | Self::Bytes(_)
+            | Self::Upstream(_)
+            | Self::Stored(_)
+            | Self::Composed(_) => {}
         }
         Self::Empty
     }
@@ -169,6 +198,11 @@ impl Body {
             }
             Self::Stored(reader) => return reader.write(sink).await,
             Self::Arriving(arriving) => return arriving.write(sink).await,
+            Self::Composed(parts) => return write_all(parts, sink).await,
+            Self::Gathered(arriving, parts) => {
+                arriving.write(&mut Nobody).await?;
+                return write_all(parts, sink).await;
+            }
             Self::Followed(body, after) => {
                 let written = Box::pin(body.write(sink)).await;
                 after.await;
@@ -177,4 +211,11 @@ impl Body {
         }
         Ok(())
     }
+}
+
+async fn write_all(parts: Vec<Body>, sink: &mut impl Sink) -> Result<(), Cut> {
+    for part in parts {
+        Box::pin(part.write(sink)).await?;
+    }
+    Ok(())
 }

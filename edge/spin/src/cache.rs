@@ -24,12 +24,15 @@
 
 use std::rc::Rc;
 
+use outport_edge_core::marks::{Purged, Tagged};
+use outport_edge_core::step::Store as ToStore;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use spin_sdk::wasip3::clocks::monotonic_clock;
 use spin_sdk::wasip3::random::random::get_random_u64;
 
 use crate::node::unix_us;
+use crate::purges;
 use crate::store::{Change, Store};
 
 /// How many responses can be stored.
@@ -64,6 +67,7 @@ pub(crate) struct Entry {
     fresh_until_ms: u64,
     pub(crate) head: Vec<u8>,
     pub(crate) body: Option<Stored>,
+    tagged: Tagged,
 }
 
 /// A stored body.
@@ -86,8 +90,12 @@ pub(crate) struct Holding {
     store: Rc<Store>,
     key: u128,
     mark: u64,
+    /// The latest purge then.
+    latest: u64,
     /// What was found.
     pub(crate) entry: Option<Entry>,
+    /// It was purged softly.
+    pub(crate) purged: bool,
     lease: Option<u64>,
     /// It waited for another exchange.
     pub(crate) collapsed: bool,
@@ -132,17 +140,40 @@ enum Seen {
     Vacant(u64, Option<u64>),
     /// Another leads.
     Busy,
+    /// It is not what was judged.
+    Changed,
+}
+
+/// What was purged of the entry in a slot with this mark.
+#[derive(Clone, Copy)]
+struct Judged {
+    mark: u64,
+    purged: Purged,
+}
+
+async fn judge(store: &Store, value: Option<Vec<u8>>, key: u128, latest: u64) -> Judged {
+    let Slot { mark, entry, .. } = Slot::read(value);
+    let purged = match entry.filter(|entry| entry.key == key) {
+        Some(entry) => purges::since(store, &entry.tagged, latest).await,
+        None => Purged::No,
+    };
+    Judged { mark, purged }
 }
 
 /// Looks, and takes the lead where there is one to take.
-fn claim(value: Option<Vec<u8>>, key: u128, lease: u64) -> Change<Seen> {
+fn claim(value: Option<Vec<u8>>, key: u128, lease: u64, judged: Judged) -> Change<Seen> {
     let now = now_ms();
     let mut slot = Slot::read(value);
     let mark = slot.mark;
-    let found = slot.entry.clone().filter(|entry| entry.key == key);
+    if mark != judged.mark {
+        return Change::Leave(Seen::Changed);
+    }
+    let found = slot.entry.clone();
+    let found = found.filter(|entry| entry.key == key && judged.purged != Purged::Gone);
     let led = slot.lease(now);
+    let is_fresh = |entry: &Entry| judged.purged == Purged::No && entry.fresh_until_ms > now;
     match (found, led) {
-        (Some(entry), led) if entry.fresh_until_ms > now || led.is_some() => {
+        (Some(entry), led) if is_fresh(&entry) || led.is_some() => {
             Change::Leave(Seen::Entry(entry, mark, None))
         }
         (None, Some(led)) if led.key == key => Change::Leave(Seen::Busy),
@@ -164,30 +195,30 @@ pub(crate) async fn look(store: Rc<Store>, key: &str) -> Holding {
     let lease = get_random_u64();
     let began = monotonic_clock::now();
     let mut collapsed = false;
-    let holding = |store, mark, entry, lease, collapsed| Holding {
-        store,
-        key,
-        mark,
-        entry,
-        lease,
-        collapsed,
-    };
     loop {
-        let seen = match claim(store.get(&place).await, key, lease) {
+        let latest = purges::latest(&store).await;
+        let value = store.get(&place).await;
+        let judged = judge(&store, value.clone(), key, latest).await;
+        let seen = match claim(value, key, lease, judged) {
             Change::Leave(seen) => Ok(seen),
-            Change::Put(..) => store.change(&place, |value| claim(value, key, lease)),
+            Change::Put(..) => store.change(&place, |value| claim(value, key, lease, judged)),
         };
+        let purged = judged.purged == Purged::Softly;
+        let holding = |mark, entry, lease| {
+            let store = store.clone();
+            Holding { store, key, mark, latest, entry, purged, lease, collapsed }
+        };
+        let in_time = monotonic_clock::now() - began < WAIT_NS_MAX;
         match seen {
-            Ok(Seen::Entry(entry, mark, lease)) => {
-                return holding(store, mark, Some(entry), lease, collapsed);
-            }
-            Ok(Seen::Vacant(mark, lease)) => return holding(store, mark, None, lease, collapsed),
-            Ok(Seen::Busy) if monotonic_clock::now() - began < WAIT_NS_MAX => {
+            Ok(Seen::Entry(entry, mark, lease)) => return holding(mark, Some(entry), lease),
+            Ok(Seen::Vacant(mark, lease)) => return holding(mark, None, lease),
+            Ok(Seen::Changed) if in_time => {}
+            Ok(Seen::Busy) if in_time => {
                 collapsed = true;
                 monotonic_clock::wait_for(POLL_NS).await;
             }
             // It goes without the cache.
-            Ok(Seen::Busy) | Err(_) => return holding(store, 0, None, None, collapsed),
+            Ok(Seen::Busy | Seen::Changed) | Err(_) => return holding(0, None, None),
         }
     }
 }
@@ -223,9 +254,11 @@ impl Holding {
     }
 
     /// Stores a head, unless the key was forgotten or stored anew since it was looked up.
-    pub(crate) fn put(&mut self, head: Vec<u8>, body: Option<Stored>, fresh_ms: u64) -> bool {
+    pub(crate) fn put(&mut self, store: ToStore, body: Option<Stored>) -> bool {
+        let ToStore { head, fresh_ms, tags, .. } = store;
         let fresh_until_ms = now_ms().saturating_add(fresh_ms);
-        let entry = Entry { key: self.key, fresh_until_ms, head, body };
+        let tagged = Tagged::new(self.latest, &tags);
+        let entry = Entry { key: self.key, fresh_until_ms, head, body, tagged };
         let lease = self.lease.take();
         self.change(|slot, mark| {
             let ours = |led: &Lease| Some(led.number) == lease;

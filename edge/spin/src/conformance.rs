@@ -33,7 +33,7 @@ pub(crate) async fn answer(request: &Request) -> Option<(u16, String)> {
 type Asked = Pin<Box<dyn Future<Output = (Exchange, Outcome)>>>;
 
 enum State {
-    Idle(Exchange),
+    Idle(Box<Exchange>),
     Asked(Asked),
 }
 
@@ -60,7 +60,8 @@ impl conformance::Subject for Subject {
 
     fn open(&mut self) -> u64 {
         let ticket = get_random_u64();
-        self.exchanges.insert(ticket, State::Idle(Exchange::new(self.needs.clone(), None)));
+        self.exchanges
+            .insert(ticket, State::Idle(Box::new(Exchange::new(self.needs.clone(), None))));
         ticket
     }
 
@@ -71,7 +72,7 @@ impl conformance::Subject for Subject {
         };
         let mut asked: Asked = Box::pin(async move {
             let outcome = exchange.fulfil(need).await;
-            (exchange, outcome)
+            (*exchange, outcome)
         });
         // It begins now, so that who is asked first is first.
         if let Some((exchange, outcome)) = within(&mut asked, NOTHING_NS / 5).await {
@@ -85,7 +86,7 @@ impl conformance::Subject for Subject {
             panic!("nothing was asked")
         };
         let (exchange, outcome) = within(asked, NOTHING_NS).await?;
-        self.exchanges.insert(ticket, State::Idle(exchange));
+        self.exchanges.insert(ticket, State::Idle(Box::new(exchange)));
         Some(outcome)
     }
 

@@ -2,15 +2,17 @@
 
 use std::rc::Rc;
 
+use outport_edge_core::driver::broken;
 use outport_edge_core::step::{
-    Body as BodyPlan, Fetch, FetchError, Kept, Looked, Need, Outcome, Reply, Store as ToStore,
-    StoreBody,
+    Body as BodyPlan, ByteRange, Fetch, FetchError, Kept, Looked, Need, Outcome, Part, Reply,
+    Store as ToStore, StoreBody,
 };
 
 use crate::body::{Body, Incoming};
 use crate::cache::{self, Holding};
 use crate::limiter;
 use crate::node::Needs;
+use crate::purges;
 use crate::stored::{Arriving, Reader};
 use crate::upstream;
 
@@ -36,14 +38,17 @@ impl Exchange {
         };
         match need {
             Need::Lookup { key } => Outcome::Looked(self.look(&needs, &key).await),
-            Need::Put { head, fresh_ms, .. } => {
+            Need::Put { key, head, fresh_ms } => {
                 if let Some(holding) = &mut self.looked {
-                    holding.put(head, None, fresh_ms);
+                    let (body, tags) = (StoreBody::None, Vec::new());
+                    holding.put(ToStore { key, head, body, fresh_ms, tags }, None);
                 }
                 Outcome::Put
             }
-            // Never asked: the driver declares no ability to purge.
-            Need::Body { .. } => Outcome::Body(None),
+            Need::Body { bytes_max } => Outcome::Body(match self.request_body.take() {
+                Some(body) => body.whole(bytes_max).await,
+                None => None,
+            }),
             // Never asked: the driver declares no ability to encode.
             Need::Encode { .. } => Outcome::Encoded(false),
             // Never asked: the driver declares no ability to slice.
@@ -79,7 +84,7 @@ impl Exchange {
                 head: entry.head.clone(),
                 body: entry.body.is_some(),
                 forms: Vec::new(),
-                purged: false,
+                purged: holding.purged,
                 lead: holding.leads(),
                 collapsed: holding.collapsed,
             },
@@ -100,14 +105,9 @@ impl Exchange {
 
     /// Carries a reply out, but for the sending: its status, its field lines and its body.
     pub(crate) fn respond(mut self, reply: Reply) -> (u16, Vec<u8>, Body) {
-        if let Some(needs) = &self.needs {
-            for key in &reply.forget {
-                cache::forget(&needs.store, key);
-            }
-        }
-        let arriving = reply.store.and_then(|store| self.store(store, &reply.body));
-        let body = match arriving {
-            Some(arriving) => Body::Arriving(arriving),
+        let reply = self.forget_and_purge(reply);
+        let body = match reply.store {
+            Some(store) => self.store(store, reply.body),
             None => self.body(reply.body),
         };
         (reply.status, reply.fields, body)
@@ -115,54 +115,86 @@ impl Exchange {
 
     /// The same for a reply with which the exchange does not end.
     pub(crate) fn respond_first(&mut self, reply: Reply) -> (u16, Vec<u8>, Body) {
-        if let Some(needs) = &self.needs {
-            for key in &reply.forget {
-                cache::forget(&needs.store, key);
+        let reply = self.forget_and_purge(reply);
+        (reply.status, reply.fields, self.body(reply.body))
+    }
+
+    /// Does what comes before all else. Another reply comes back where the purge may not hold.
+    fn forget_and_purge(&self, reply: Reply) -> Reply {
+        let Some(needs) = &self.needs else { return reply };
+        for key in &reply.forget {
+            cache::forget(&needs.store, key);
+        }
+        match purges::purge(&needs.store, &reply.purge) {
+            Ok(()) => reply,
+            Err(_) => {
+                crate::log("marks of a purge can't be set");
+                broken()
             }
         }
-        (reply.status, reply.fields, self.body(reply.body))
     }
 
     fn body(&mut self, plan: BodyPlan) -> Body {
         match plan {
-            BodyPlan::Empty
-            | BodyPlan::Kept(_)
-            | BodyPlan::Coded(_)
-            | BodyPlan::Encoding(_)
-            | BodyPlan::Composed(_) => Body::Empty,
-            BodyPlan::Bytes(bytes) => Body::Bytes(bytes),
-            BodyPlan::Stored(range) => {
-                let holding = self.looked.as_ref().map(Holding::for_reading);
-                let reader = holding.and_then(|holding| Reader::new(holding, range));
-                reader.map_or(Body::Empty, Body::Stored)
+            BodyPlan::Empty | BodyPlan::Kept(_) | BodyPlan::Coded(_) | BodyPlan::Encoding(_) => {
+                Body::Empty
             }
+            BodyPlan::Bytes(bytes) => Body::Bytes(bytes),
+            BodyPlan::Stored(range) => self.stored(range),
+            BodyPlan::Composed(parts) => Body::Composed(composed(parts, |part| self.stored(part))),
             BodyPlan::Value => self.value.take().map_or(Body::Empty, Body::Bytes),
             BodyPlan::Upstream => self.upstream_body.take().map_or(Body::Empty, Body::Upstream),
         }
     }
 
-    /// Stores what the core says. Returns the body that is still to come, if the client wants it.
-    fn store(&mut self, store: ToStore, plan: &BodyPlan) -> Option<Arriving> {
-        let holding = self.looked.as_mut()?;
+    fn stored(&self, range: Option<ByteRange>) -> Body {
+        let holding = self.looked.as_ref().map(Holding::for_reading);
+        let reader = holding.and_then(|holding| Reader::new(holding, range));
+        reader.map_or(Body::Empty, Body::Stored)
+    }
+
+    /// Stores what the core says. Returns the body for the client, which may be still to come.
+    fn store(&mut self, store: ToStore, plan: BodyPlan) -> Body {
+        let Some(holding) = self.looked.as_mut() else { return self.body(plan) };
         match store.body {
             StoreBody::None | StoreBody::Slices { .. } => {
-                holding.put(store.head, None, store.fresh_ms);
+                holding.put(store, None);
             }
             StoreBody::Keep => {
                 let body = holding.entry.as_ref().and_then(|entry| entry.body);
-                holding.put(store.head, body, store.fresh_ms);
+                holding.put(store, body);
             }
             StoreBody::Upstream(extent) => {
                 // One of no known length is never asked for: the driver can't store it.
-                let length = extent.exact()?;
-                let (holding, upstream) = (self.looked.take()?, self.upstream_body.take()?);
-                let arriving = |range| Arriving::new(holding, upstream, store, length, range);
-                if let BodyPlan::Stored(range) = plan {
-                    return Some(arriving(*range));
+                let length = extent.exact().unwrap_or_default();
+                if let Some(upstream) = self.upstream_body.take()
+                    && let Some(holding) = self.looked.take()
+                {
+                    let arriving = |range| Arriving::new(holding, upstream, store, length, range);
+                    match plan {
+                        BodyPlan::Stored(range) => return Body::Arriving(arriving(range)),
+                        BodyPlan::Composed(parts) => return gathered(arriving(None), parts),
+                        _ => arriving(None).store_alone(),
+                    }
                 }
-                arriving(None).store_alone();
             }
         }
-        None
+        self.body(plan)
     }
+}
+
+/// Parts of a body that is stored whole before they are sent: they may be in any order.
+fn gathered(arriving: Arriving, parts: Vec<Part>) -> Body {
+    let parts = composed(parts, |range| Body::Stored(arriving.reader(range)));
+    Body::Gathered(Box::new(arriving), parts)
+}
+
+fn composed(parts: Vec<Part>, stored: impl Fn(Option<ByteRange>) -> Body) -> Vec<Body> {
+    let parts = parts.into_iter().map(|part| match part {
+        Part::Bytes(bytes) => Body::Bytes(bytes),
+        Part::Stored(range) => stored(Some(range)),
+        // Never asked: the driver declares no ability to slice.
+        Part::Sliced(_) | Part::Included(_) => Body::Empty,
+    });
+    parts.collect()
 }

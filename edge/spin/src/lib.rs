@@ -1,7 +1,7 @@
 //! The edge on Spin: the core, driven with Spin's key-value store, variables and outbound HTTP.
 //!
-//! Spin has no cache and no limiter. Both are made here of the key-value store: [`cache`] and
-//! [`limiter`] say what they promise and what they don't. No policy: what to do is always the
+//! Spin has no cache and no limiter. Both are made here of the key-value store: [`cache`], [`purges`]
+//! and [`limiter`] say what they promise and what they don't. No policy: what to do is always the
 //! core's to say.
 //!
 //! Spin keeps an instance for up to 128 requests, 16 of them at once. All that an instance keeps
@@ -17,6 +17,7 @@ mod exchange;
 mod head;
 mod limiter;
 mod node;
+mod purges;
 mod store;
 mod stored;
 mod upstream;

@@ -96,6 +96,12 @@ impl Arriving {
         Self { holding, upstream, store, body, part, chunk, chunks, renewed_ns }
     }
 
+    /// Reads a range of the body, or all of it, once it is stored.
+    pub(crate) fn reader(&self, range: Option<ByteRange>) -> Reader {
+        let (holding, body) = (self.holding.for_reading(), self.body);
+        Reader { holding, body, part: Part::new(range, body.length) }
+    }
+
     /// Stores the body, of which the client wants nothing, while the answer goes out.
     pub(crate) fn store_alone(self) {
         spawn(async move {
@@ -132,7 +138,7 @@ impl Arriving {
         if let Some(place) = self.chunks
             && (self.chunk.is_empty() || self.holding.put_chunk(place, &self.chunk).await)
         {
-            self.holding.put(self.store.head, Some(self.body), self.store.fresh_ms);
+            self.holding.put(self.store, Some(self.body));
         }
         if !last.is_empty() {
             sink.put(last).await;

@@ -145,7 +145,7 @@ pub(super) async fn a_new_head_keeps_the_body<S: Subject>() {
     assert_eq!(subject.reply(reader, stored(None)).await, (b"hello".to_vec(), true));
 }
 
-/// What has a tag that is purged is found no more; all else is.
+/// What has a tag that is purged is found no more, and one of those who look leads; all else is.
 pub(super) async fn what_is_purged_is_gone<S: Subject>() {
     let mut subject = S::new(vec![]).await;
     put_tagged(&mut subject, KEY, &["a", "b"]).await;
@@ -153,7 +153,13 @@ pub(super) async fn what_is_purged_is_gone<S: Subject>() {
     purge(&mut subject, "b", false).await;
     let reader = look(&mut subject, "other").await;
     assert_eq!(looked(&mut subject, reader).await, Some(found(b"head", false, false, false)));
-    put_tagged(&mut subject, KEY, &["a", "b"]).await;
+    let leader = look(&mut subject, KEY).await;
+    assert_eq!(looked(&mut subject, leader).await, Some(Looked::Vacant));
+    let waiter = look(&mut subject, KEY).await;
+    assert_eq!(looked(&mut subject, waiter).await, None);
+    let store = tagged(KEY, StoreBody::None, &["a", "b"]);
+    subject.reply(leader, with(Body::Empty, Some(store))).await;
+    assert_eq!(looked(&mut subject, waiter).await, Some(found(b"head", false, false, true)));
     let reader = look(&mut subject, KEY).await;
     assert_eq!(looked(&mut subject, reader).await, Some(found(b"head", false, false, false)));
 }
