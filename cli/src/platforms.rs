@@ -34,7 +34,7 @@ const NEEDS: &[Row] = &[
         inexact => text(inexact),
     }),
     ("of proxied routes, answers are stored that don't say their length", |platform| {
-        if platform.abilities.unannounced { "yes" } else { "no, so far" }.to_owned()
+        so_far(platform.abilities.unannounced)
     }),
     ("`POST /purge`", |platform| match platform.cache.purges {
         "" => "no, so far".to_owned(),
@@ -46,8 +46,8 @@ const NEEDS: &[Row] = &[
     ("large files are stored in slices", |platform| {
         if platform.abilities.slices { "yes" } else { "no, so far: they pass" }.to_owned()
     }),
-    ("pages are composed of templates (ESI)", |platform| yes(platform.abilities.fragments)),
-    ("what is wanted next is fetched ahead", |platform| yes(platform.abilities.prefetches)),
+    ("pages are composed of templates (ESI)", |platform| so_far(platform.abilities.fragments)),
+    ("what is wanted next is fetched ahead", |platform| so_far(platform.abilities.prefetches)),
     ("what is stored is compressed", |platform| text(platform.compresses)),
     ("**Values**: built on", |platform| text(platform.values.on)),
     ("a new value is seen", |platform| text(platform.values.consistency)),
@@ -107,6 +107,10 @@ fn table(document: &mut String, rows: &[Row]) {
 
 fn text(said: &str) -> String {
     if said.is_empty() { "not stated".to_owned() } else { said.replace('|', r"\|") }
+}
+
+fn so_far(flag: bool) -> String {
+    if flag { "yes" } else { "no, so far" }.to_owned()
 }
 
 fn yes(flag: bool) -> String {
