@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing)]
 
 mod agreement;
+mod ahead;
 mod backend;
 mod configured;
 mod crash;
@@ -28,6 +29,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let checks = [
         agreement::all(),
+        ahead::all(),
         configured::all(),
         crash::all(),
         full_disk::all(),
