@@ -90,9 +90,9 @@ async fn the_segments_of_a_playlist_are_there_before_they_are_asked_for() {
 async fn what_is_popular_on_one_node_is_warm_on_another() {
     let server = Backend::start(giving(CACHED, "something")).await;
     let (data, other) = (Data::new(), Data::new());
-    let origin = Running::origin(&data, 0);
+    let (origin, other_origin) = (Running::origin(&data, 0), Running::origin(&other, 0));
     let paris = edge(&data, &origin, &server.route());
-    let rome = edge(&other, &Running::origin(&other, 0), &server.route());
+    let rome = edge(&other, &other_origin, &server.route());
     let (in_paris, in_rome) = (Api::new(paris.ready("edge")), Api::new(rome.ready("edge")));
     for number in 0..5 {
         for _ in 0..=number {
