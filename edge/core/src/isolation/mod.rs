@@ -13,7 +13,8 @@
 //! `no-store` was stored; `Vary` was not read, of a response or of a 304; fields named by `private`
 //! or `no-cache` were stored; `no-cache` alone meant nothing; what a 304 made private stayed as
 //! fresh as it was; a key held no more than the beginning of its URI; a change forgot nothing; and a
-//! route that wants a token did not ask for it. That of files: all were open to all, to admins of
+//! route that wants a token did not ask for it; what varies on claims had a key without them; and
+//! a page included what is another's. That of files: all were open to all, to admins of
 //! other tenants, or to tokens that are not for reading; one that has expired, or a link that has,
 //! still opened; a record was fresh for ever, or used long after its time with an origin that
 //! answers; a change forgot nothing; slices of two files had one key, or were sent to whoever asked; and the
@@ -31,7 +32,7 @@ use std::sync::LazyLock;
 use outport_wire::link::Link;
 use proptest::prelude::*;
 
-use crate::config::{Auth, Issuer, Route};
+use crate::config::{Auth, Claim, Issuer, Route};
 use crate::memory::tests::config;
 use crate::memory::{MemoryDriver, Ticket};
 use crate::step::{Abilities, Fetch, Moment, Need, Outcome, Reply, Request, Step, Upstream};
@@ -59,8 +60,9 @@ const PASSING: Abilities = Abilities {
     fragments: false,
     prefetches: false,
 };
-/// One that cuts it into slices, and sends several ranges at once.
-const SLICING: Abilities = Abilities { composes: true, slices: true, ..PASSING };
+/// One that cuts it into slices, sends several ranges at once, and composes pages.
+const COMPOSING: Abilities =
+    Abilities { purges: true, composes: true, slices: true, fragments: true, ..PASSING };
 
 /// Somebody who asks.
 #[derive(Debug)]
@@ -216,15 +218,19 @@ impl World {
         config.issuers.push(TOKENS.0.clone());
         config.stored_bytes_max = STORED_BYTES_MAX;
         config.slice_bytes = SLICE_BYTES;
-        for (path, auth) in [("/open/{*rest}", Auth::None), ("/own/{*rest}", Auth::Required)] {
-            config.routes.push(Route {
-                path: path.into(),
-                proxy: Some("http://127.0.0.1:1".into()),
-                auth,
-                cache: true,
-                ..Route::default()
-            });
-        }
+        let route = |path: &str, auth| Route {
+            path: path.into(),
+            proxy: Some("http://127.0.0.1:1".into()),
+            auth,
+            cache: true,
+            ..Route::default()
+        };
+        config.routes.extend([
+            route("/open/{*rest}", Auth::None),
+            route("/own/{*rest}", Auth::Required),
+            Route { claims: Claim::ALL.to_vec(), ..route("/mine/{*rest}", Auth::Optional) },
+            Route { esi: true, ..route("/page/{*rest}", Auth::Optional) },
+        ]);
         let order = Order::default();
         let asking = Rc::new(RefCell::new(0));
         let files = Rc::new(RefCell::new(files::Origin::new(order.clone())));
@@ -349,6 +355,7 @@ impl World {
             },
             State::ReplyingFirst(reply, exchange, needs) => {
                 let (status, fields) = (reply.status, reply.fields.clone());
+                *self.asking.borrow_mut() = asked.number;
                 let body = self.driver.reply_first(ticket, *reply);
                 self.judge(&asked, status, fields, body)?;
                 asked.is_answered = true;
@@ -361,6 +368,7 @@ impl World {
     }
 
     fn end(&mut self, ticket: Ticket, asked: &Asked, reply: Reply) -> Result<(), String> {
+        *self.asking.borrow_mut() = asked.number;
         if asked.is_answered {
             let status = reply.status;
             self.driver.reply(ticket, reply.unsent());
@@ -464,7 +472,7 @@ proptest! {
     fn nobody_gets_what_a_route_answered_to_another_alone(
         script in prop::collection::vec(routes::answers(), 1..12),
         events in history(routes::requests(), routes::requests()),
-        abilities in prop::sample::select(&[PASSING, SLICING][..]),
+        abilities in prop::sample::select(&[PASSING, COMPOSING][..]),
     ) {
         let judged = World::new(script, abilities).play(events);
         prop_assert!(judged.is_ok(), "{}", judged.unwrap_err());
@@ -473,7 +481,7 @@ proptest! {
     #[test]
     fn nobody_gets_a_file_that_is_not_theirs(
         events in history(files::requests(), files::others()),
-        abilities in prop::sample::select(&[PASSING, SLICING][..]),
+        abilities in prop::sample::select(&[PASSING, COMPOSING][..]),
     ) {
         let judged = World::new(Vec::new(), abilities).play(events);
         prop_assert!(judged.is_ok(), "{}", judged.unwrap_err());

@@ -8,6 +8,10 @@ use crate::head::RequestHead;
 use crate::memory::UpstreamAnswer;
 use crate::step::{Fetch, FetchError, UpstreamHead};
 
+/// A page, and the part that it is made of.
+const PAGE: &str = "/page/a";
+const PART: &str = "/mine/a";
+
 /// An answer's mark stands between these, in as many digits for each.
 const MARK: &str = "made-";
 const MARK_DIGITS: usize = 4;
@@ -95,9 +99,11 @@ pub(super) fn answers() -> impl Strategy<Value = Answer> {
 
 pub(super) fn requests() -> impl Strategy<Value = Event> {
     // Most are about one URI, so that they meet.
-    let targets = ["/open/a", "/open/a", "/open/a", "/own/a", "/own/a", "/open/b"]
-        .map(str::to_owned)
-        .to_vec();
+    let targets = [
+        "/open/a", "/open/a", "/open/a", "/own/a", "/own/a", "/open/b", "/mine/a", "/mine/a", PAGE,
+    ]
+    .map(str::to_owned)
+    .to_vec();
     let more = some_of(&[
         ("accept-language", "en"),
         ("range", "bytes=0-13"),
@@ -156,6 +162,9 @@ impl Origin {
         fetch: &Fetch,
     ) -> Result<UpstreamAnswer, FetchError> {
         let head = RequestHead::parse(&fetch.head).unwrap();
+        if head.target == PAGE {
+            return Ok(page());
+        }
         let number = self.made.len();
         let answer = self.script[number % self.script.len()].clone();
         let get = |name| head.fields.get(name);
@@ -192,8 +201,16 @@ impl Origin {
         Ok(UpstreamAnswer { head: UpstreamHead { status, fields }, body })
     }
 
-    /// Judges what a client got. The error says which mark it should not have.
+    /// Judges what a client got. The error says which mark it should not have. What is in a page is
+    /// judged as if it had been asked for itself.
     pub(super) fn judge(&mut self, asked: &Asked, got: &Got) -> Result<(), String> {
+        let in_page;
+        let asked = if asked.target == PAGE && asked.method != "POST" {
+            in_page = Asked { target: PART.to_owned(), ..asked.clone() };
+            &in_page
+        } else {
+            asked
+        };
         let in_fields = got.fields.iter().flat_map(|(name, value)| {
             marks(value).into_iter().map(move |mark| (Some(name.as_str()), mark))
         });
@@ -219,6 +236,9 @@ impl Origin {
         }
         if made.exchange == asked.number {
             return Ok(());
+        }
+        if asked.target.starts_with("/mine/") && !made.is_told_of(asked) {
+            return Err("the route's answers are one person's each");
         }
         if made.target != asked.target || made.method != "GET" || asked.method == "POST" {
             return Err("it answers another URI or method (RFC 9111, section 4)");
@@ -353,6 +373,16 @@ impl Answer {
 }
 
 impl Made {
+    /// Whether the server was told that the same person asks.
+    fn is_told_of(&self, asked: &Asked) -> bool {
+        let told = |name: &str| {
+            let field = self.request.iter().find(|(found, _)| found == name);
+            field.map(|(_, value)| value.as_str())
+        };
+        let person = told("outport-tenant").zip(told("outport-subject"));
+        person == CALLERS[asked.caller].token.map(|(tenant, subject, _)| (tenant, subject))
+    }
+
     /// Whether a cache asked for it to validate what is stored, and is told that it holds.
     fn validates(&self) -> bool {
         let has = |name: &str| self.request.iter().any(|(found, _)| found == name);
@@ -418,6 +448,12 @@ fn directives_of(value: &str) -> impl Iterator<Item = String> {
         char == ',' && !quoted
     });
     parts.map(|part| part.trim().to_ascii_lowercase()).filter(|part| !part.is_empty())
+}
+
+fn page() -> UpstreamAnswer {
+    let body = format!("<p><esi:include src=\"{PART}\" onerror=\"continue\"/></p>").into_bytes();
+    let fields = b"content-type: text/html\r\ncache-control: public, max-age=60\r\n".to_vec();
+    UpstreamAnswer { head: UpstreamHead { status: 200, fields }, body }
 }
 
 fn mark(number: usize) -> String {
