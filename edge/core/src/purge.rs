@@ -85,7 +85,16 @@ fn of_url(url: &str, host: &str) -> Result<String, Problem> {
         }
     };
     let target = target.split('#').next().unwrap_or_default();
-    Ok(of_target(authority, if target.is_empty() { "/" } else { target }))
+    match file_at(target) {
+        Some(id) => Ok(of_file(id)),
+        None => Ok(of_target(authority, if target.is_empty() { "/" } else { target })),
+    }
+}
+
+/// The file that a target is of: by whatever name and link, it is one stored response.
+fn file_at(target: &str) -> Option<FileId> {
+    let path = target.split('?').next().unwrap_or_default();
+    path.strip_prefix("/files/")?.split('/').next()?.parse().ok()
 }
 
 fn split(rest: &str) -> (&str, &str) {
@@ -157,6 +166,11 @@ mod tests {
         assert_eq!(tags("{\"urls\": [\"https://y:8080\"]}"), [of_target("y:8080", "/")]);
         assert_eq!(tags("{\"urls\": [\"https://y?a\"]}"), [of_target("y", "?a")]);
         let id = "01000G0000000C000000000004";
+        for url in ["/files/{id}", "https://x/files/{id}?download", "/files/{id}/a.txt#b"] {
+            let url = url.replace("{id}", id);
+            assert_eq!(tags(&format!("{{\"urls\": [\"{url}\"]}}")), [format!("file {id}")]);
+        }
+        assert_eq!(tags("{\"urls\": [\"/files/x\"]}"), [of_target("x", "/files/x")]);
         assert_eq!(
             tags(&format!("{{\"files\": [\"{id}\"], \"tags\": [\"a\", \"b:c\"]}}")),
             [format!("file {id}"), "tag a".to_owned(), "tag b:c".to_owned()]
