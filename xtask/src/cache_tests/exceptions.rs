@@ -1,7 +1,5 @@
 //! The tests that Outport does not pass, and why. `docs/cache-tests.md` is printed from here.
 
-use std::fmt::Write as _;
-
 use crate::platform::Platform;
 
 /// Tests that don't pass.
@@ -115,30 +113,30 @@ pub(crate) fn of(platform: Platform) -> impl Iterator<Item = &'static str> {
     there.flat_map(|entry| entry.tests.iter().copied())
 }
 
-/// The list, as Markdown.
-#[cfg(test)]
-fn document() -> String {
-    let mut document = String::from("| tests | where | why |\n|---|---|---|\n");
-    for Exception { platforms, tests, why } in EXCEPTIONS {
-        let tests: Vec<_> = tests.iter().map(|id| format!("`{id}`")).collect();
-        let platforms = match *platforms == Platform::ALL {
-            true => "everywhere".to_owned(),
-            false => platforms.iter().map(|on| on.name()).collect::<Vec<_>>().join(", "),
-        };
-        let _ = writeln!(document, "| {} | {platforms} | {why} |", tests.join(", "));
-    }
-    document
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::fmt::Write as _;
 
     use super::*;
     use crate::documentation;
 
     /// Where what is printed begins, in the file that holds it.
     const MARK: &str = "<!-- From here on, as xtask/src/cache_tests/exceptions.rs says it. -->\n\n";
+
+    /// The list, as Markdown.
+    fn document() -> String {
+        let mut document = String::from("| tests | where | why |\n|---|---|---|\n");
+        for Exception { platforms, tests, why } in EXCEPTIONS {
+            let tests: Vec<_> = tests.iter().map(|id| format!("`{id}`")).collect();
+            let platforms = match *platforms == Platform::ALL {
+                true => "everywhere".to_owned(),
+                false => platforms.iter().map(|on| on.name()).collect::<Vec<_>>().join(", "),
+            };
+            let _ = writeln!(document, "| {} | {platforms} | {why} |", tests.join(", "));
+        }
+        document
+    }
 
     #[test]
     fn the_documentation_holds_the_list() {
