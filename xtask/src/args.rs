@@ -25,9 +25,10 @@ cargo xtask budgets [--memory]                       sizes and imports of each e
                                                      it takes while 1 GiB passes
 cargo xtask protocols                                what the upload protocols ask, and who does it
 cargo xtask bench [NAME...]                          side by side with real peers
-cargo xtask cache-tests [--on PLATFORM] [--peers] [--suite SUBSTRING]... [--id TEST]
+cargo xtask cache-tests [--on PLATFORM]... [--peers] [--suite SUBSTRING]... [--id TEST]
                                                      the public tests of HTTP caches through the
-                                                     edge; --peers: and through nginx, Varnish and
+                                                     edge, on every platform if none is named;
+                                                     --peers: and through nginx, Varnish and
                                                      Traffic Server; --id: one, with what is sent";
 
 /// A parsed command line.
@@ -125,20 +126,18 @@ fn tests(parser: &mut lexopt::Parser) -> Result<Tests> {
 }
 
 fn cache_tests(parser: &mut lexopt::Parser) -> Result<cache_tests::Asked> {
-    let mut asked = cache_tests::Asked {
-        platform: Platform::Wasmtime,
-        has_peers: false,
-        id: None,
-        suites: Vec::new(),
-    };
+    let mut asked = cache_tests::Asked::all(Vec::new());
     while let Some(argument) = parser.next()? {
         match argument {
-            Long("on") => asked.platform = parser.value()?.parse()?,
+            Long("on") => asked.platforms.push(parser.value()?.parse()?),
             Long("peers") => asked.has_peers = true,
             Long("id") => asked.id = Some(parser.value()?.string()?),
             Long("suite") => asked.suites.push(parser.value()?.string()?),
             other => return Err(other.unexpected().into()),
         }
+    }
+    if asked.platforms.is_empty() {
+        asked.platforms = Platform::ALL.to_vec();
     }
     Ok(asked)
 }
@@ -220,13 +219,16 @@ mod tests {
     #[test]
     fn tests_of_caches_are_all_or_some() {
         let asked = cache_tests::Asked {
-            platform: Platform::Fastly,
+            platforms: vec![Platform::Fastly, Platform::Spin],
             has_peers: true,
             id: Some("vary-star".to_owned()),
             suites: vec!["vary".to_owned(), "stale".to_owned()],
         };
-        let line = "cache-tests --on fastly --peers --suite vary --suite stale --id vary-star";
+        let line = "cache-tests --on fastly --on spin --peers --suite vary --suite stale \
+                    --id vary-star";
         assert_eq!(parsed(line).unwrap(), Task::CacheTests(asked));
+        let asked = cache_tests::Asked::all(Platform::ALL.to_vec());
+        assert_eq!(parsed("cache-tests").unwrap(), Task::CacheTests(asked));
         assert!(refusal("cache-tests vary").contains("vary"));
     }
 

@@ -41,8 +41,7 @@ struct Weighed {
 
 /// Prints the table, and fails if a budget is broken.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
-    let platforms = [Platform::Wasmtime].into_iter().chain(Platform::DRIVEN);
-    let weighed = platforms.map(|platform| weigh(platform, &module(workspace, platform)));
+    let weighed = Platform::ALL.iter().map(|on| weigh(*on, &module(workspace, *on)));
     let weighed = weighed.collect::<Result<Vec<_>>>()?;
     say(&table(&weighed));
     let broken: Vec<_> = weighed.iter().flat_map(broken).collect();

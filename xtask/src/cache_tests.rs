@@ -1,9 +1,12 @@
 //! `cargo xtask cache-tests`: the public tests of HTTP caches, through Outport and through peers.
 //!
 //! The suite's own server is the origin, a contender stands before it, and the suite's own client
-//! asks and judges; `tests/cache-tests/run.mjs` calls that, and adds tests of ours.
+//! asks and judges; `tests/cache-tests/run.mjs` calls that, and adds tests of ours. What Outport
+//! passes must be all but what [`exceptions`] lists.
 
 mod contenders;
+mod exceptions;
+mod judged;
 mod report;
 
 use std::fs;
@@ -16,11 +19,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use crate::cache_tests::contenders::{Contender, Peer};
+use crate::cache_tests::judged::Judged;
 use crate::cache_tests::report::{Column, Tested};
 use crate::local::{free_port, until_it_answers};
 use crate::node;
 use crate::platform::Platform;
 use crate::process::{Run, say, timed};
+use crate::runner::Outcome;
 use crate::service::Service;
 use crate::workspace::Workspace;
 
@@ -30,8 +35,8 @@ const RUN_MAX: Duration = Duration::from_secs(900);
 /// What is asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Asked {
-    /// What Outport's edge runs on.
-    pub(crate) platform: Platform,
+    /// What Outport's edge runs on, one after the other.
+    pub(crate) platforms: Vec<Platform>,
     /// Whether the peers are put to the same tests.
     pub(crate) has_peers: bool,
     /// The one test to run, with its requests and answers shown.
@@ -40,36 +45,70 @@ pub(crate) struct Asked {
     pub(crate) suites: Vec<String>,
 }
 
-/// Runs the tests and prints what came of them; a failure exit code if Outport does not pass a test
-/// that is required of every cache.
+impl Asked {
+    /// All tests, through Outport alone.
+    pub(crate) fn all(platforms: Vec<Platform>) -> Self {
+        Self { platforms, has_peers: false, id: None, suites: Vec::new() }
+    }
+
+    fn is_all(&self) -> bool {
+        self.id.is_none() && self.suites.is_empty()
+    }
+}
+
+/// Installs what the tests are run with.
+pub(crate) fn make_ready(workspace: &Workspace) -> Result<()> {
+    node::packages(&suite(workspace), "tests of caches")
+}
+
+/// Runs the tests and prints what came of them; a failure exit code if that is not what the
+/// exceptions say.
 pub(crate) fn run(workspace: &Workspace, asked: &Asked) -> Result<ExitCode> {
-    node::packages(&suite(workspace), "tests of caches")?;
+    make_ready(workspace)?;
     if asked.has_peers {
         Peer::install()?;
     }
-    contenders::make_ready(workspace, asked.platform)?;
-    let name = format!("outport-{}", asked.platform);
-    let mut columns = vec![column(workspace, asked, &name, |folder, origin_port| {
-        contenders::outport(workspace, asked.platform, folder, origin_port)
-    })?];
+    for platform in &asked.platforms {
+        contenders::make_ready(workspace, *platform)?;
+    }
+    let outport = asked.platforms.iter().map(|platform| outport(workspace, asked, *platform));
+    let mut columns = outport.collect::<Result<Vec<_>>>()?;
     let peers: &[Peer] = if asked.has_peers { &Peer::ALL } else { &[] };
     for peer in peers {
-        columns.push(column(workspace, asked, peer.name(), |folder, origin_port| {
+        let (label, tests) = tested(workspace, asked, peer.name(), |folder, origin_port| {
             peer.start(&package(workspace), folder, origin_port)
-        })?);
+        })?;
+        columns.push(Column { label, tests, judged: None });
     }
     io::stdout().lock().write_all(report::text(&columns).as_bytes())?;
-    let has_passed = columns.first().is_some_and(|outport| !outport.misses_required());
-    Ok(if has_passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let has_failed = columns.iter().filter_map(|column| column.judged.as_ref()).any(Judged::fails);
+    Ok(if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Puts the tests to one contender.
-fn column(
+/// The tests as a check of what is built.
+pub(crate) fn check(workspace: &Workspace, platform: Platform) -> Result<Outcome> {
+    let column = outport(workspace, &Asked::all(vec![platform]), platform)?;
+    say(&report::text(std::slice::from_ref(&column)));
+    column.judged.map(Judged::outcome).context("nothing was judged")
+}
+
+/// Puts the tests to Outport, and judges what comes of them.
+fn outport(workspace: &Workspace, asked: &Asked, platform: Platform) -> Result<Column> {
+    let name = format!("outport-{platform}");
+    let (label, tests) = tested(workspace, asked, &name, |folder, origin_port| {
+        contenders::outport(workspace, platform, folder, origin_port)
+    })?;
+    let judged = Judged::of(platform, &tests, asked.is_all());
+    Ok(Column { label, tests, judged: Some(judged) })
+}
+
+/// Puts the tests to one contender. Returns its label, and what came of them.
+fn tested(
     workspace: &Workspace,
     asked: &Asked,
     name: &str,
     start: impl FnOnce(&Path, u16) -> Result<Contender>,
-) -> Result<Column> {
+) -> Result<(String, Vec<Tested>)> {
     let folder = workspace.products().join("cache-tests").join(name);
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
@@ -94,8 +133,7 @@ fn column(
     if asked.id.is_some() {
         say(&format!("the origin says:\n{}", origin.log_end()));
     }
-    let tests = Tested::read(&fs::read_to_string(&results)?)?;
-    Ok(Column { label: contender.label, tests })
+    Ok((contender.label, Tested::read(&fs::read_to_string(&results)?)?))
 }
 
 /// The suite's own server, and its port.
@@ -104,7 +142,7 @@ fn origin(workspace: &Workspace, folder: &Path) -> Result<(Service, u16)> {
     // It is configured as npm configures a script: by variables.
     let run = Run::new("node")
         .folder(&package(workspace))
-        .arg("server/server.mjs")
+        .arg(suite(workspace).join("origin.mjs"))
         .env("npm_config_protocol", "http")
         .env("npm_config_port", port.to_string())
         .env("npm_config_pidfile", folder.join("origin.pid"));

@@ -17,7 +17,7 @@ use crate::process::{say, seconds};
 use crate::runner::{Outcome, browser_test, counted, test_run};
 use crate::setup::{self, Part};
 use crate::workspace::Workspace;
-use crate::{budgets, platforms, policy, simulate};
+use crate::{budgets, cache_tests, platforms, policy, simulate};
 
 /// The package of scenarios over HTTP.
 const SCENARIOS: &str = "outport-tests";
@@ -95,7 +95,7 @@ fn checks(which: Tests) -> Vec<Check> {
                 Check::built("scenarios over HTTP", platforms::scenarios_at_home),
                 Check::built("processes killed and starved", system_tests),
             ];
-            checks.extend(Platform::DRIVEN.into_iter().flat_map(checks_on));
+            checks.extend(Platform::ALL.into_iter().flat_map(checks_on));
             checks.extend([
                 Check::built("budgets", budgets),
                 Check::built("page: types", page_types),
@@ -108,8 +108,9 @@ fn checks(which: Tests) -> Vec<Check> {
 }
 
 fn checks_on(platform: Platform) -> Vec<Check> {
+    let caches = Check::on("public tests of caches", platform, cache_tests::check);
     if platform == Platform::Wasmtime {
-        return Vec::new();
+        return vec![caches];
     }
     let mut checks = vec![
         Check::on("clippy", platform, platforms::clippy),
@@ -118,6 +119,7 @@ fn checks_on(platform: Platform) -> Vec<Check> {
         Check::on("contracts of the needs", platform, platforms::conformance),
         Check::on("scenarios over HTTP", platform, platforms::scenarios),
         Check::on("the same answers", platform, platforms::same_answers),
+        caches,
     ];
     if platform == Platform::Cloudflare {
         checks.push(Check::on("kills around what is kept", platform, platforms::kills));

@@ -14,6 +14,8 @@ mod check;
 mod clients;
 mod counts;
 mod directions;
+#[cfg(test)]
+mod documentation;
 mod drivers;
 mod local;
 mod memory;

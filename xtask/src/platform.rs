@@ -19,6 +19,8 @@ pub(crate) enum Platform {
 }
 
 impl Platform {
+    /// All of them, our own node first.
+    pub(crate) const ALL: [Self; 4] = [Self::Wasmtime, Self::Cloudflare, Self::Fastly, Self::Spin];
     /// Those whose edge is a driver inside the platform's own wasm module.
     pub(crate) const DRIVEN: [Self; 3] = [Self::Cloudflare, Self::Fastly, Self::Spin];
 
@@ -43,8 +45,7 @@ impl FromStr for Platform {
     type Err = anyhow::Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        let all = [Self::Wasmtime].into_iter().chain(Self::DRIVEN);
-        match all.into_iter().find(|platform| platform.name() == name) {
+        match Self::ALL.into_iter().find(|platform| platform.name() == name) {
             Some(platform) => Ok(platform),
             None => bail!("no platform {name}; there are wasmtime, cloudflare, fastly and spin"),
         }

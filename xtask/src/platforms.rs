@@ -232,9 +232,8 @@ pub(crate) fn same_answers(workspace: &Workspace, platform: Platform) -> Result<
 
 /// Prints scenarios by platforms.
 pub(crate) fn print_table(workspace: &Workspace) -> Result<()> {
-    let platforms = [Platform::Wasmtime].into_iter().chain(Platform::DRIVEN);
-    let transcripts = platforms.map(|platform| transcript(workspace, platform));
-    let transcripts: Vec<_> = transcripts.filter(|file| file.is_file()).collect();
+    let transcripts = Platform::ALL.map(|platform| transcript(workspace, platform));
+    let transcripts: Vec<_> = transcripts.into_iter().filter(|file| file.is_file()).collect();
     if transcripts.is_empty() {
         return Ok(());
     }

@@ -234,32 +234,16 @@ fn table(document: &mut String, requirements: &[Requirement]) {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::path::{Path, PathBuf};
 
     use super::*;
+    use crate::documentation::{self, root};
 
     /// Where what is printed begins, in the file that holds it.
     const MARK: &str = "<!-- From here on, as `cargo xtask protocols` prints it. -->\n\n";
 
-    fn root() -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-    }
-
     #[test]
     fn the_documentation_holds_what_is_printed() {
-        let path = root().join("docs/protocols.md");
-        let held = std::fs::read_to_string(&path).unwrap();
-        let (introduction, _) = held.split_once(MARK).expect("the mark is there");
-        let anew = format!("{introduction}{MARK}{}", document());
-        if std::env::var_os("OUTPORT_UPDATE_DOCS").is_some() {
-            std::fs::write(&path, anew).unwrap();
-            return;
-        }
-        assert!(
-            held == anew,
-            "docs/protocols.md says something else than the code. This writes it anew: \
-             OUTPORT_UPDATE_DOCS=1 cargo test -p xtask requirements"
-        );
+        documentation::holds("docs/protocols.md", MARK, &document(), "requirements");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::platform::Platform;
 use crate::process::{in_path, say, timed};
 use crate::workspace::Workspace;
-use crate::{apt, bench, clients, node, tools, wasm};
+use crate::{apt, bench, cache_tests, clients, node, tools, wasm};
 
 /// The names that a Chromium answers to.
 const CHROMIUMS: &[&str] =
@@ -20,7 +20,8 @@ const CARGO_DENY_VERSION: &str = "0.20.2";
 const PROXY: &[(&str, &str)] = &[("nginx", "nginx-light")];
 
 /// The names that [`Part`] answers to.
-const PARTS: &str = "wasm, page, browser, proxy, deny, clients, bench, cloudflare, fastly and spin";
+const PARTS: &str =
+    "wasm, page, browser, proxy, deny, clients, cache-tests, bench, cloudflare, fastly and spin";
 
 /// Something that can be made ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub(crate) enum Part {
     Deny,
     /// The clients of others that the tests upload with.
     Clients,
+    /// The node packages of the tests of caches.
+    CacheTests,
     /// The peers and load generators of the benchmarks.
     Bench,
     /// What building for a platform, and serving on it here, takes.
@@ -52,6 +55,7 @@ impl Part {
         Self::Proxy,
         Self::Deny,
         Self::Clients,
+        Self::CacheTests,
         Self::Platform(Platform::Cloudflare),
         Self::Platform(Platform::Fastly),
         Self::Platform(Platform::Spin),
@@ -69,6 +73,7 @@ impl FromStr for Part {
             "proxy" => Ok(Self::Proxy),
             "deny" => Ok(Self::Deny),
             "clients" => Ok(Self::Clients),
+            "cache-tests" => Ok(Self::CacheTests),
             "bench" => Ok(Self::Bench),
             _ => match name.parse() {
                 Ok(platform) => Ok(Self::Platform(platform)),
@@ -88,6 +93,7 @@ pub(crate) fn run(workspace: &Workspace, parts: &[Part]) -> Result<()> {
             Part::Proxy => apt::programs("proxy", PROXY)?,
             Part::Deny => cargo_deny(workspace)?,
             Part::Clients => clients::make_ready(workspace)?,
+            Part::CacheTests => cache_tests::make_ready(workspace)?,
             Part::Bench => bench::make_ready(workspace)?,
             Part::Platform(platform) => tools::make_ready(workspace, *platform)?,
         }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use futures::future::LocalBoxFuture;
+use futures::future::{LocalBoxFuture, ready};
 use outport_edge_core::deployment::limit_binding;
 use outport_edge_core::head::FieldLines;
 use outport_edge_core::step::{
@@ -231,11 +231,17 @@ impl Exchange {
     ) -> Result<Answered, JsValue> {
         let (response, arriving) = self.respond_first(&mut reply, cache).await?;
         let cache = cache.clone();
+        let renews = matches!(&reply.store, Some(store) if store.body == StoreBody::Keep);
         let after = async move {
             if let Some(store) = reply.store {
                 self.store(store, arriving, &cache).await;
             }
         };
+        // Nobody waits for who renews: whoever has the answer must find it renewed.
+        if renews {
+            after.await;
+            return Ok(Answered { response, after: Box::pin(ready(())) });
+        }
         Ok(Answered { response, after: Box::pin(after) })
     }
 

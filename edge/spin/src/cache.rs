@@ -1,10 +1,11 @@
 //! The cache: stored responses on the key-value store, bounded by construction.
 //!
-//! A key hashes to one of [`SLOTS`] slots, and a slot holds one response: storing another there is
-//! the eviction. A slot's value is small (the head, and who leads); a body is in values of
-//! [`CHUNK_BYTES`], each of which begins with the body's number, so that who reads while the slot
-//! is overwritten sees another number and the client sees a cut, never wrong bytes. At most, this
-//! cache has `SLOTS × (1 + BODY_BYTES_MAX / CHUNK_BYTES)` values, 266,240, and 64 GiB.
+//! A key hashes to one of [`SETS`] sets of [`WAYS`] slots, and a slot holds one response: where none
+//! of them is free, what is stale, or will be first, is evicted. A set's value is small (the heads,
+//! and who leads); a body is in values of [`CHUNK_BYTES`], each of which begins with the body's
+//! number, so that who reads while the slot is overwritten sees another number and the client sees a
+//! cut, never wrong bytes. At most, this cache has `SETS × (1 + WAYS × BODY_BYTES_MAX /
+//! CHUNK_BYTES)` values, 263,168, and 64 GiB.
 //!
 //! All instances that share the store share the cache. What it promises depends on the store's
 //! compare-and-swap. With it (Spin's own SQLite store), of all who look up a vacant key one leads,
@@ -18,8 +19,8 @@
 //! - Who waits is answered when the body is stored whole, not while it arrives.
 //! - A leader whose instance was killed is followed after [`LEASE_MS`]. One that ends is followed
 //!   at the next poll.
-//! - Two keys in one slot evict each other, and while one is being fetched, the other is fetched
-//!   without being collapsed or stored.
+//! - More keys of one set than it has slots evict each other, and while so many are being fetched,
+//!   others are fetched without being collapsed or stored.
 //! - Freshness and leases go by the machines' clocks, which must agree.
 
 use std::rc::Rc;
@@ -35,8 +36,9 @@ use crate::node::unix_us;
 use crate::purges;
 use crate::store::{Change, Store};
 
-/// How many responses can be stored.
-const SLOTS: u128 = 4096;
+/// How many sets there are, and how many responses can be stored in one.
+const SETS: u128 = 1024;
+const WAYS: usize = 4;
 /// How much of a body one value holds, without the number before it. Spin says that a value may
 /// have 1 MB.
 pub(crate) const CHUNK_BYTES: usize = 256 << 10;
@@ -51,7 +53,11 @@ const POLL_NS: u64 = 25_000_000;
 /// How long somebody waits for leaders, in nanoseconds.
 const WAIT_NS_MAX: u64 = 20_000_000_000;
 
-/// The value at a slot.
+/// The value at a set: its slots.
+#[derive(Default, Serialize, Deserialize)]
+struct Set([Slot; WAYS]);
+
+/// Where one response can be stored.
 #[derive(Default, Serialize, Deserialize)]
 struct Slot {
     /// Another number after each change but those of the lease.
@@ -89,9 +95,10 @@ struct Lease {
 pub(crate) struct Holding {
     store: Rc<Store>,
     key: u128,
-    mark: u64,
     /// The latest purge then.
     latest: u64,
+    /// Nothing where its set has no slot for it.
+    place: Option<Place>,
     /// What was found.
     pub(crate) entry: Option<Entry>,
     /// It was purged softly.
@@ -101,21 +108,28 @@ pub(crate) struct Holding {
     pub(crate) collapsed: bool,
 }
 
+/// A slot of a set, as it was at the lookup.
+#[derive(Clone, Copy)]
+struct Place {
+    way: usize,
+    mark: u64,
+}
+
 /// The first half of a digest: what a key is known by here.
 pub(crate) fn hash(key: &str) -> u128 {
     let digest = Sha256::digest(key.as_bytes());
     digest.first_chunk().map_or(0, |half| u128::from_be_bytes(*half))
 }
 
-fn slot_key(key: u128) -> String {
-    format!("outport/cache/{}", key % SLOTS)
+fn set_key(key: u128) -> String {
+    format!("outport/cache/{}", key % SETS)
 }
 
 fn now_ms() -> u64 {
     unix_us() / 1000
 }
 
-impl Slot {
+impl Set {
     /// One of another version counts as empty.
     fn read(value: Option<Vec<u8>>) -> Self {
         value.and_then(|value| postcard::from_bytes(&value).ok()).unwrap_or_default()
@@ -128,6 +142,33 @@ impl Slot {
         }
     }
 
+    /// The slot of a key: its own, or one that it may have.
+    fn slot(&mut self, key: u128, now_ms: u64) -> Option<(usize, &mut Slot)> {
+        let stored = self.0.iter().position(|slot| slot.stores(key));
+        let led = || self.0.iter().position(|slot| slot.is_led_for(key));
+        let free = || {
+            let free = self.0.iter().enumerate().filter(|(_, slot)| slot.lease(now_ms).is_none());
+            free.min_by_key(|(_, slot)| slot.fresh_until_ms()).map(|(way, _)| way)
+        };
+        let way = stored.or_else(led).or_else(free)?;
+        self.0.get_mut(way).map(|slot| (way, slot))
+    }
+}
+
+impl Slot {
+    fn stores(&self, key: u128) -> bool {
+        self.entry.as_ref().is_some_and(|entry| entry.key == key)
+    }
+
+    /// Whether who leads here, or did last, leads for this key.
+    fn is_led_for(&self, key: u128) -> bool {
+        self.lease.is_some_and(|lease| lease.key == key)
+    }
+
+    fn fresh_until_ms(&self) -> u64 {
+        self.entry.as_ref().map_or(0, |entry| entry.fresh_until_ms)
+    }
+
     /// Somebody leads here.
     fn lease(&self, now_ms: u64) -> Option<Lease> {
         self.lease.filter(|lease| lease.until_ms > now_ms)
@@ -136,24 +177,27 @@ impl Slot {
 
 /// What somebody sees who looks.
 enum Seen {
-    Entry(Entry, u64, Option<u64>),
-    Vacant(u64, Option<u64>),
+    Entry(Entry, Place, Option<u64>),
+    Vacant(Place, u64),
+    /// The set has no slot for it.
+    Full,
     /// Another leads.
     Busy,
     /// It is not what was judged.
     Changed,
 }
 
-/// What was purged of the entry in a slot with this mark.
+/// What was purged of an entry, and the mark of its slot then.
 #[derive(Clone, Copy)]
 struct Judged {
-    mark: u64,
+    mark: Option<u64>,
     purged: Purged,
 }
 
 async fn judge(store: &Store, value: Option<Vec<u8>>, key: u128, latest: u64) -> Judged {
-    let Slot { mark, entry, .. } = Slot::read(value);
-    let purged = match entry.filter(|entry| entry.key == key) {
+    let stored = Set::read(value).0.into_iter().find(|slot| slot.stores(key));
+    let mark = stored.as_ref().map(|slot| slot.mark);
+    let purged = match stored.and_then(|slot| slot.entry) {
         Some(entry) => purges::since(store, &entry.tagged, latest).await,
         None => Purged::No,
     };
@@ -163,26 +207,25 @@ async fn judge(store: &Store, value: Option<Vec<u8>>, key: u128, latest: u64) ->
 /// Looks, and takes the lead where there is one to take.
 fn claim(value: Option<Vec<u8>>, key: u128, lease: u64, judged: Judged) -> Change<Seen> {
     let now = now_ms();
-    let mut slot = Slot::read(value);
-    let mark = slot.mark;
-    if mark != judged.mark {
+    let mut set = Set::read(value);
+    let Some((way, slot)) = set.slot(key, now) else { return Change::Leave(Seen::Full) };
+    let place = Place { way, mark: slot.mark };
+    let found = slot.entry.clone().filter(|entry| entry.key == key);
+    if found.is_some() && judged.mark != Some(slot.mark) {
         return Change::Leave(Seen::Changed);
     }
-    let found = slot.entry.clone();
-    let found = found.filter(|entry| entry.key == key && judged.purged != Purged::Gone);
-    let led = slot.lease(now);
+    let found = found.filter(|_| judged.purged != Purged::Gone);
     let is_fresh = |entry: &Entry| judged.purged == Purged::No && entry.fresh_until_ms > now;
-    match (found, led) {
+    match (found, slot.lease(now)) {
         (Some(entry), led) if is_fresh(&entry) || led.is_some() => {
-            Change::Leave(Seen::Entry(entry, mark, None))
+            Change::Leave(Seen::Entry(entry, place, None))
         }
-        (None, Some(led)) if led.key == key => Change::Leave(Seen::Busy),
-        (None, Some(_)) => Change::Leave(Seen::Vacant(mark, None)),
+        (None, Some(_)) => Change::Leave(Seen::Busy),
         (found, _) => {
             slot.lease = Some(Lease { key, number: lease, until_ms: now + LEASE_MS });
-            slot.put(match found {
-                Some(entry) => Seen::Entry(entry, mark, Some(lease)),
-                None => Seen::Vacant(mark, Some(lease)),
+            set.put(match found {
+                Some(entry) => Seen::Entry(entry, place, Some(lease)),
+                None => Seen::Vacant(place, lease),
             })
         }
     }
@@ -191,34 +234,38 @@ fn claim(value: Option<Vec<u8>>, key: u128, lease: u64, judged: Judged) -> Chang
 /// Looks a key up; waits while another exchange fetches it.
 pub(crate) async fn look(store: Rc<Store>, key: &str) -> Holding {
     let key = hash(key);
-    let place = slot_key(key);
+    let set = set_key(key);
     let lease = get_random_u64();
     let began = monotonic_clock::now();
     let mut collapsed = false;
     loop {
         let latest = purges::latest(&store).await;
-        let value = store.get(&place).await;
+        let value = store.get(&set).await;
         let judged = judge(&store, value.clone(), key, latest).await;
         let seen = match claim(value, key, lease, judged) {
             Change::Leave(seen) => Ok(seen),
-            Change::Put(..) => store.change(&place, |value| claim(value, key, lease, judged)),
+            Change::Put(..) => store.change(&set, |value| claim(value, key, lease, judged)),
         };
         let purged = judged.purged == Purged::Softly;
-        let holding = |mark, entry, lease| {
+        let holding = |place, entry, lease| {
             let store = store.clone();
-            Holding { store, key, mark, latest, entry, purged, lease, collapsed }
+            Holding { store, key, latest, place, entry, purged, lease, collapsed }
         };
         let in_time = monotonic_clock::now() - began < WAIT_NS_MAX;
         match seen {
-            Ok(Seen::Entry(entry, mark, lease)) => return holding(mark, Some(entry), lease),
-            Ok(Seen::Vacant(mark, lease)) => return holding(mark, None, lease),
+            Ok(Seen::Entry(entry, place, lease)) => {
+                return holding(Some(place), Some(entry), lease);
+            }
+            Ok(Seen::Vacant(place, lease)) => return holding(Some(place), None, Some(lease)),
             Ok(Seen::Changed) if in_time => {}
             Ok(Seen::Busy) if in_time => {
                 collapsed = true;
                 monotonic_clock::wait_for(POLL_NS).await;
             }
             // It goes without the cache.
-            Ok(Seen::Busy | Seen::Changed) | Err(_) => return holding(0, None, None),
+            Ok(Seen::Full | Seen::Busy | Seen::Changed) | Err(_) => {
+                return holding(None, None, None);
+            }
         }
     }
 }
@@ -226,19 +273,23 @@ pub(crate) async fn look(store: Rc<Store>, key: &str) -> Holding {
 /// Forgets a key: neither what is stored nor what is now being fetched is found from here on.
 pub(crate) fn forget(store: &Store, key: &str) {
     let key = hash(key);
-    let place = slot_key(key);
-    let forgotten = store.change(&place, |value| {
+    let set = set_key(key);
+    let forgotten = store.change(&set, |value| {
         if value.is_none() {
             return Change::Leave(());
         }
-        let mut slot = Slot::read(value);
-        slot.mark = get_random_u64();
-        slot.entry = slot.entry.filter(|entry| entry.key != key);
-        slot.lease = slot.lease.filter(|lease| lease.key != key);
-        slot.put(())
+        let mut set = Set::read(value);
+        for slot in &mut set.0 {
+            if slot.stores(key) || slot.is_led_for(key) {
+                slot.mark = get_random_u64();
+                slot.entry.take_if(|entry| entry.key == key);
+                slot.lease.take_if(|lease| lease.key == key);
+            }
+        }
+        set.put(())
     });
     if forgotten.is_err() {
-        crate::log(&format!("{place} could not be forgotten; it is found until it is stale"));
+        crate::log(&format!("{set} could not be forgotten; it is found until it is stale"));
     }
 }
 
@@ -259,13 +310,14 @@ impl Holding {
         let fresh_until_ms = now_ms().saturating_add(fresh_ms);
         let tagged = Tagged::new(self.latest, &tags);
         let entry = Entry { key: self.key, fresh_until_ms, head, body, tagged };
-        let lease = self.lease.take();
-        self.change(|slot, mark| {
-            let ours = |led: &Lease| Some(led.number) == lease;
+        let lease = self.lease;
+        let stored = self.change(|slot, mark| {
             slot.mark = mark;
             slot.entry = Some(entry.clone());
-            slot.lease = slot.lease.filter(|led| !ours(led));
-        })
+            slot.lease.take_if(|led| Some(led.number) == lease);
+        });
+        self.lease.take_if(|_| stored);
+        stored
     }
 
     /// Makes ready for a body: what is stored goes, for its chunks are now overwritten. False
@@ -287,36 +339,39 @@ impl Holding {
 
     /// Changes the slot, unless it was changed since, or another leads in place of this exchange.
     fn change(&mut self, apply: impl Fn(&mut Slot, u64)) -> bool {
-        let (mark, lease, next) = (self.mark, self.lease, get_random_u64());
-        let changed = self.store.change(&slot_key(self.key), |value| {
-            let mut slot = Slot::read(value);
+        let Some(Place { way, mark }) = self.place else { return false };
+        let (lease, next) = (self.lease, get_random_u64());
+        let changed = self.store.change(&set_key(self.key), |value| {
+            let mut set = Set::read(value);
+            let Some(slot) = set.0.get_mut(way) else { return Change::Leave(None) };
             let lost = lease.is_some() && slot.lease.map(|led| led.number) != lease;
             if slot.mark != mark || lost {
                 return Change::Leave(None);
             }
-            apply(&mut slot, next);
+            apply(slot, next);
             let mark = slot.mark;
-            slot.put(Some(mark))
+            set.put(Some(mark))
         });
         let Ok(Some(mark)) = changed else { return false };
-        self.mark = mark;
+        self.place = Some(Place { way, mark });
         true
     }
 
     /// The body's chunk at a place: what is there, if it is the body's own.
     pub(crate) async fn chunk(&self, number: u64, place: u64) -> Option<Vec<u8>> {
-        let mut chunk = self.store.get(&self.chunk_key(place)).await?;
+        let mut chunk = self.store.get(&self.chunk_key(place)?).await?;
         let own = chunk.first_chunk() == Some(&number.to_be_bytes());
         own.then(|| chunk.split_off(size_of_val(&number)))
     }
 
     /// Stores a chunk of the body, which begins with its number. False where it was not stored.
     pub(crate) async fn put_chunk(&self, place: u64, chunk: &[u8]) -> bool {
-        self.store.set(&self.chunk_key(place), chunk).await
+        let Some(key) = self.chunk_key(place) else { return false };
+        self.store.set(&key, chunk).await
     }
 
-    fn chunk_key(&self, place: u64) -> String {
-        format!("{}/{place}", slot_key(self.key))
+    fn chunk_key(&self, place: u64) -> Option<String> {
+        Some(format!("{}/{}/{place}", set_key(self.key), self.place?.way))
     }
 
     /// Drops a response whose body turned out not to be there.
@@ -332,13 +387,11 @@ impl Drop for Holding {
     fn drop(&mut self) {
         let Some(number) = self.lease else { return };
         // Where it fails, the lease ends by itself.
-        let _ = self.store.change(&slot_key(self.key), |value| {
-            let mut slot = Slot::read(value);
-            if slot.lease.is_none_or(|lease| lease.number != number) {
-                return Change::Leave(());
-            }
-            slot.lease = None;
-            slot.put(())
+        let _ = self.store.change(&set_key(self.key), |value| {
+            let mut set = Set::read(value);
+            let ours = |led: &mut Lease| led.number == number;
+            let released = set.0.iter_mut().find_map(|slot| slot.lease.take_if(ours));
+            if released.is_some() { set.put(()) } else { Change::Leave(()) }
         });
     }
 }
