@@ -22,6 +22,7 @@ pub(crate) fn all() -> Vec<Check> {
         check!(a_seek_fetches_slices_and_not_the_file),
         check!(who_seek_to_one_place_fetch_it_once),
         check!(slices_are_served_while_the_origin_is_away),
+        check!(what_a_route_gives_is_sliced_too),
     ]
 }
 
@@ -136,4 +137,47 @@ async fn slices_are_served_while_the_origin_is_away() {
     let cut = api.try_send(reqwest::Method::GET, &file.path(), &[("range", &range(4))], "").await;
     assert!(cut.is_err(), "{cut:?}");
     drop(edge);
+}
+
+async fn what_a_route_gives_is_sliced_too() {
+    // Another edge is the route's server: it gives ranges, and says a strong entity tag.
+    let Parts { _data, edge, origin, api, content, file } = start().await;
+    let server = api.url(&file.path());
+    let data = Data::new();
+    let own_origin = Running::origin(&data, 0);
+    let route = format!(
+        "{CONFIG}[[routes]]\npath = \"/film\"\nproxy = \"{server}\"\nauth = \"none\"\ncache = true\n"
+    );
+    let config = data.config(&route);
+    let config = config.to_str().expect("the path is text");
+    let front = Running::edge(&data, own_origin.ready("origin"), &["--config", config]);
+    let film = Api::new(front.ready("edge"));
+    let range = async |first: usize, last: usize| {
+        let answer = film.get_with("/film", &[("range", &format!("bytes={first}-{last}"))]).await;
+        assert_eq!(answer.status, 206, "{answer:?}");
+        assert_eq!(answer.field("content-range"), format!("bytes {first}-{last}/{FILE_BYTES}"));
+        assert!(answer.body == content[first..=last], "{first}-{last}: other bytes");
+        own_status(&answer)
+    };
+    // A player begins with a part, which passes and tells how large all of it is.
+    assert!(range(0, 99).await.ends_with("detail=part"));
+    let at = SLICE_BYTES * 40 + 7;
+    for _ in 0..2 {
+        assert_eq!(range(at, at + 3 * SLICE_BYTES).await, "outport; detail=slices");
+    }
+    let whole = film.get("/film").await;
+    assert!(whole.body == content, "other bytes");
+    edge.kill();
+    origin.kill();
+    range(FILE_BYTES - 5_000, FILE_BYTES - 1).await;
+    let whole = film.get("/film").await;
+    assert!(whole.body == content, "other bytes");
+    assert_eq!(own_status(&whole), "outport; detail=slices");
+}
+
+/// What the nearest of several caches says: it comes last (RFC 9211, section 2).
+fn own_status(answer: &Answer) -> String {
+    let all = answer.headers.get_all("cache-status").iter();
+    let last = all.last().expect("a cache has said something");
+    last.to_str().expect("it is text").to_owned()
 }

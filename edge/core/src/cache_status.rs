@@ -65,6 +65,9 @@ pub(crate) enum RouteStatus {
     Hit { ttl_s: i64, collapsed: bool },
     /// Answered with what is stored and stale, since the upstream gave no answer.
     StaleOnError,
+    /// The head is stored, and the content is sent slice by slice: which of them are stored is not
+    /// known when the answer begins.
+    Slices,
     /// The upstream was asked.
     Forwarded(Forwarded),
 }
@@ -100,6 +103,7 @@ impl RouteStatus {
             Self::Hit { ttl_s, collapsed: false } => format!("outport; hit; ttl={ttl_s}"),
             Self::Hit { collapsed: true, .. } => "outport; fwd=uri-miss; collapsed".to_owned(),
             Self::StaleOnError => "outport; fwd=stale; detail=validation-failed".to_owned(),
+            Self::Slices => CacheStatus::Slices.value(),
             Self::Forwarded(Forwarded { why, status, stored, why_not }) => {
                 let why = why.name();
                 let stored = if stored { "; stored" } else { "" };

@@ -17,7 +17,7 @@ use crate::forward::own_to_origin;
 use crate::head::FieldLines;
 use crate::kept::{self, KeptDelivery};
 use crate::purge;
-use crate::slices::Sliced;
+use crate::slices::{Sliced, Whose};
 use crate::step::{
     Abilities, Body, Ended, Extent, Fetch, FetchError, Form, KeptHead, Looked, Need, Outcome, Part,
     Reply, Store, StoreBody, UpstreamHead,
@@ -375,7 +375,8 @@ impl FileExchange {
     /// What is delivered of a file that is too large to be stored whole.
     fn in_slices(&self, file: &StoredFile<'_>, delivery: &Delivery, context: &Context<'_>) -> Body {
         let StoredFile { etag, length, .. } = *file;
-        let part = |part| Sliced::new(self.ask.id, etag, length, part, context.config).part();
+        let part =
+            |part| Sliced::new(Whose::File(self.ask.id), etag, length, part, context.config).part();
         match delivery {
             Delivery::Parts(parts) => file::multipart(file, context.moment).composed(parts, part),
             Delivery::Part(range) => Body::Composed(vec![part(*range)]),

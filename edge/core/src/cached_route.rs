@@ -19,6 +19,7 @@ use crate::coding::{Choice, entity_tag};
 use crate::forward::{self, VIA};
 use crate::head::{FieldLines, Fields};
 use crate::multipart::Multipart;
+use crate::slices::{Sliced, Whose};
 use crate::step::{
     Body, Ended, Extent, Fetch, FetchError, Form, Looked, Need, Outcome, Part, Reply, Store,
     StoreBody, UpstreamHead,
@@ -66,7 +67,7 @@ enum Stage {
     Encoding,
     /// The upstream is asked for what is not going to be stored. What is stored, and stale, stands
     /// in for it where that fails.
-    Passing { why: Why, stale: Option<Vec<u8>> },
+    Passing { asking: Asking, stale: Option<Vec<u8>> },
     /// It has answered, and what it said is to be stored under another key: at first the URI is
     /// looked up anew.
     Returning(Answered),
@@ -118,9 +119,9 @@ impl RouteExchange {
             (Stage::Validating { head, asking }, Outcome::Fetched(answer)) => {
                 self.validated(&head, answer, asking, context)
             }
-            (Stage::Passing { why, stale }, Outcome::Fetched(answer)) => {
+            (Stage::Passing { asking, stale }, Outcome::Fetched(answer)) => {
                 let stale = stale.and_then(|head| self.stale_on_error(&head, &answer, context));
-                Next::Reply(stale.unwrap_or_else(|| self.passed(why, answer, context)))
+                Next::Reply(stale.unwrap_or_else(|| self.passed(&asking, answer, context)))
             }
             (Stage::Encoding, Outcome::Encoded(_)) => Next::Reply(nobody_is_told()),
             (Stage::Returning(answered), Outcome::Looked(_)) => self.index(answered, context),
@@ -154,7 +155,9 @@ impl RouteExchange {
                 let problem = upstream_problem(failure, None);
                 Next::Reply(context.visit.problem(context.limits, &problem))
             }
-            Some(Entry::Response(stored)) if body || !has_content(&stored) => {
+            Some(Entry::Response(stored))
+                if body || !has_content(&stored) || in_slices(&stored, context) =>
+            {
                 let stored = match purged {
                     true => stored.with(stored.freshness.made_stale(now_ms)),
                     false => stored,
@@ -195,7 +198,7 @@ impl RouteExchange {
             return Next::Reply(not_cached(context));
         }
         if self.ask.head_only {
-            return self.pass(why, Some(head.to_vec()));
+            return self.pass(Asking { since_ms: now_ms, why, variants }, Some(head.to_vec()));
         }
         let fetch = self.ask.validating(&found.stored);
         let asking = Asking { since_ms: now_ms, why, variants };
@@ -235,17 +238,17 @@ impl RouteExchange {
             return Next::Reply(not_cached(context));
         }
         let why = if variants.is_some() { Why::VaryMiss } else { Why::UriMiss };
+        let asking = Asking { since_ms: context.moment.unix_ms, why, variants };
         if self.ask.head_only || self.ask.wants_range() {
-            return self.pass(why, None);
+            return self.pass(asking, None);
         }
         let fetch = self.ask.whole();
-        let asking = Asking { since_ms: context.moment.unix_ms, why, variants };
         self.need(Stage::Filling(asking), fetch)
     }
 
-    fn pass(self, why: Why, stale: Option<Vec<u8>>) -> Next<Self> {
+    fn pass(self, asking: Asking, stale: Option<Vec<u8>>) -> Next<Self> {
         let fetch = self.ask.as_sent();
-        self.need(Stage::Passing { why, stale }, fetch)
+        self.need(Stage::Passing { asking, stale }, fetch)
     }
 
     /// The upstream has answered in full.
@@ -303,7 +306,12 @@ impl RouteExchange {
         let fields = FieldLines::new(&answered.fields);
         let storable = Storable::read(status, fields, self.ask.asked, times)?;
         match storable.stored().length() {
-            Some(length) if length > context.config.stored_bytes_max => Err(NotStorable::Size),
+            Some(length)
+                if length > context.config.stored_bytes_max
+                    && !(context.abilities.slices && has_slices(fields)) =>
+            {
+                Err(NotStorable::Size)
+            }
             None if has_content(&storable.stored()) && !context.abilities.unannounced => {
                 Err(NotStorable::Length)
             }
@@ -320,21 +328,31 @@ impl RouteExchange {
             None => Extent::AtMost(context.config.stored_bytes_max),
         };
         let has_content = has_content(&stored);
-        let choice = self.ask.choose(&stored, &[]);
-        let body = if has_content { StoreBody::Upstream(extent) } else { StoreBody::None };
+        // Of what is too large the head alone is stored, and this once the content passes.
+        let passes = in_slices(&stored, context);
+        let choice = if passes { Choice::Plain } else { self.ask.choose(&stored, &[]) };
+        let body = match has_content && !passes {
+            true => StoreBody::Upstream(extent),
+            false => StoreBody::None,
+        };
         let entry = Entry::Response(stored);
         let store = Store { body, ..self.remembered(&entry, context) };
         let status = RouteStatus::Forwarded(Forwarded {
             why: answered.why,
             status: answered.status,
-            stored: true,
-            why_not: None,
+            stored: !passes,
+            why_not: passes.then_some(NotStorable::Size),
         });
         let fields = FieldLines::new(&answered.fields);
         let several = context.abilities.composes;
+        let length = length.filter(|_| !passes);
         let delivery = self.ask.delivery(answered.status, fields, length, several);
         let sent = Sent { status: answered.status, fields, length, delivery, choice, age_ms: None };
-        let body = if has_content { sent.body(context) } else { Body::Empty };
+        let body = match has_content {
+            true if passes => Body::Upstream,
+            true => sent.body(context),
+            false => Body::Empty,
+        };
         let mut sent = sent.reply(status, body, context);
         sent.store = Some(store);
         sent
@@ -449,7 +467,7 @@ impl RouteExchange {
     /// What the client asked for itself, untouched.
     fn passed(
         &self,
-        why: Why,
+        asking: &Asking,
         answer: Result<UpstreamHead, FetchError>,
         context: &Context<'_>,
     ) -> Reply {
@@ -461,11 +479,12 @@ impl RouteExchange {
             }
         };
         let status = RouteStatus::Forwarded(Forwarded {
-            why,
+            why: asking.why,
             status: answer.status,
             stored: false,
             why_not: Some(NotStorable::Part),
         });
+        let store = self.learnt(&answer, asking, context);
         let sent = Sent {
             status: answer.status,
             fields: FieldLines::new(&answer.fields),
@@ -474,7 +493,28 @@ impl RouteExchange {
             choice: Choice::Plain,
             age_ms: None,
         };
-        sent.reply(status, Body::Upstream, context)
+        Reply { store, ..sent.reply(status, Body::Upstream, context) }
+    }
+
+    /// The head of all of it, where a part tells that it is large: what is asked for next is then
+    /// sent in slices.
+    fn learnt(
+        &self,
+        answer: &UpstreamHead,
+        asking: &Asking,
+        context: &Context<'_>,
+    ) -> Option<Store> {
+        if answer.status != 206 || !context.abilities.slices {
+            return None;
+        }
+        let whole = whole_of(FieldLines::new(&answer.fields))?;
+        let fields = FieldLines::new(&whole);
+        let times = Times { requested_ms: asking.since_ms, received_ms: context.moment.unix_ms };
+        let storable = Storable::read(200, fields, self.ask.asked, times).ok()?;
+        let stored = storable.stored();
+        let is_large = in_slices(&stored, context) && has_slices(fields);
+        (is_large && is_under(asking.variants.as_ref(), &storable))
+            .then(|| self.remembered(&Entry::Response(stored), context))
     }
 
     /// There was no answer. That is remembered for a moment, so that all who wait for the same are
@@ -502,7 +542,8 @@ impl RouteExchange {
         context: &Context<'_>,
     ) -> Reply {
         let length = stored.length();
-        let choice = self.ask.choose(stored, forms);
+        let sliced = in_slices(stored, context);
+        let choice = if sliced { Choice::Plain } else { self.ask.choose(stored, forms) };
         let several = context.abilities.composes;
         let delivery = self.ask.delivery(stored.status, stored.fields(), length, several);
         let age_ms = Some(stored.freshness.age_ms(context.moment.unix_ms));
@@ -516,19 +557,52 @@ impl RouteExchange {
         };
         let body = match self.ask.head_only || !has_content(stored) {
             true => Body::Empty,
+            false if sliced => self.in_slices(&sent, stored, context),
             false => sent.body(context),
+        };
+        let status = match (status, &body) {
+            (RouteStatus::Hit { .. }, Body::Composed(_)) if sliced => RouteStatus::Slices,
+            (status, _) => status,
         };
         Reply { ended: Ended::Cache, ..sent.reply(status, body, context) }
     }
 
-    /// An entry without content, under the key that was looked up last.
-    fn remembered(&self, entry: &Entry<'_>, context: &Context<'_>) -> Store {
-        let fresh_ms = entry.unled_ms(context.moment.unix_ms);
+    /// What is sent of a response whose head alone is stored.
+    fn in_slices(
+        &self,
+        sent: &Sent<'_>,
+        stored: &StoredResponse<'_>,
+        context: &Context<'_>,
+    ) -> Body {
+        let length = stored.length().unwrap_or_default();
+        let etag = stored.fields().get("etag").unwrap_or_default();
+        let whose = Whose::Route {
+            key: self.key.clone(),
+            fetch: self.ask.whole(),
+            tags: self.tags(&Entry::Response(*stored)),
+        };
+        let part = |part| Sliced::new(whose.clone(), etag, length, part, context.config).part();
+        match &sent.delivery {
+            Delivery::NotModified | Delivery::RangeNotSatisfiable => Body::Empty,
+            Delivery::Parts(parts) => sent.multipart(context).composed(parts, part),
+            Delivery::Part(range) => Body::Composed(vec![part(*range)]),
+            _ => Body::Composed(vec![part(ByteRange { first: 0, last: length - 1 })]),
+        }
+    }
+
+    fn tags(&self, entry: &Entry<'_>) -> Vec<String> {
         let mut tags = match entry {
             Entry::Response(stored) => stored.tags(),
             Entry::Variants(_) | Entry::NotStored { .. } | Entry::Failed { .. } => Vec::new(),
         };
         tags.push(self.ask.tag.clone());
+        tags
+    }
+
+    /// An entry without content, under the key that was looked up last.
+    fn remembered(&self, entry: &Entry<'_>, context: &Context<'_>) -> Store {
+        let fresh_ms = entry.unled_ms(context.moment.unix_ms);
+        let tags = self.tags(entry);
         let (key, head) = (self.key.clone(), entry.encode_from(&self.ask.source()));
         Store { key, head, body: StoreBody::None, fresh_ms, tags }
     }
@@ -693,6 +767,35 @@ pub(crate) fn none_of_it(reply: Reply, context: &Context<'_>) -> Reply {
     let fresh_ms = entry.unled_ms(context.moment.unix_ms);
     let store = Store { head: entry.encode(), body: StoreBody::None, fresh_ms, ..store };
     Reply { store: Some(store), ..reply }
+}
+
+/// Whether a response is too large to be stored whole, and is sent in slices.
+fn in_slices(stored: &StoredResponse<'_>, context: &Context<'_>) -> bool {
+    context.abilities.slices
+        && stored.status == 200
+        && stored.length().is_some_and(|length| length > context.config.stored_bytes_max)
+}
+
+/// Whether parts of a response can be asked for, and told from those of another (RFC 9110, sections
+/// 14.3 and 8.8.1).
+fn has_slices(fields: FieldLines<'_>) -> bool {
+    let takes_ranges = fields.get("accept-ranges").is_some_and(|units| units.trim() == "bytes");
+    takes_ranges && fields.get("etag").is_some_and(|etag| etag.starts_with('"'))
+}
+
+/// The fields of the whole, from those of one part of it (RFC 9110, section 15.3.7.1).
+fn whole_of(part: FieldLines<'_>) -> Option<Vec<u8>> {
+    let (_, length) = part.get("content-range")?.strip_prefix("bytes ")?.split_once('/')?;
+    let length: u64 = length.parse().ok()?;
+    let mut fields = Fields::new();
+    for (name, value) in part.iter() {
+        if !matches!(name, "accept-ranges" | "content-length" | "content-range") {
+            fields.push(name, value);
+        }
+    }
+    fields.push("accept-ranges", "bytes");
+    fields.push_number("content-length", length);
+    Some(fields.into_bytes())
 }
 
 /// Whether there is content to be stored and sent.

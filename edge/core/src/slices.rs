@@ -1,35 +1,54 @@
-//! Large files in slices: what is asked for of a file that is too large to be stored whole is
-//! fetched and stored slice by slice.
+//! Large content in slices: what is asked for of a file, or of a route's response, that is too large
+//! to be stored whole is fetched and stored slice by slice.
 //!
-//! The answer begins once the file's record is known. Its body is then made of slices, each of
-//! which has an exchange of its own: looked up, and where it is missing fetched, together with the
-//! missing ones behind it that are wanted too. The contents never change under an id, so that
-//! slices are good for ever; who may see them was decided from the record.
+//! The answer begins once the record is known: a file's, or the head of a route's stored response. Its
+//! body is then made of slices, each of which has an exchange of its own: looked up, and where it is
+//! missing fetched, together with the missing ones behind it that are wanted too. The contents never
+//! change under an id, nor under a strong entity tag of one URI (RFC 9110, section 8.8.1), so that
+//! slices are good for ever; who may see them, and for how long, was decided from the record.
 
 use outport_wire::conditions::ByteRange;
 use outport_wire::id::FileId;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::cached::{Context, Next, upstream_problem};
+use crate::caching::fields::short;
 use crate::composing::Continued;
 use crate::config::Config;
 use crate::forward::own_to_origin;
-use crate::head::FieldLines;
+use crate::head::{FieldLines, Fields};
 use crate::purge;
 use crate::step::{
-    Body, Ended, FetchError, Looked, Need, Outcome, Part, Reply, Store, StoreBody, UpstreamHead,
+    Body, Ended, Fetch, FetchError, Looked, Need, Outcome, Part, Reply, Store, StoreBody,
+    UpstreamHead,
 };
 use crate::stored::Stored;
 
 /// The most slices that one request to the origin is for.
 const MERGED_MAX: u64 = 8;
 
-/// What is still to be sent of a part of a large file.
+/// Whose slices they are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Whose {
+    /// A file of Outport's own.
+    File(FileId),
+    /// What a route gave, which is stored, without its content, under this key.
+    Route {
+        key: String,
+        /// The request for all of it.
+        fetch: Fetch,
+        /// By what it can be purged.
+        tags: Vec<String>,
+    },
+}
+
+/// What is still to be sent of a part of large content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sliced {
-    id: FileId,
+    whose: Whose,
     etag: String,
-    /// Of the file, in bytes.
+    /// Of all of it, in bytes.
     length: u64,
     slice_bytes: u64,
     /// The first byte that was not sent yet.
@@ -56,9 +75,9 @@ enum Stage {
 }
 
 impl Sliced {
-    /// A part of a file with this tag and length.
+    /// A part of content with this tag and length.
     pub(crate) fn new(
-        id: FileId,
+        whose: Whose,
         etag: &str,
         length: u64,
         part: ByteRange,
@@ -66,7 +85,7 @@ impl Sliced {
     ) -> Self {
         let slice_bytes = config.slice_bytes.max(1);
         let ByteRange { first, last } = part;
-        Self { id, etag: etag.to_owned(), length, slice_bytes, first, last }
+        Self { whose, etag: etag.to_owned(), length, slice_bytes, first, last }
     }
 
     /// The part, for a body's plan.
@@ -104,7 +123,18 @@ impl Sliced {
     }
 
     fn key(&self, number: u64) -> String {
-        format!("slice {} {} {number}", self.id, self.slice_bytes)
+        let Self { whose, etag, slice_bytes, .. } = self;
+        match whose {
+            Whose::File(id) => format!("slice {id} {slice_bytes} {number}"),
+            Whose::Route { key, .. } => {
+                let mut all = Sha256::new();
+                for part in [key, etag] {
+                    all.update((part.len() as u64).to_be_bytes());
+                    all.update(part);
+                }
+                format!("slice {} {slice_bytes} {number}", short(all))
+            }
+        }
     }
 
     /// The keys of those behind it that are wanted too, as many as can be fetched with it.
@@ -157,13 +187,23 @@ impl SliceExchange {
     }
 
     fn fetch(mut self, behind: u64, context: &Context<'_>) -> Next<Self> {
-        let path = format!("/files/{}", self.part.id);
         let ByteRange { first, last } = self.part.bytes_of(behind + 1);
         let range = format!("bytes={first}-{last}");
-        let Config { edge_key, upstream_timeout_ms, .. } = context.config;
         let fields = [("range", &*range), ("if-match", &self.part.etag)];
-        let timeout_ms = *upstream_timeout_ms;
-        let fetch = own_to_origin("GET", &path, &fields, edge_key, context.moment, timeout_ms);
+        let fetch = match &self.part.whose {
+            Whose::File(id) => {
+                let Config { edge_key, upstream_timeout_ms, .. } = context.config;
+                let (path, timeout_ms) = (format!("/files/{id}"), *upstream_timeout_ms);
+                own_to_origin("GET", &path, &fields, edge_key, context.moment, timeout_ms)
+            }
+            Whose::Route { fetch, .. } => {
+                let mut lines = Fields::new();
+                for (name, value) in fields {
+                    lines.push(name, value);
+                }
+                Fetch { head: [&*fetch.head, &lines.into_bytes()].concat(), ..fetch.clone() }
+            }
+        };
         self.stage = Stage::Fetching(behind);
         Next::Need(Box::new(self), Need::Fetch(fetch))
     }
@@ -196,7 +236,12 @@ impl SliceExchange {
     fn failed(&self, failure: FetchError, status: Option<u16>, context: &Context<'_>) -> Reply {
         let refused = Self::refused(failure, status, context);
         let failed = Stored::Failed { since_ms: context.moment.unix_ms, status: refused.status };
-        Reply { store: Some(self.store(&failed, StoreBody::None)), ..refused }
+        // Where the server answers with something else, what is known of it is wrong.
+        let forget = match &self.part.whose {
+            Whose::Route { key, .. } if status.is_some() => vec![key.clone()],
+            Whose::Route { .. } | Whose::File(_) => Vec::new(),
+        };
+        Reply { store: Some(self.store(&failed, StoreBody::None)), forget, ..refused }
     }
 
     fn refused(failure: FetchError, status: Option<u16>, context: &Context<'_>) -> Reply {
@@ -208,7 +253,7 @@ impl SliceExchange {
     /// What is wanted of the slice, which is stored or arriving.
     fn sent(&self, ended: Ended) -> Reply {
         let body = Body::Stored(Some(self.part.within()));
-        Reply { ended, ..crate::answer::reply(200, crate::head::Fields::new(), body) }
+        Reply { ended, ..crate::answer::reply(200, Fields::new(), body) }
     }
 
     fn store(&self, stored: &Stored<'_>, body: StoreBody) -> Store {
@@ -217,7 +262,10 @@ impl SliceExchange {
             head: stored.encode(),
             body,
             fresh_ms: stored.fresh_ms(),
-            tags: vec![purge::of_file(self.part.id)],
+            tags: match &self.part.whose {
+                Whose::File(id) => vec![purge::of_file(*id)],
+                Whose::Route { tags, .. } => tags.clone(),
+            },
         }
     }
 }
@@ -240,7 +288,7 @@ mod tests {
             let (first, last) = (ends.0.min(ends.1) % length, ends.0.max(ends.1).min(length - 1));
             prop_assume!(first <= last);
             let part = Sliced {
-                id: ID.parse().unwrap(),
+                whose: Whose::File(ID.parse().unwrap()),
                 etag: "\"a\"".to_owned(),
                 length,
                 slice_bytes,

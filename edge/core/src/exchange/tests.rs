@@ -110,7 +110,21 @@ impl Origin {
         };
         if let Some((status, fields, body)) = self.pages.borrow().get(head.target) {
             let subject = head.fields.get("outport-subject").unwrap_or_default();
-            return answer(*status, fields, body.replace("@subject", subject).as_bytes());
+            let body = body.replace("@subject", subject);
+            let told = FieldLines::new(fields.as_bytes());
+            let changed =
+                head.fields.get("if-match").is_some_and(|tag| told.get("etag") != Some(tag));
+            if changed {
+                return answer(412, "", b"");
+            }
+            let asked = head.fields.get("range").filter(|_| told.get("accept-ranges").is_some());
+            let Some(range) = asked else { return answer(*status, fields, body.as_bytes()) };
+            let (first, last) = range.strip_prefix("bytes=").unwrap().split_once('-').unwrap();
+            let (first, last): (usize, usize) = (first.parse().unwrap(), last.parse().unwrap());
+            let content_range = format!("content-range: bytes {first}-{last}/{}\r\n", body.len());
+            let length = |length| format!("content-length: {length}\r\n");
+            let fields = fields.replace(&length(body.len()), &length(last - first + 1));
+            return answer(206, &(fields + &content_range), &body.as_bytes()[first..=last]);
         }
         let id = head.target.strip_prefix("/files/").unwrap_or_default();
         if head.method == "PUT" {

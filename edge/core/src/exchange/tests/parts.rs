@@ -191,3 +191,119 @@ fn a_purged_file_is_fetched_anew() {
     world.get(&path(), &asking("0-9"));
     assert_eq!(world.seen(), [format!("HEAD /files/{ID}"), format!("GET /files/{ID} bytes=0-9")]);
 }
+
+/// A world with a cached route whose server gives this, of 1,000 bytes.
+fn of_a_route(fields: &str, text: &str) -> World {
+    let abilities = Abilities { purges: true, ..COMPOSING };
+    let world = World::with(abilities, |config| {
+        config.slice_bytes = 10;
+        config.routes.push(crate::config::Route {
+            path: "/film/{*rest}".into(),
+            proxy: Some("http://127.0.0.1:1".into()),
+            auth: crate::config::Auth::None,
+            cache: true,
+            ..Default::default()
+        });
+    });
+    world.film(fields, text);
+    world
+}
+
+impl World {
+    fn film(&self, fields: &str, text: &str) {
+        let fields = format!("cache-control: max-age=60|content-length: {}|{fields}", text.len());
+        self.page("/film/a", 200, &fields, text);
+    }
+}
+
+const FILM: &str = "etag: \"a\"|accept-ranges: bytes|cache-tag: films";
+
+fn text(length: usize) -> String {
+    (0..length).map(|place| char::from(b'a' + (place % 23) as u8)).collect()
+}
+
+#[test]
+fn a_seek_in_what_a_route_gives_fetches_slices() {
+    let text = text(1_000);
+    for first in ["range: bytes=0-9\r\n", ""] {
+        let mut world = of_a_route(FILM, &text);
+        let passed = world.get("/film/a", first);
+        assert_eq!(passed.ended, Ended::Origin);
+        let detail = if first.is_empty() { "size" } else { "part" };
+        assert!(passed.field("cache-status").unwrap().ends_with(detail), "{}", passed.fields);
+        world.seen();
+        let sent = world.get("/film/a", "range: bytes=503-507\r\n");
+        assert_eq!((sent.status, &*sent.body), (206, &text.as_bytes()[503..=507]));
+        assert_eq!(sent.field("content-range"), Some("bytes 503-507/1000"));
+        assert_eq!(sent.field("cache-status"), Some("outport; detail=slices"));
+        assert_eq!(world.seen(), ["GET /film/a bytes=500-509"]);
+        let sent = world.get("/film/a", "range: bytes=495-515,900-901\r\n");
+        assert_eq!(parts_of(&sent), ["bytes 495-515/1000", "bytes 900-901/1000"]);
+        assert_eq!(
+            world.seen(),
+            [490, 510, 900].map(|first| format!("GET /film/a bytes={first}-{}", first + 9))
+        );
+        let whole = world.get("/film/a", "");
+        assert_eq!((whole.status, &*whole.body), (200, text.as_bytes()));
+        world.seen();
+        let again = world.get("/film/a", "");
+        assert_eq!((&*again.body, again.ended), (text.as_bytes(), Ended::Cache));
+        let head = world.send("HEAD /film/a", "");
+        assert_eq!((head.field("content-length"), head.ended), (Some("1000"), Ended::Cache));
+        assert_eq!(world.get("/film/a", "if-none-match: \"a\"\r\n").status, 304);
+        assert_eq!(world.seen(), [""; 0]);
+        // Purged, it is gone with its slices.
+        let admin = world.token("demo", "root", "admin");
+        world.send_body("POST /purge", &admin, b"{\"tags\": [\"films\"]}");
+        world.get("/film/a", "range: bytes=0-9\r\n");
+        world.get("/film/a", "range: bytes=500-509\r\n");
+        assert_eq!(world.seen(), ["GET /film/a bytes=0-9", "GET /film/a bytes=500-509"]);
+    }
+}
+
+/// The values of `content-range` in a body of several parts.
+fn parts_of(sent: &Sent) -> Vec<String> {
+    let body = String::from_utf8(sent.body.clone()).unwrap();
+    let ranges = body.lines().filter_map(|line| line.strip_prefix("content-range: "));
+    ranges.map(str::to_owned).collect()
+}
+
+#[test]
+fn slices_of_what_has_changed_are_not_mixed() {
+    let (old, new) = (text(1_000), text(1_003).split_off(3));
+    let mut world = of_a_route(FILM, &old);
+    world.get("/film/a", "");
+    assert_eq!(world.get("/film/a", "range: bytes=0-9\r\n").body, &old.as_bytes()[..10]);
+    world.film("etag: \"b\"|accept-ranges: bytes", &new);
+    // What is stored still counts for a minute; what is not can't be had any more.
+    world.origin.breaks.set(true);
+    world.get("/film/a", "range: bytes=500-509\r\n");
+    world.origin.breaks.set(false);
+    // From then on it is known that it has changed.
+    let sent = world.get("/film/a", "range: bytes=0-9\r\n");
+    assert_eq!((sent.status, &*sent.body), (206, &new.as_bytes()[..10]));
+    let sent = world.get("/film/a", "range: bytes=500-509\r\n");
+    assert_eq!((sent.status, &*sent.body), (206, &new.as_bytes()[500..510]));
+    assert_eq!(sent.field("cache-status"), Some("outport; detail=slices"));
+    let sent = world.get("/film/a", "range: bytes=0-9\r\n");
+    assert_eq!((sent.status, &*sent.body), (206, &new.as_bytes()[..10]));
+}
+
+#[test]
+fn what_can_t_be_told_apart_has_no_slices() {
+    for fields in [
+        "etag: W/\"a\"|accept-ranges: bytes",
+        "accept-ranges: bytes",
+        "etag: \"a\"",
+        "etag: \"a\"|accept-ranges: none",
+        "etag: \"a\"|accept-ranges: bytes|vary: *",
+        "etag: \"a\"|accept-ranges: bytes|set-cookie: a=b|cdn-cache-control: no-store",
+    ] {
+        let mut world = of_a_route(fields, &text(1_000));
+        world.get("/film/a", "");
+        world.seen();
+        let whole = world.get("/film/a", "");
+        assert_eq!((whole.status, whole.body.len(), whole.ended), (200, 1_000, Ended::Origin));
+        assert_eq!(world.seen(), ["GET /film/a"], "{fields}");
+    }
+}
