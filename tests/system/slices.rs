@@ -177,7 +177,7 @@ async fn what_a_route_gives_is_sliced_too() {
 
 /// What the nearest of several caches says: it comes last (RFC 9211, section 2).
 fn own_status(answer: &Answer) -> String {
-    let all = answer.headers.get_all("cache-status").iter();
-    let last = all.last().expect("a cache has said something");
+    let mut all = answer.headers.get_all("cache-status").iter();
+    let last = all.next_back().expect("a cache has said something");
     last.to_str().expect("it is text").to_owned()
 }
