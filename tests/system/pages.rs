@@ -1,6 +1,7 @@
 //! Pages that are composed at the edge, of what several servers give.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ pub(crate) fn all() -> Vec<Check> {
         check!(a_page_is_sent_while_its_parts_are_fetched),
         check!(what_is_attempted_is_whole_or_not_there),
         check!(many_readers_of_a_page_fetch_each_part_once),
+        check!(a_page_is_encoded_for_who_takes_it),
         check!(parts_are_told_who_asks),
     ]
 }
@@ -51,7 +53,7 @@ async fn start(given: Vec<(&'static str, Answering)>, more: &str) -> Parts {
     let mut config = more.to_owned();
     for (name, answering) in given {
         let server = Backend::start(answering).await;
-        let esi = if name == "page" { "esi = true\n" } else { "" };
+        let esi = if name == "page" { "esi = true\ncompress = true\n" } else { "" };
         config += &server.route().replace("/r/", &format!("/{name}/"));
         config += esi;
         servers.insert(name, server);
@@ -162,6 +164,26 @@ async fn many_readers_of_a_page_fetch_each_part_once() {
     assert_eq!(asked, [1, 1, 1]);
     let fragments = parts.fragments("cache").await + parts.fragments("origin").await;
     assert_eq!(fragments, 40 * READERS as u64);
+}
+
+async fn a_page_is_encoded_for_who_takes_it() {
+    let part: String = (0..5_000).map(|line| format!("<p>line {line} of a part\n")).collect();
+    let template = "<main><esi:include src=\"/part/b\"/></main>".repeat(3);
+    let given = vec![("page", giving(HTML, &template)), ("part", giving(CACHED, &part))];
+    let parts = start(given, "").await;
+    let page = parts.page().await;
+    assert_eq!(page, format!("<main>{part}</main>").repeat(3));
+    for coding in ["zstd", "br", "gzip"] {
+        let answer = parts.api.get_with("/page/a", &[("accept-encoding", coding)]).await;
+        assert_eq!(answer.field("content-encoding"), coding);
+        assert!(answer.body.len() < page.len() / 5, "{coding}, {} bytes", answer.body.len());
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--compressed", "--header"]);
+        curl.arg(format!("accept-encoding: {coding}")).arg(parts.api.url("/page/a").as_str());
+        let read = curl.output().expect("curl runs");
+        assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+        assert!(read.stdout == page.as_bytes(), "{coding}, {} bytes", read.stdout.len());
+    }
 }
 
 async fn parts_are_told_who_asks() {

@@ -258,7 +258,7 @@ impl Exchange {
         cache.purges.purge(&reply.purge).await?;
         let mut arriving = None;
         let body = match std::mem::replace(&mut reply.body, Body::Empty) {
-            Body::Empty | Body::Coded(_) | Body::Encoding(_) => None,
+            Body::Empty | Body::Coded(_) | Body::Encoding(_) | Body::ComposedEncoding(..) => None,
             Body::Composed(parts) => {
                 let url = match reply.store.as_ref().map(|store| store.body) {
                     Some(StoreBody::Upstream(extent)) => self.store_first(extent, cache).await,

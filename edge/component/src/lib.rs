@@ -259,6 +259,10 @@ fn to_reply(reply: core::Reply) -> wit::Reply {
             core::Body::Composed(parts) => {
                 wit::Body::Composed(parts.into_iter().map(to_part).collect())
             }
+            core::Body::ComposedEncoding(coding, parts) => {
+                let parts = parts.into_iter().map(to_part).collect();
+                wit::Body::ComposedEncoding((to_coding(coding), parts))
+            }
         },
         forget,
         purge: purge

@@ -15,13 +15,14 @@ use serde::{Deserialize, Serialize};
 use crate::answer::reply;
 use crate::cached::{Context, Next};
 use crate::cached_route::{self, RouteExchange};
+use crate::coding::Accepted;
 use crate::config::Claim;
 use crate::esi::{self, Include, Item, Reference};
 use crate::guard::Guarded;
 use crate::head::{FieldLines, Fields};
 use crate::prefetch::{self, Ahead};
 use crate::slices::Sliced;
-use crate::step::{Body, Content, Ended, Extent, Need, Outcome, Part, Reply, StoreBody};
+use crate::step::{Body, Coding, Content, Ended, Extent, Need, Outcome, Part, Reply, StoreBody};
 
 /// The largest template, in bytes.
 pub(crate) const TEMPLATE_BYTES_MAX: u64 = 1 << 20;
@@ -335,6 +336,8 @@ pub(crate) struct Reads {
     pub(crate) composes: bool,
     /// What is wanted next.
     pub(crate) prefetches: bool,
+    /// What the reader takes, where pages are encoded.
+    pub(crate) accepted: Option<Accepted>,
 }
 
 /// An exchange with a route whose answers are read.
@@ -377,7 +380,7 @@ impl PageExchange {
             (Stage::Reading { reply, behind }, Outcome::Content(content)) => {
                 let is_page = self.is_template(&reply);
                 let reply = match content {
-                    Some(template) if is_page => composed(&self.page, *reply, &template, context),
+                    Some(template) if is_page => self.composed(*reply, &template, context),
                     Some(playlist) => self.followed(*reply, &prefetch::of_playlist(&playlist)),
                     None => {
                         let problem = not_composable(format!(
@@ -417,7 +420,7 @@ impl PageExchange {
         }
         let Some(of) = content_of(&reply) else {
             // There is nothing to be read, as to HEAD.
-            reply.fields = of_the_page(&reply.fields);
+            reply.fields = self.fields(&reply.fields);
             return self.and_then(reply, behind);
         };
         if let Some(problem) = unreadable(FieldLines::new(&reply.fields)) {
@@ -443,6 +446,42 @@ impl PageExchange {
         let links: Vec<_> = links.iter().map(String::as_str).collect();
         let reply = self.followed(reply, &links);
         self.and_then(reply, behind)
+    }
+
+    fn composed(&self, reply: Reply, template: &[u8], context: &Context<'_>) -> Reply {
+        match self.page.clone().compose(template) {
+            Ok(parts) => {
+                let body = match self.coding() {
+                    Some(coding) => Body::ComposedEncoding(coding, parts),
+                    None => Body::Composed(parts),
+                };
+                Reply { fields: self.fields(&reply.fields), body, ..reply }
+            }
+            Err(problem) => refused(reply, &problem, context),
+        }
+    }
+
+    /// The coding that the page is sent in.
+    fn coding(&self) -> Option<Coding> {
+        self.reads.accepted?.choose(&[]).coding()
+    }
+
+    /// The fields of a page. It is made for one reader at one time.
+    fn fields(&self, template: &[u8]) -> Vec<u8> {
+        let mut fields = Fields::new();
+        for (name, value) in FieldLines::new(template).iter() {
+            if !OF_THE_TEMPLATE.contains(&name) {
+                fields.push(name, value);
+            }
+        }
+        fields.push("cache-control", "private, no-cache");
+        if self.reads.accepted.is_some() {
+            fields.push("vary", "accept-encoding");
+        }
+        if let Some(coding) = self.coding() {
+            fields.push("content-encoding", coding.name());
+        }
+        fields.into_bytes()
     }
 
     fn read(
@@ -486,16 +525,6 @@ fn content_of(reply: &Reply) -> Option<Content> {
     }
 }
 
-fn composed(page: &Page, reply: Reply, template: &[u8], context: &Context<'_>) -> Reply {
-    match page.clone().compose(template) {
-        Ok(parts) => {
-            let fields = of_the_page(&reply.fields);
-            Reply { fields, body: Body::Composed(parts), ..reply }
-        }
-        Err(problem) => refused(reply, &problem, context),
-    }
-}
-
 /// Why a template can't be read.
 fn unreadable(fields: FieldLines<'_>) -> Option<Problem> {
     if let Some(coding) = fields.get("content-encoding") {
@@ -518,18 +547,6 @@ fn refused(reply: Reply, problem: &Problem, context: &Context<'_>) -> Reply {
 
 fn not_composable(detail: String) -> Problem {
     Problem::new(ProblemType::NotComposable, detail)
-}
-
-/// The fields of a page. It is made for one reader at one time.
-fn of_the_page(template: &[u8]) -> Vec<u8> {
-    let mut fields = Fields::new();
-    for (name, value) in FieldLines::new(template).iter() {
-        if !OF_THE_TEMPLATE.contains(&name) {
-            fields.push(name, value);
-        }
-    }
-    fields.push("cache-control", "private, no-cache");
-    fields.into_bytes()
 }
 
 #[cfg(test)]

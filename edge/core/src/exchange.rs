@@ -20,6 +20,7 @@ use crate::cached::{Context, Next, upstream_problem};
 use crate::cached_file::FileExchange;
 use crate::cached_route::RouteExchange;
 use crate::caching::ask::{Ask, Forms, Place};
+use crate::coding::Accepted;
 use crate::composing::{
     Asked, Attempt, Continued, Page, PageExchange, Reads, Share, Within, in_place,
 };
@@ -592,7 +593,10 @@ impl Edge {
                         let is_asked_for = visit.within.is_none() && !visit.ahead;
                         let prefetches =
                             route.prefetch && self.abilities.prefetches && is_asked_for;
-                        let reads = Reads { composes: ask.composes, prefetches };
+                        let field = guarded.fields.get("accept-encoding");
+                        let encodes = route.compress && self.abilities.encodes;
+                        let accepted = encodes.then(|| Accepted::read(field));
+                        let reads = Reads { composes: ask.composes, prefetches, accepted };
                         let (exchange, need) = RouteExchange::begin(ask);
                         let stage = if reads.composes || reads.prefetches {
                             let share = visit.within.as_ref().map_or(Share::WHOLE, |on| on.share);

@@ -493,7 +493,11 @@ impl MemoryDriver {
 
     /// The body that a client gets, and whether it is whole.
     fn body_of(&mut self, body: Body, pending: &mut Pending) -> (Vec<u8>, bool) {
-        let Body::Composed(parts) = body else { return (simple_body(body, pending), true) };
+        let (parts, coding) = match body {
+            Body::Composed(parts) => (parts, None),
+            Body::ComposedEncoding(coding, parts) => (parts, Some(coding)),
+            body => return (simple_body(body, pending), true),
+        };
         let (mut all, mut whole) = (Vec::new(), true);
         for part in parts {
             match part {
@@ -509,7 +513,7 @@ impl MemoryDriver {
                 break;
             }
         }
-        (all, whole)
+        (coding.map_or_else(|| all.clone(), |coding| encoded(coding, &all)), whole)
     }
 
     /// What a body goes on with, and whether that is all of it.
@@ -598,7 +602,7 @@ impl MemoryDriver {
 
 fn simple_body(body: Body, pending: &mut Pending) -> Vec<u8> {
     match body {
-        Body::Empty | Body::Composed(_) => Vec::new(),
+        Body::Empty | Body::Composed(_) | Body::ComposedEncoding(..) => Vec::new(),
         Body::Bytes(bytes) => bytes,
         Body::Stored(range) => cut(pending.stored_body.clone().unwrap_or_default(), range),
         Body::Coded(coding) => pending.forms.get(&coding).cloned().flatten().unwrap_or_default(),

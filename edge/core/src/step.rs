@@ -454,6 +454,9 @@ pub enum Body {
     Kept(Option<ByteRange>),
     /// These, one behind the other. Asked only of drivers that declare [`Abilities::composes`].
     Composed(Vec<Part>),
+    /// The same, encoded while it is sent. Asked only of drivers that declare [`Abilities::encodes`],
+    /// too.
+    ComposedEncoding(Coding, Vec<Part>),
 }
 
 /// A part of a body.

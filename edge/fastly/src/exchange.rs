@@ -138,7 +138,8 @@ impl<'a> Exchange<'a> {
             step::Body::Empty
             | step::Body::Kept(_)
             | step::Body::Coded(_)
-            | step::Body::Encoding(_) => None,
+            | step::Body::Encoding(_)
+            | step::Body::ComposedEncoding(..) => None,
             step::Body::Composed(parts) => self.composed(parts),
             step::Body::Bytes(bytes) => Some(bytes.into()),
             step::Body::Stored(range) => {

@@ -139,6 +139,10 @@ fn reply(reply: wit::Reply) -> core::Reply {
             wit::Body::Composed(parts) => {
                 core::Body::Composed(parts.into_iter().map(part).collect())
             }
+            wit::Body::ComposedEncoding((how, parts)) => {
+                let parts = parts.into_iter().map(part).collect();
+                core::Body::ComposedEncoding(coding(how), parts)
+            }
         },
         forget,
         purge: purge

@@ -142,7 +142,9 @@ impl Driver {
     /// What the body of a reply goes on with; where that begins with a slice, once it is there.
     async fn continuing(&self, reply: &Reply) -> Result<Option<Continuing>, Box<Reply>> {
         match &reply.body {
-            Body::Composed(parts) => Continuing::begin(self, parts).await.map(Some),
+            Body::Composed(parts) | Body::ComposedEncoding(_, parts) => {
+                Continuing::begin(self, parts).await.map(Some)
+            }
             _ => Ok(None),
         }
     }
@@ -435,6 +437,9 @@ impl Exchange {
                 EdgeBody::full(range.map_or(kept.clone(), |range| part(&kept, range)))
             }),
             Body::Composed(parts) => composed::body(parts, stored, continuing),
+            Body::ComposedEncoding(coding, parts) => {
+                composed::body(parts, stored, continuing).encoded(coding)
+            }
             Body::Upstream => self.upstream_body.take().unwrap_or(EdgeBody::empty()),
         };
         if let Some((_, filling)) = filling {

@@ -136,9 +136,11 @@ impl Exchange {
 
     fn body(&mut self, plan: BodyPlan) -> Body {
         match plan {
-            BodyPlan::Empty | BodyPlan::Kept(_) | BodyPlan::Coded(_) | BodyPlan::Encoding(_) => {
-                Body::Empty
-            }
+            BodyPlan::Empty
+            | BodyPlan::Kept(_)
+            | BodyPlan::Coded(_)
+            | BodyPlan::Encoding(_)
+            | BodyPlan::ComposedEncoding(..) => Body::Empty,
             BodyPlan::Bytes(bytes) => Body::Bytes(bytes),
             BodyPlan::Stored(range) => self.stored(range),
             BodyPlan::Composed(parts) => Body::Composed(composed(parts, |part| self.stored(part))),

@@ -266,3 +266,32 @@ fn nothing_is_composed_where_the_driver_can_t() {
     world.template("<esi:include src='/part/b'/>");
     assert_eq!(world.text(""), "<esi:include src='/part/b'/>");
 }
+
+#[test]
+fn a_page_is_encoded_while_it_is_sent() {
+    let abilities = Abilities { encodes: true, ..COMPOSING };
+    let mut world = World::with(abilities, |config| {
+        config.routes.push(Route {
+            path: "/page/{*rest}".into(),
+            proxy: Some("http://127.0.0.1:1".into()),
+            auth: Auth::None,
+            cache: true,
+            compress: true,
+            esi: true,
+            ..Route::default()
+        });
+    });
+    world.template("<esi:include src='b'/>!");
+    world.page("/page/b", 200, HTML, "B");
+    for _ in 0..2 {
+        let sent = world.get("/page/a", "accept-encoding: gzip, br\r\n");
+        assert_eq!((sent.status, sent.field("content-encoding")), (200, Some("br")));
+        assert_eq!(sent.field("vary"), Some("accept-encoding"));
+        assert_eq!(sent.body, b"brB\x01!\x01");
+        let plain = world.get("/page/a", "");
+        assert_eq!((&*plain.body, plain.field("content-encoding")), (&b"B!"[..], None));
+        assert_eq!(plain.field("vary"), Some("accept-encoding"));
+    }
+    let head = world.send("HEAD /page/a", "accept-encoding: br\r\n");
+    assert_eq!(head.field("content-encoding"), Some("br"));
+}
