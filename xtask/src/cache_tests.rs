@@ -29,7 +29,7 @@ use crate::runner::Outcome;
 use crate::service::Service;
 use crate::workspace::Workspace;
 
-/// How long one contender may take: each test has deadlines, and they run a hundred at a time.
+/// How long one contender may take: each test has deadlines, and they run fifty at a time.
 const RUN_MAX: Duration = Duration::from_secs(900);
 
 /// What is asked for.
