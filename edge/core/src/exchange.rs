@@ -97,8 +97,8 @@ enum Stage {
     Purging(String),
     /// The body of a request to fetch ahead is read.
     Warming(Box<Warming>),
-    /// What is popular is asked for.
-    Ranking,
+    /// What is popular is asked for, for an admin of this tenant.
+    Ranking(String),
     /// An upstream is asked.
     Forwarding(Forwarded),
 }
@@ -288,8 +288,9 @@ impl Edge {
             (Stage::Warming(warming), Some(Outcome::Body(body))) => {
                 Step::Reply(self.warm(&visit, &warming, body.as_deref()))
             }
-            (Stage::Ranking, Some(Outcome::Popular(popular))) => {
-                let urls: Vec<_> = popular.iter().filter_map(prefetch::url_of).collect();
+            (Stage::Ranking(tenant), Some(Outcome::Popular(popular))) => {
+                let urls = popular.iter().filter_map(|popular| prefetch::url_of(popular, &tenant));
+                let urls: Vec<_> = urls.collect();
                 let document = serde_json::json!({ "urls": urls });
                 Step::Reply(json(200, visit.fields(&self.limits), &document))
             }
@@ -550,7 +551,9 @@ impl Edge {
                 (Stage::Warming(Box::new(warming)), Some(need))
             }
             Target::Popular => {
-                (Stage::Ranking, Some(Need::Popular { most: prefetch::NAMED_MAX as u64 }))
+                let tenant = identity.map(|identity| identity.tenant).unwrap_or_default();
+                let need = Need::Popular { most: prefetch::NAMED_MAX as u64 };
+                (Stage::Ranking(tenant), Some(need))
             }
             Target::Explain => match self.explain(guarded, client, &visit, moment)? {
                 Ok((explaining, need)) => (Stage::Explaining(Box::new(explaining)), Some(need)),

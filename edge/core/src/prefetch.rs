@@ -19,6 +19,7 @@ use crate::forwarded::Client;
 use crate::guard::Guarded;
 use crate::head::{FieldLines, Fields};
 use crate::step::Popular;
+use crate::stored::Stored;
 
 /// The largest body of `POST /warm`, in bytes.
 pub(crate) const BODY_BYTES_MAX: u64 = 256 << 10;
@@ -121,12 +122,16 @@ fn wrong(detail: String) -> Problem {
     Problem::new(ProblemType::InvalidField, detail)
 }
 
-/// The URL by which what is stored can be had again.
-pub(crate) fn url_of(popular: &Popular) -> Option<String> {
-    if let Some(id) = popular.key.strip_prefix("file ") {
-        return Some(format!("/files/{id}"));
+/// The URL by which what is stored can be had again. Of files, this tenant is told of its own alone:
+/// who knows the id of one that is public may have it.
+pub(crate) fn url_of(popular: &Popular, tenant: &str) -> Option<String> {
+    let Some(id) = popular.key.strip_prefix("file ") else {
+        return Entry::source(&popular.head).map(str::to_owned);
+    };
+    match Stored::decode(&popular.head) {
+        Some(Stored::File(file)) if file.tenant == tenant => Some(format!("/files/{id}")),
+        _ => None,
     }
-    Entry::source(&popular.head).map(str::to_owned)
 }
 
 /// Whether an answer with these fields is a playlist.

@@ -292,7 +292,9 @@ impl Exchange {
             }
             Need::Popular { most } => {
                 let most = usize::try_from(most).unwrap_or(usize::MAX);
-                Outcome::Popular(self.needs.cache.popular(most))
+                let cache = self.needs.cache.clone();
+                let popular = tokio::task::spawn_blocking(move || cache.popular(most)).await;
+                Outcome::Popular(popular.unwrap_or_default())
             }
             // The driver's, which can begin other exchanges.
             Need::Gather { .. } => Outcome::Gathered(None),

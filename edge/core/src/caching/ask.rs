@@ -144,11 +144,13 @@ impl Place {
 
 impl Ask {
     /// Reads what is asked. `None` where the cache has no part in it: another method, a body, or a
-    /// condition that only the upstream can decide.
+    /// condition that only the upstream can decide. What may be a template is never sent as it is: of
+    /// such a request, body and condition are passed over.
     pub(crate) fn read(request: &Guarded<'_>, proxied: &Proxied<'_>, forms: Forms) -> Option<Self> {
         let has = |name| request.fields.bytes(name).is_some();
         let apart = ["content-length", "transfer-encoding", "if-match", "if-unmodified-since"];
-        if !matches!(request.method, "GET" | "HEAD") || apart.into_iter().any(has) {
+        let is_apart = !forms.composes && apart.into_iter().any(has);
+        if !matches!(request.method, "GET" | "HEAD") || is_apart {
             return None;
         }
         let lines = Lines::new(request.lines);

@@ -67,6 +67,10 @@ fn a_page_is_made_of_its_template_and_what_that_includes() {
     assert_eq!(world.seen(), [] as [&str; 0]);
     let head = world.send("HEAD /page/a", "");
     assert_eq!((head.status, &*head.body, head.field("etag")), (200, &b""[..], None));
+    // Nobody gets the template itself.
+    for fields in ["if-match: *\r\n", "content-length: 0\r\n", "if-unmodified-since: x\r\n"] {
+        assert_eq!(world.get("/page/a", fields).body, b"<p>B|C</p>", "{fields}");
+    }
 }
 
 #[test]

@@ -153,6 +153,10 @@ fn what_is_popular_on_one_node_warms_another() {
         [format!("GET /files/{ID}"), "GET /shop/b".to_owned(), "GET /shop/a".to_owned()]
     );
     assert_eq!(world.get("/popular", "").status, 401);
+    // Of other tenants' files nobody is told.
+    let foreign = world.token("other", "root", "admin");
+    let text = String::from_utf8(world.get("/popular", &foreign).body).unwrap();
+    assert_eq!(text, "{\"urls\":[\"http://edge/shop/b\",\"http://edge/shop/a\"]}");
 }
 
 #[test]
