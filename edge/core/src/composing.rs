@@ -384,7 +384,8 @@ impl PageExchange {
                     Some(playlist) => self.followed(*reply, &prefetch::of_playlist(&playlist)),
                     None => {
                         let problem = not_composable(format!(
-                            "The template broke off, or has more than {TEMPLATE_BYTES_MAX} bytes."
+                            "What is read before it is sent broke off, or has more than {TEMPLATE_BYTES_MAX} \
+                             bytes."
                         ));
                         cached_route::none_of_it(refused(*reply, &problem, context), context)
                     }

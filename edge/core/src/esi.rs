@@ -279,7 +279,14 @@ impl<'a> Parser<'a> {
             rest = rest.get(text.len() + length..).unwrap_or_default();
         }
         reference.text.push_str(rest);
-        Ok(reference)
+        // Anything else would be more than a reference in the head of a request.
+        match reference.text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            true => Ok(reference),
+            false => Err(self.wrong(format!(
+                "\"{}\" is no reference: it takes visible ASCII characters, others percent-encoded",
+                reference.text.escape_debug()
+            ))),
+        }
     }
 
     /// Reads `$(CLAIM{name})` or `$(CLAIM{name}|default)`: its value, its length, and the claim.
@@ -514,6 +521,9 @@ mod tests {
             ("<esi:include src='/b' ttl='1'/>", 0, "does not take `ttl`"),
             ("<esi:include src='/b' onerror='stop'/>", 0, "`onerror` takes `continue`"),
             ("<esi:include src='/b' maxwait='0'/>", 0, "`maxwait` takes 1 to"),
+            ("<esi:include src='/b c'/>", 0, "\"/b c\" is no reference"),
+            ("<esi:include src='/b\r\nx: y'/>", 0, "\"/b\\r\\nx: y\" is no reference"),
+            ("<esi:include src='/b' alt='/\u{e4}'/>", 0, "is no reference"),
             ("<esi:include src='/b'>c</esi:include>", 22, "`</esi:include>` is missing"),
             ("<esi:include src='/b'", 0, "a tag has no end"),
             ("<esi:remove>", 12, "is not closed"),

@@ -210,10 +210,11 @@ fn is_wanted(parameter: &str) -> bool {
             .any(|relation| RELATIONS.iter().any(|known| relation.eq_ignore_ascii_case(known)))
 }
 
-/// Whether a reference names something of the same host.
+/// Whether it is a reference, and names something of the same host.
 fn is_here(reference: &str) -> bool {
-    !reference.starts_with("//")
-        && !reference.split(['/', '?']).next().unwrap_or_default().contains(':')
+    let is_visible = reference.bytes().all(|byte| byte.is_ascii_graphic());
+    let first = reference.split(['/', '?']).next().unwrap_or_default();
+    is_visible && !reference.starts_with("//") && !first.contains(':')
 }
 
 #[cfg(test)]
@@ -256,6 +257,7 @@ mod tests {
             ("link: </a>; rel=stylesheet\r\nlink: </b>; REL=Prefetch\r\n", vec!["/b"]),
             ("link: <https://elsewhere/a>; rel=next, <//x/y>; rel=next\r\n", vec![]),
             ("link: </a; rel=next\r\nlink: nonsense\r\n", vec![]),
+            ("link: </a b>; rel=next, </\u{e4}>; rel=next\r\n", vec![]),
         ] {
             assert_eq!(of_links(FieldLines::new(lines.as_bytes())), expected, "{lines}");
         }
