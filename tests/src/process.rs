@@ -1,6 +1,7 @@
 //! What the system knows about a process.
 
 use std::fs;
+use std::path::Path;
 
 /// The most resident memory that the process has ever had, in bytes (`VmHWM` of proc(5)).
 pub fn resident_bytes_peak(id: u32) -> u64 {
@@ -17,9 +18,15 @@ pub fn children(id: u32) -> Vec<u32> {
     list.split_whitespace().filter_map(|id| id.parse().ok()).collect()
 }
 
-/// Whether there is such a process, and not only its remains.
+/// Whether there is such a process, and not only its remains. Its threads end one by one, the first of
+/// them perhaps before others, and it holds its files until the last has.
 pub fn is_alive(id: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    let threads = fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
+    threads.map(|thread| thread.path().join("stat")).any(|stat| is_running(&stat))
+}
+
+fn is_running(stat: &Path) -> bool {
+    let stat = fs::read_to_string(stat).unwrap_or_default();
     let state = stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next());
     state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }

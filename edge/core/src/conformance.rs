@@ -23,10 +23,10 @@ use self::caching::{
     a_leader_that_leaves_is_followed_by_one, a_leader_that_vanishes_is_followed_by_one,
     a_new_head_keeps_the_body, fresh_is_given_to_all, one_leads_and_the_others_wait,
     ranges_of_what_is_stored, stale_is_given_to_all_and_led_by_one,
-    the_next_lookup_gives_up_the_one_before, what_is_being_fetched_is_purged_too,
-    what_is_forgotten_is_gone, what_is_forgotten_is_not_brought_back, what_is_purged_is_gone,
-    what_is_purged_softly_is_stale, who_replies_first_leads_on,
-    who_waits_is_answered_by_the_leader,
+    the_next_lookup_gives_up_the_one_before, what_comes_after_a_purge_is_stored,
+    what_is_being_fetched_is_purged_too, what_is_forgotten_is_gone,
+    what_is_forgotten_is_not_brought_back, what_is_purged_is_gone, what_is_purged_softly_is_stale,
+    who_replies_first_leads_on, who_waits_is_answered_by_the_leader,
 };
 use self::composing::{
     a_body_of_several_parts, a_cut_leaves_the_slices_that_are_whole,
@@ -109,6 +109,7 @@ macro_rules! conformance_tests {
             what_is_purged_is_gone
             what_is_purged_softly_is_stale
             what_is_being_fetched_is_purged_too
+            what_comes_after_a_purge_is_stored
             a_form_goes_where_the_body_goes
             a_form_that_saves_nothing_is_tried_once
             a_cut_body_is_never_stored
@@ -301,6 +302,7 @@ const BEYOND: &[Beyond] = &[
             "what_is_purged_is_gone",
             "what_is_purged_softly_is_stale",
             "what_is_being_fetched_is_purged_too",
+            "what_comes_after_a_purge_is_stored",
         ],
         why: "nothing can be purged by tag, so far",
     },

@@ -26,6 +26,9 @@ const FORGOTTEN_FOR: Duration = Duration::from_secs(3600);
 /// How far apart the clocks of one point of presence may be. What was purged so shortly before a
 /// lookup is purged once more.
 const CLOCKS_APART: Duration = Duration::from_secs(2);
+/// How many purges the mark of the last ones names, each by so many bytes.
+const LAST_PURGES: usize = 64;
+const ID_BYTES: usize = size_of::<u64>();
 
 /// A lookup under way.
 pub(crate) struct Asked {
@@ -75,7 +78,7 @@ pub(crate) struct Place {
     found: Option<Found>,
     /// The mark of when the key was forgotten last, as it was at the lookup.
     mark: Option<Vec<u8>>,
-    /// When it was looked up, and the mark of the last purge, as it was then.
+    /// When it was looked up, and the mark of the last purges, as it was then.
     asked: SystemTime,
     purges: Option<Vec<u8>>,
     collapsed: bool,
@@ -131,8 +134,10 @@ impl Place {
             return None;
         }
         let since = self.asked.checked_sub(CLOCKS_APART)?;
+        let before = self.purges.as_deref().unwrap_or_default();
+        let is_before = |purge: &TagPurge| before.chunks_exact(ID_BYTES).any(|id| id == purge.id);
         let purges = tags.iter().filter_map(|tag| TagPurge::find(tag));
-        let purges = purges.filter(|purge| purge.at >= since);
+        let purges = purges.filter(|purge| purge.at >= since && !is_before(purge));
         purges.map(|purge| purge.soft).reduce(|one, other| one && other)
     }
 
@@ -221,14 +226,16 @@ impl Place {
 struct TagPurge {
     soft: bool,
     at: SystemTime,
+    id: Vec<u8>,
 }
 
 impl TagPurge {
     fn find(tag: &str) -> Option<Self> {
-        let (soft, at) = mark(&mark_of_tag(tag))?.split_first().map(|(soft, at)| {
-            (*soft == 1, at.try_into().map(u64::from_le_bytes).unwrap_or_default())
-        })?;
-        Some(Self { soft, at: SystemTime::UNIX_EPOCH + Duration::from_millis(at) })
+        let mark = mark(&mark_of_tag(tag))?;
+        let (soft, rest) = mark.split_first()?;
+        let (at, id) = rest.split_first_chunk()?;
+        let at = SystemTime::UNIX_EPOCH + Duration::from_millis(u64::from_le_bytes(*at));
+        Some(Self { soft: *soft == 1, at, id: id.to_vec() })
     }
 }
 
@@ -240,11 +247,15 @@ pub(crate) fn forget(key: &str) {
     remove(key);
 }
 
-/// Purges what is stored under a tag. The marks come first, as with what is forgotten.
+/// Purges what is stored under a tag. The marks come first, as with what is forgotten. That of the
+/// last purges names this one once the tag's mark is there: who has seen it there came after.
 pub(crate) fn purge(Purge { tag, soft }: &Purge) {
-    let at = crate::moment().unix_ms.to_le_bytes();
-    set_mark(&mark_of_tag(tag), [&[u8::from(*soft)], &at[..]].concat());
-    set_mark(PURGES, random().to_le_bytes().to_vec());
+    let (at, id) = (crate::moment().unix_ms.to_le_bytes(), random().to_le_bytes());
+    set_mark(&mark_of_tag(tag), [&[u8::from(*soft)], &at[..], &id].concat());
+    let mut last = mark(PURGES).unwrap_or_default();
+    last.extend_from_slice(&id);
+    let passed = last.len().saturating_sub(LAST_PURGES * ID_BYTES);
+    set_mark(PURGES, last.split_off(passed));
     let surrogate = surrogate_of_tag(tag);
     let purged = match soft {
         true => soft_purge_surrogate_key(&surrogate),
@@ -292,7 +303,7 @@ fn entry(key: &str) -> CacheKey {
     CacheKey::from(format!("entry {key}"))
 }
 
-/// The name of the mark of the last purge of all.
+/// The name of the mark of the last purges of all.
 const PURGES: &str = "purged";
 
 fn mark_of(key: &str) -> String {

@@ -203,6 +203,22 @@ pub(super) async fn what_is_being_fetched_is_purged_too<S: Subject>() {
     assert_eq!(looked(&mut subject, waiter).await, Some(Looked::Vacant));
 }
 
+/// What is asked for after a purge is stored, whatever else is purged meanwhile.
+pub(super) async fn what_comes_after_a_purge_is_stored<S: Subject>() {
+    let mut subject = S::new(vec![answering(b"hello")]).await;
+    purge(&mut subject, "a", false).await;
+    purge(&mut subject, "b", false).await;
+    let leader = look(&mut subject, KEY).await;
+    assert_eq!(looked(&mut subject, leader).await, Some(Looked::Vacant));
+    purge(&mut subject, "c", false).await;
+    subject.ask(leader, fetch()).await;
+    assert!(matches!(subject.outcome(leader).await, Some(Outcome::Fetched(Ok(_)))));
+    let store = tagged(KEY, StoreBody::Upstream(Extent::Exactly(5)), &["a"]);
+    subject.reply(leader, with(Body::Stored(None), Some(store))).await;
+    let reader = look(&mut subject, KEY).await;
+    assert_eq!(looked(&mut subject, reader).await, Some(found(b"head", true, false, false)));
+}
+
 /// A form of a body is told of once it was made, stays with a new head, and goes with the body.
 pub(super) async fn a_form_goes_where_the_body_goes<S: Subject>() {
     let text = [b'a'; 2_000];
