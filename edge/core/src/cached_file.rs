@@ -377,11 +377,7 @@ impl FileExchange {
         let StoredFile { etag, length, .. } = *file;
         let part =
             |part| Sliced::new(Whose::File(self.ask.id), etag, length, part, context.config).part();
-        match delivery {
-            Delivery::Parts(parts) => file::multipart(file, context.moment).composed(parts, part),
-            Delivery::Part(range) => Body::Composed(vec![part(*range)]),
-            _ => Body::Composed(vec![part(ByteRange { first: 0, last: length - 1 })]),
-        }
+        file::multipart(file, context.moment).delivered(delivery, part)
     }
 
     /// The form that is sent: of what is stored, where this driver encodes, any.

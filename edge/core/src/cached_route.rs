@@ -584,9 +584,7 @@ impl RouteExchange {
         let part = |part| Sliced::new(whose.clone(), etag, length, part, context.config).part();
         match &sent.delivery {
             Delivery::NotModified | Delivery::RangeNotSatisfiable => Body::Empty,
-            Delivery::Parts(parts) => sent.multipart(context).composed(parts, part),
-            Delivery::Part(range) => Body::Composed(vec![part(*range)]),
-            _ => Body::Composed(vec![part(ByteRange { first: 0, last: length - 1 })]),
+            delivery => sent.multipart(context).delivered(delivery, part),
         }
     }
 

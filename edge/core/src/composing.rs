@@ -5,6 +5,8 @@
 //! what is between the includes; each of these is an exchange of its own, in the name of who asks,
 //! cached by its own rules. So a page is sent from its first byte on while its includes are fetched,
 //! and what is composed is stored nowhere.
+//!
+//! In what is no template, it is looked for what is wanted next ([`crate::prefetch`]).
 
 use std::net::IpAddr;
 
@@ -19,7 +21,7 @@ use crate::coding::Accepted;
 use crate::config::Claim;
 use crate::esi::{self, Include, Item, Reference};
 use crate::guard::Guarded;
-use crate::head::{FieldLines, Fields};
+use crate::head::{FieldLines, Fields, is_of_type};
 use crate::prefetch::{self, Ahead};
 use crate::slices::Sliced;
 use crate::step::{Body, Coding, Content, Ended, Extent, Need, Outcome, Part, Reply, StoreBody};
@@ -324,9 +326,7 @@ pub(crate) fn in_place(sent: Reply) -> Reply {
 
 /// Whether an answer with these fields is a template.
 pub(crate) fn is_template(fields: FieldLines<'_>) -> bool {
-    let kind = fields.get("content-type").unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    TEMPLATES.iter().any(|known| kind.eq_ignore_ascii_case(known))
+    is_of_type(fields, &TEMPLATES)
 }
 
 /// What is looked for in a route's answers.

@@ -60,6 +60,13 @@ impl<'a> FieldLines<'a> {
     }
 }
 
+/// Whether a `Content-Type` is one of these, whatever its parameters are.
+pub(crate) fn is_of_type(fields: FieldLines<'_>, types: &[&str]) -> bool {
+    let essence = fields.get("content-type").and_then(|kind| kind.split(';').next());
+    let essence = essence.unwrap_or_default().trim();
+    types.iter().any(|known| essence.eq_ignore_ascii_case(known))
+}
+
 /// Field lines that were gone through once, for who asks for many.
 #[derive(Clone, Debug)]
 pub(crate) struct FieldIndex<'a>(Vec<(&'a str, &'a [u8])>);

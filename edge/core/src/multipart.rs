@@ -1,6 +1,6 @@
 //! Several parts of a body in one answer: `multipart/byteranges` (RFC 9110, section 14.6).
 
-use outport_wire::conditions::ByteRange;
+use outport_wire::conditions::{ByteRange, Delivery};
 
 use crate::head::Fields;
 use crate::step::{Body, Part};
@@ -22,6 +22,16 @@ impl Multipart<'_> {
             [Part::Bytes(self.head(place == 0, *range).into()), part(*range)]
         });
         Body::Composed(parts.chain([Part::Bytes(self.end().into())]).collect())
+    }
+
+    /// What is delivered of the body, where it is made of these parts even if it is one alone.
+    pub(crate) fn delivered(self, delivery: &Delivery, part: impl Fn(ByteRange) -> Part) -> Body {
+        let whole = || ByteRange { first: 0, last: self.length.saturating_sub(1) };
+        match delivery {
+            Delivery::Parts(ranges) => self.composed(ranges, part),
+            Delivery::Part(range) => Body::Composed(vec![part(*range)]),
+            _ => Body::Composed(vec![part(whole())]),
+        }
     }
 
     /// The fields of an answer that has these parts.

@@ -17,7 +17,7 @@ use crate::caching::stored_response::Entry;
 use crate::explain::Named;
 use crate::forwarded::Client;
 use crate::guard::Guarded;
-use crate::head::{FieldLines, Fields};
+use crate::head::{FieldLines, Fields, is_of_type};
 use crate::step::Popular;
 use crate::stored::Stored;
 
@@ -136,9 +136,7 @@ pub(crate) fn url_of(popular: &Popular, tenant: &str) -> Option<String> {
 
 /// Whether an answer with these fields is a playlist.
 pub(crate) fn is_playlist(fields: FieldLines<'_>) -> bool {
-    let kind = fields.get("content-type").unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    PLAYLISTS.iter().any(|known| kind.eq_ignore_ascii_case(known))
+    is_of_type(fields, &PLAYLISTS)
 }
 
 /// The references of a playlist that a player asks for first: those at its beginning, or at its end

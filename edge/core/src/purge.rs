@@ -6,9 +6,8 @@
 use outport_wire::id::FileId;
 use outport_wire::problem::{Problem, ProblemType};
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
 
-use crate::caching::fields::{Lines, short};
+use crate::caching::fields::{Lines, digest};
 use crate::step::Purge;
 
 /// The largest body of a purge, in bytes.
@@ -103,13 +102,7 @@ fn split(rest: &str) -> (&str, &str) {
 
 /// The tag of what this target of a host gives, by whatever scheme and in whatever variant.
 pub(crate) fn of_target(host: &str, target: &str) -> String {
-    let mut all = Sha256::new();
-    let host = host.to_ascii_lowercase();
-    for part in [host.as_str(), target] {
-        all.update((part.len() as u64).to_be_bytes());
-        all.update(part);
-    }
-    format!("uri {}", short(all))
+    format!("uri {}", digest([&*host.to_ascii_lowercase(), target]))
 }
 
 /// The tag of a file.

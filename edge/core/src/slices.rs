@@ -10,10 +10,9 @@
 use outport_wire::conditions::ByteRange;
 use outport_wire::id::FileId;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use crate::cached::{Context, Next, upstream_problem};
-use crate::caching::fields::short;
+use crate::caching::fields::digest;
 use crate::composing::Continued;
 use crate::config::Config;
 use crate::forward::own_to_origin;
@@ -127,12 +126,8 @@ impl Sliced {
         match whose {
             Whose::File(id) => format!("slice {id} {slice_bytes} {number}"),
             Whose::Route { key, .. } => {
-                let mut all = Sha256::new();
-                for part in [key, etag] {
-                    all.update((part.len() as u64).to_be_bytes());
-                    all.update(part);
-                }
-                format!("slice {} {slice_bytes} {number}", short(all))
+                let whose = digest([&**key, &**etag]);
+                format!("slice {whose} {slice_bytes} {number}")
             }
         }
     }

@@ -3,10 +3,9 @@
 use outport_wire::conditions::{Conditions, Delivery, Representation, matches_weakly};
 use outport_wire::time::parse_http_date;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use super::directives::{DELTA_S_MAX, Directives, SURROGATE_NAME};
-use super::fields::{Lines, short};
+use super::fields::{Lines, digest};
 use super::freshness::Freshness;
 use super::stored_response::{Asked, StoredResponse};
 use crate::coding::{Accepted, Choice, compressible, without_coding};
@@ -104,15 +103,10 @@ impl Place {
 
     /// The key of this target.
     pub(crate) fn key(&self, target: &str) -> String {
-        let mut all = Sha256::new();
         let scheme = if self.secure { "https" } else { "http" };
         let host = [scheme, &self.host, self.forwarded_host.as_deref().unwrap_or("\0"), target];
         let claimed = self.claimed.iter().flat_map(|(name, value)| [&**name, value]);
-        for part in host.into_iter().chain(claimed) {
-            all.update((part.len() as u64).to_be_bytes());
-            all.update(part);
-        }
-        format!("route {} {}", self.route, short(all))
+        format!("route {} {}", self.route, digest(host.into_iter().chain(claimed)))
     }
 
     /// The key of what a field like `Location` names, if it is of the same authority (RFC 9111,

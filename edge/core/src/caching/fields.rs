@@ -22,6 +22,16 @@ impl<'a> Lines<'a> {
     }
 }
 
+/// What a key holds of these parts, each told apart from the next.
+pub(crate) fn digest<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
+    let mut all = Sha256::new();
+    for part in parts {
+        all.update((part.len() as u64).to_be_bytes());
+        all.update(part);
+    }
+    short(all)
+}
+
 /// A digest as a part of a key.
 pub(crate) fn short(digest: Sha256) -> String {
     digest.finalize().iter().take(KEY_BYTES).map(|byte| format!("{byte:02x}")).collect()

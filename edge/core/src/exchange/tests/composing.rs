@@ -126,11 +126,13 @@ fn what_can_t_be_had_is_replaced_left_out_or_breaks_the_page_off() {
     world.part("/part/b", "B");
     world.page("/part/gone", 404, "cache-control: no-store", "not this");
     world.page("/part/coded", 200, "content-encoding: gzip", "nor this");
+    world.page("/part/half", 206, "content-range: bytes 0-3/9", "half");
     world.page("/part/moved", 302, "location: /part/b", "nor this");
     for (template, page) in [
         ("a<esi:include src='/part/gone' alt='/part/b'/>c", "aBc"),
         ("a<esi:include src='/part/gone' onerror='continue'/>c", "ac"),
         ("a<esi:include src='/part/coded' onerror='continue'/>c", "ac"),
+        ("a<esi:include src='/part/half' onerror='continue'/>c", "ac"),
         ("a<esi:include src='/part/moved' onerror='continue'/>c", "ac"),
         ("a<esi:include src='/part/gone' alt='/part/gone' onerror='continue'/>c", "ac"),
         ("a<esi:include src='/files/x' onerror='continue'/>c", "ac"),
@@ -241,6 +243,9 @@ fn a_template_that_is_wrong_is_told() {
     }
     world.page("/page/a", 200, "content-type: text/html|content-length: 1048577", "a");
     world.driver.advance(61_000);
+    assert_eq!(&*world.get("/page/a", "").problem(), "not-composable");
+    world.page("/page/a", 200, "content-type: text/html|content-encoding: gzip", "a");
+    world.driver.advance(11_000);
     assert_eq!(&*world.get("/page/a", "").problem(), "not-composable");
     // Of an unknown length, it shows when it is read; nobody asks for a moment then.
     world.seen();

@@ -24,6 +24,7 @@ fn prefetching() -> World {
         config.routes = vec![
             Route { prefetch: true, ..route("/film/{*rest}") },
             route("/shop/{*rest}"),
+            Route { esi: true, ..route("/page/{*rest}") },
             Route { auth: Auth::Required, ..route("/own/{*rest}") },
         ];
     })
@@ -66,6 +67,29 @@ fn what_a_player_wants_next_is_there_already() {
     // A hit says nothing new.
     world.get("/film/a.m3u8", "");
     assert_eq!(world.ahead(), [""; 0]);
+}
+
+#[test]
+fn what_is_fetched_ahead_or_included_spends_no_limit() {
+    let mut world = prefetching();
+    world.put(ID, Visibility::Public, b"hello");
+    world.stored_page("/film/a", "link: <b>; rel=next, <c>; rel=next", "a");
+    let template = "<esi:include src='/film/b'/><esi:include src='/film/c'/>";
+    world.stored_page("/page/a", "content-type: text/html", template);
+    for part in ["/film/b", "/film/c"] {
+        world.stored_page(part, "", "part");
+    }
+    let left = |world: &mut World| {
+        let sent = world.get(&path(), "");
+        let limit = sent.field("ratelimit").unwrap().strip_prefix("\"read\";r=").unwrap();
+        limit.split(';').next().unwrap().parse::<u32>().unwrap()
+    };
+    let before = left(&mut world);
+    assert_eq!(world.get("/page/a", "").body, b"partpart");
+    world.get("/film/a", "");
+    world.seen();
+    assert_eq!(world.ahead(), [""; 0], "they are there already");
+    assert_eq!(left(&mut world), before - 3);
 }
 
 #[test]
