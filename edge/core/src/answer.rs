@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::composing::Within;
 use crate::cors;
+use crate::explain::Beside;
 use crate::head::Fields;
 use crate::limit::Limit;
 use crate::rules::UploadLimit;
@@ -30,6 +31,8 @@ pub(crate) struct Visit {
     pub(crate) within: Option<Within>,
     /// Nobody waits for the answer.
     pub(crate) ahead: bool,
+    /// What an admin is told beside the answer, who asked for it.
+    pub(crate) beside: Option<Beside>,
 }
 
 impl Visit {

@@ -12,6 +12,7 @@ use crate::cache_status::CacheStatus;
 use crate::cached::{Context, Next, is_coded, nobody_is_told, upstream_problem};
 use crate::coding::Choice;
 use crate::config::Config;
+use crate::explain::Subject;
 use crate::file::{self, FileAsk};
 use crate::forward::own_to_origin;
 use crate::head::FieldLines;
@@ -67,6 +68,11 @@ impl FileExchange {
     pub(crate) fn begin(ask: FileAsk, link_expired: bool) -> (Self, Need) {
         let need = Need::Lookup { key: file_key(ask.id) };
         (Self { ask, link_expired, stage: Stage::Looking }, need)
+    }
+
+    /// What it is about.
+    pub(crate) const fn subject(&self) -> Subject {
+        Subject::File(self.ask.id)
     }
 
     /// Goes on with the outcome. `None` where the outcome is of another need.

@@ -16,6 +16,7 @@ use crate::caching::freshness::{Freshness, Times};
 use crate::caching::stored_response::{Entry, NotStorable, Storable, StoredResponse};
 use crate::caching::vary::Variants;
 use crate::coding::{Choice, entity_tag};
+use crate::explain::Subject;
 use crate::forward::{self, VIA};
 use crate::head::{FieldLines, Fields};
 use crate::multipart::Multipart;
@@ -102,6 +103,11 @@ impl RouteExchange {
         let key = ask.key.clone();
         let need = Need::Lookup { key: key.clone() };
         (Self { ask, key, stage: Stage::Looking }, need)
+    }
+
+    /// What it is about.
+    pub(crate) fn subject(&self) -> Subject {
+        Subject::Route { ask: Box::new(self.ask.clone()), key: self.key.clone() }
     }
 
     /// Goes on with the outcome. `None` where the outcome is of another need.

@@ -20,6 +20,7 @@ use crate::cached_route::{self, RouteExchange};
 use crate::coding::Accepted;
 use crate::config::Claim;
 use crate::esi::{self, Include, Item, Reference};
+use crate::explain::Subject;
 use crate::guard::Guarded;
 use crate::head::{FieldLines, Fields, is_of_type};
 use crate::prefetch::{self, Ahead};
@@ -364,6 +365,14 @@ impl PageExchange {
     /// Begins by asking the route.
     pub(crate) fn begin(page: Page, reads: Reads, route: RouteExchange) -> Self {
         Self { page, reads, stage: Stage::Asking(Box::new(route)) }
+    }
+
+    /// What it is about, while the route is asked.
+    pub(crate) fn subject(&self) -> Option<Subject> {
+        match &self.stage {
+            Stage::Asking(route) | Stage::Behind(route) => Some(route.subject()),
+            Stage::Reading { .. } | Stage::Over => None,
+        }
     }
 
     /// Goes on with the outcome. `None` where the outcome is of another need.

@@ -5,7 +5,7 @@ mod keeping;
 use std::net::IpAddr;
 
 use outport_wire::describe::Query;
-use outport_wire::identity::Identity;
+use outport_wire::identity::{Identity, Scope};
 use outport_wire::link::{Link, LinkRefusal};
 use outport_wire::problem::{Problem, ProblemType};
 use outport_wire::resumable::PARTIAL_TYPE;
@@ -26,7 +26,7 @@ use crate::composing::{
 };
 use crate::config::{Config, ISSUERS_MAX, Route};
 use crate::cors;
-use crate::explain::{self, Explaining};
+use crate::explain::{self, Beside, Explaining, Subject};
 use crate::file::FileAsk;
 use crate::forward::{self, Proxied};
 use crate::forwarded::{Client, TrustedProxies};
@@ -71,7 +71,7 @@ pub struct Exchange {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Stage {
     /// The driver checks a token's signature; then it all begins again.
-    Verifying { head: Vec<u8>, peer: IpAddr, grant: Grant },
+    Verifying { head: Vec<u8>, peer: IpAddr, bearer: Bearer, grant: Grant },
     /// A value of the page is read.
     Asset(AssetAsk),
     /// A file is delivered.
@@ -101,6 +101,53 @@ enum Stage {
     Ranking(String),
     /// An upstream is asked.
     Forwarding(Forwarded),
+}
+
+/// Where a token came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Bearer {
+    /// From who asks.
+    Caller,
+    /// From who wants to be told beside the answer.
+    Beside,
+}
+
+impl Bearer {
+    const fn field(self) -> &'static str {
+        match self {
+            Self::Caller => "authorization",
+            Self::Beside => explain::FIELD,
+        }
+    }
+
+    /// The token (RFC 6750, section 2.1), if there is one.
+    fn token<'a>(self, request: &Guarded<'a>) -> Result<Option<&'a str>, Problem> {
+        let Some(value) = request.fields.get(self.field()) else { return Ok(None) };
+        match value.split_once(' ') {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+                Ok(Some(token.trim()))
+            }
+            _ => {
+                let detail = match self {
+                    Self::Caller => "`Authorization` must be `Bearer` and a token.",
+                    Self::Beside => "`Outport-Explain` must be `Bearer` and a token.",
+                };
+                Err(Problem::new(ProblemType::TokenMalformed, detail))
+            }
+        }
+    }
+}
+
+impl Stage {
+    /// What it is about, where the cache has a part in it.
+    fn subject(&self) -> Option<Subject> {
+        match self {
+            Self::File(file) => Some(file.subject()),
+            Self::Route(route) => Some(route.subject()),
+            Self::Page(page) => page.subject(),
+            _ => None,
+        }
+    }
 }
 
 /// What to do with an upstream's answer.
@@ -186,9 +233,10 @@ impl Edge {
     fn resumed(&mut self, exchange: Exchange, outcomes: Vec<Outcome>, moment: Moment) -> Step {
         let Exchange { mut visit, stage } = exchange;
         let mut outcomes = outcomes.into_iter();
-        if let Stage::Verifying { head, peer, grant } = stage {
+        if let Stage::Verifying { head, peer, bearer, grant } = stage {
             let verified = outcomes.next() == Some(Outcome::Verified(true));
-            return self.verified(&head, peer, visit, grant, verified, moment);
+            let grant = verified.then_some(grant);
+            return self.verified(&head, peer, visit, bearer, grant, moment);
         }
         if visit.limit.is_some() && visit.taken.is_none() {
             let Some(Outcome::Taken(taken)) = outcomes.next() else { return self.confused(&visit) };
@@ -197,7 +245,30 @@ impl Edge {
                 return Step::Reply(self.too_many(&visit, taken));
             }
         }
-        self.go_on(visit, stage, outcomes.next(), moment)
+        let outcome = outcomes.next();
+        if visit.beside.is_some() {
+            return self.go_on_beside(visit, stage, outcome, moment);
+        }
+        self.go_on(visit, stage, outcome, moment)
+    }
+
+    /// The same for an admin who is told beside the answer.
+    fn go_on_beside(
+        &self,
+        mut visit: Visit,
+        stage: Stage,
+        outcome: Option<Outcome>,
+        moment: Moment,
+    ) -> Step {
+        let subject = stage.subject();
+        if let (Some(beside), Some(subject), Some(Outcome::Looked(looked))) =
+            (&mut visit.beside, &subject, &outcome)
+        {
+            beside.found(subject, looked, moment.unix_ms);
+        }
+        let beside = visit.beside.clone();
+        let step = self.go_on(visit, stage, outcome, moment);
+        told_beside(step, beside.as_ref(), subject.as_ref(), moment)
     }
 
     /// Begins the exchange for what a body goes on with: a
@@ -333,10 +404,11 @@ impl Edge {
         caller: Option<Identity>,
         mut visit: Visit,
     ) -> Step {
-        match self.stages(request, moment, caller, &mut visit) {
+        let step = match self.stages(request, moment, caller, &mut visit) {
             Ok(step) => step,
             Err(problem) => Step::Reply(visit.problem(&self.limits, &problem)),
-        }
+        };
+        told_beside(step, visit.beside.as_ref(), None, moment)
     }
 
     fn stages(
@@ -359,19 +431,32 @@ impl Edge {
         if !target.takes(guarded.method) {
             return self.method_refused(&target, visit);
         }
+        let verifying = |bearer, grant, need, visit: &Visit| {
+            let (head, peer) = (request.head.to_vec(), request.peer);
+            let stage = Stage::Verifying { head, peer, bearer, grant };
+            Step::Needs(Exchange { visit: visit.clone(), stage }, vec![need])
+        };
+        // What an admin asks for beside the answer says nothing of who asks for that.
+        if visit.beside.is_none() && visit.within.is_none() && !visit.ahead {
+            match self.bearer(Bearer::Beside, &guarded, moment)? {
+                Caller::Nobody => {}
+                Caller::Known(admin) => visit.beside = Some(beside(&admin)?),
+                Caller::Claimed(grant, need) => {
+                    return Ok(verifying(Bearer::Beside, grant, need, visit));
+                }
+            }
+        }
         let access = target.access(&guarded, &self.config);
         let caller = match caller {
             Some(identity) => Caller::Known(identity),
-            None => self.authenticate(&guarded, access, moment)?,
+            None if access == Access::Open => Caller::Nobody,
+            None => self.bearer(Bearer::Caller, &guarded, moment)?,
         };
         let identity = match caller {
             Caller::Nobody => None,
             Caller::Known(identity) => Some(identity),
             Caller::Claimed(grant, need) => {
-                let (head, peer) = (request.head.to_vec(), request.peer);
-                let stage = Stage::Verifying { head, peer, grant };
-                let exchange = Exchange { visit: visit.clone(), stage };
-                return Ok(Step::Needs(exchange, vec![need]));
+                return Ok(verifying(Bearer::Caller, grant, need, visit));
             }
         };
         authorize(access, identity.as_ref())?;
@@ -405,26 +490,14 @@ impl Edge {
         Ok(Step::Reply(refused))
     }
 
-    /// Finds out who asks (RFC 6750, section 2.1).
-    fn authenticate(
+    /// Finds out whose token this is.
+    fn bearer(
         &mut self,
+        bearer: Bearer,
         request: &Guarded<'_>,
-        access: Access,
         moment: Moment,
     ) -> Result<Caller, Problem> {
-        if access == Access::Open {
-            return Ok(Caller::Nobody);
-        }
-        let Some(authorization) = request.fields.get("authorization") else {
-            return Ok(Caller::Nobody);
-        };
-        let token = match authorization.split_once(' ') {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
-            _ => {
-                let detail = "`Authorization` must be `Bearer` and a token.";
-                return Err(Problem::new(ProblemType::TokenMalformed, detail));
-            }
-        };
+        let Some(token) = bearer.token(request)? else { return Ok(Caller::Nobody) };
         let now_s = moment.unix_s();
         if let Some(grant) = self.tokens.get(token) {
             grant.check(now_s).map_err(token::Refusal::problem)?;
@@ -451,26 +524,32 @@ impl Edge {
         head: &[u8],
         peer: IpAddr,
         begun: Visit,
-        grant: Grant,
-        verified: bool,
+        bearer: Bearer,
+        grant: Option<Grant>,
         moment: Moment,
     ) -> Step {
-        let Visit { secure, within, ahead, .. } = begun;
+        let Visit { secure, within, ahead, beside: told, .. } = begun;
         let request = Request { head, peer, secure };
-        let visit = Visit { secure, within, ahead, ..Visit::default() };
-        if !verified {
+        let mut visit = Visit { secure, within, ahead, beside: told, ..Visit::default() };
+        let Some(grant) = grant else {
             let is_tus = guard(head).is_ok_and(|guarded| uploads::is_tus(&guarded));
             let visit = Visit { is_tus, ..visit };
             return Step::Reply(visit.problem(&self.limits, &token::NOT_BY_KEY.problem()));
-        }
+        };
         let identity = grant.identity.clone();
-        let token = guard(head).ok().and_then(|guarded| {
-            Some(guarded.fields.get("authorization")?.split_once(' ')?.1.trim().to_owned())
-        });
-        if let Some(token) = token {
-            self.tokens.insert(&token, grant);
+        if let Some(token) = guard(head).ok().and_then(|guarded| bearer.token(&guarded).ok()?) {
+            self.tokens.insert(token, grant);
         }
-        self.begin_as(&request, moment, Some(identity), visit)
+        match bearer {
+            Bearer::Caller => self.begin_as(&request, moment, Some(identity), visit),
+            Bearer::Beside => match beside(&identity) {
+                Ok(beside) => {
+                    visit.beside = Some(beside);
+                    self.begin_as(&request, moment, None, visit)
+                }
+                Err(problem) => Step::Reply(visit.problem(&self.limits, &problem)),
+            },
+        }
     }
 
     /// Refuses a body that the platform would not let pass.
@@ -555,7 +634,7 @@ impl Edge {
                 let need = Need::Popular { most: prefetch::NAMED_MAX as u64 };
                 (Stage::Ranking(tenant), Some(need))
             }
-            Target::Explain => match self.explain(guarded, client, &visit, moment)? {
+            Target::Explain => match self.explain(guarded, client, identity, &visit, moment)? {
                 Ok((explaining, need)) => (Stage::Explaining(Box::new(explaining)), Some(need)),
                 Err(reply) => return Ok(Step::Reply(*reply)),
             },
@@ -698,6 +777,7 @@ impl Edge {
         &self,
         asked: &Guarded<'_>,
         client: Client<'_>,
+        identity: Option<Identity>,
         visit: &Visit,
         moment: Moment,
     ) -> Result<Result<(Explaining, Need), Box<Reply>>, Problem> {
@@ -714,7 +794,7 @@ impl Edge {
         };
         let mut head = format!("GET {} HTTP/1.1\r\nhost: {host}\r\n", named.target).into_bytes();
         for (name, value) in asked.lines.iter() {
-            if !matches!(name, "authorization" | "host") {
+            if !matches!(name, "authorization" | "host" | explain::FIELD) {
                 head.extend_from_slice(&[name.as_bytes(), b": ", value, b"\r\n"].concat());
             }
         }
@@ -722,7 +802,10 @@ impl Edge {
         let context = self.context(visit, moment);
         let uncached = |because| Ok(Err(Box::new(explain::uncached(url, because, &context))));
         let place = match self.routes.find(&explained, &self.config) {
-            Target::File(id) => return Ok(Ok(Explaining::file(url, id))),
+            Target::File(id) => {
+                let tenant = identity.map(|identity| identity.tenant).unwrap_or_default();
+                return Ok(Ok(Explaining::file(url, id, &tenant)));
+            }
             Target::Route(place) => place,
             _ => return uncached("It is none of the resources whose answers are stored."),
         };
@@ -913,6 +996,33 @@ fn placed(step: Step) -> Step {
         }
         Step::Needs(..) => step,
     }
+}
+
+/// The same step, whose reply tells an admin beside the answer.
+fn told_beside(
+    step: Step,
+    beside: Option<&Beside>,
+    subject: Option<&Subject>,
+    moment: Moment,
+) -> Step {
+    let Some(beside) = beside else { return step };
+    match step {
+        Step::Reply(mut reply) => {
+            beside.tell(&mut reply, subject, moment.unix_ms);
+            Step::Reply(reply)
+        }
+        Step::ReplyFirst(mut reply, exchange, needs) => {
+            beside.tell(&mut reply, subject, moment.unix_ms);
+            Step::ReplyFirst(reply, exchange, needs)
+        }
+        Step::Needs(..) => step,
+    }
+}
+
+/// Who may be told beside the answer.
+fn beside(identity: &Identity) -> Result<Beside, Problem> {
+    authorize(Access::Token(Some(Scope::Admin)), Some(identity))?;
+    Ok(Beside::new(&identity.tenant))
 }
 
 /// Meets what must be met first, where there is something, and asks the upstream then.

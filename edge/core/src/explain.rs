@@ -1,7 +1,9 @@
-//! `GET /explain?url=…`: what is stored for a request, why, and what the next one would come to.
+//! What is stored for a request, why, and what the next one would come to: as the answer to
+//! `GET /explain?url=…`, or beside any answer, for an admin whose token came in `Outport-Explain`.
 //!
 //! The fields of the question are those of the request that is explained, but for its token. Nothing
-//! is fetched, and nothing that is stored changes.
+//! is fetched to explain it, and nothing that is stored changes. Of files, an admin is told those of
+//! their own tenant.
 
 use std::fmt::Write as _;
 
@@ -19,8 +21,12 @@ use crate::caching::freshness::Freshness;
 use crate::caching::stored_response::{Entry, NotStorable, StoredResponse};
 use crate::caching::vary::Variants;
 use crate::head::FieldLines;
-use crate::step::{Form, Looked, Need, Outcome, Reply};
+use crate::step::{Form, Looked, Need, Outcome, Reply, StoreBody};
 use crate::stored::{Stored, StoredFile, file_key};
+
+/// In a request, `Bearer` and the token of an admin who wants to be told beside the answer; in the
+/// answer, what they are told, as JSON.
+pub(crate) const FIELD: &str = "outport-explain";
 
 /// What a question for an URL names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,20 +78,16 @@ pub(crate) struct Explaining {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Of {
-    File(FileId),
+    /// For an admin of this tenant.
+    File(FileId, String),
     /// Of this pattern. The variants are those that were found under the URI's key.
-    Route {
-        ask: Box<Ask>,
-        pattern: String,
-        key: String,
-        variants: Option<Variants>,
-    },
+    Route { ask: Box<Ask>, pattern: String, key: String, variants: Option<Variants> },
 }
 
 impl Explaining {
-    /// Begins to explain a file.
-    pub(crate) fn file(url: &str, id: FileId) -> (Self, Need) {
-        let explaining = Self { url: url.to_owned(), of: Of::File(id) };
+    /// Begins to explain a file to an admin of this tenant.
+    pub(crate) fn file(url: &str, id: FileId, tenant: &str) -> (Self, Need) {
+        let explaining = Self { url: url.to_owned(), of: Of::File(id, tenant.to_owned()) };
         (explaining, Need::Lookup { key: file_key(id) })
     }
 
@@ -105,10 +107,10 @@ impl Explaining {
         let Self { url, of } = self;
         let mut told = Told::new(&url);
         match of {
-            Of::File(id) => {
+            Of::File(id, tenant) => {
                 told.say("resource", format!("file {id}"));
                 told.say("key", file_key(id));
-                told.of_file(&looked, now_ms);
+                told.of_file(&looked, &tenant, now_ms);
             }
             Of::Route { ask, pattern, key, variants } => {
                 if let (Some(found), None) = (variants_of(&looked), &variants) {
@@ -129,11 +131,80 @@ impl Explaining {
     }
 }
 
+/// What the exchange of an answer is about, where the cache has a part in it.
+pub(crate) enum Subject {
+    File(FileId),
+    /// A cached route's, and the key that was looked up last.
+    Route {
+        ask: Box<Ask>,
+        key: String,
+    },
+}
+
+/// What an admin is told beside the answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Beside {
+    tenant: String,
+    /// Of what was found, as JSON.
+    found: Option<String>,
+}
+
+impl Beside {
+    /// For an admin of this tenant.
+    pub(crate) fn new(tenant: &str) -> Self {
+        Self { tenant: tenant.to_owned(), found: None }
+    }
+
+    /// Notes what was found.
+    pub(crate) fn found(&mut self, subject: &Subject, looked: &Looked, now_ms: u64) {
+        self.found = Some(self.of(subject, None, looked, now_ms).json());
+    }
+
+    /// Tells what will be there once the reply is carried out: what it stores, or what was found.
+    pub(crate) fn tell(&self, reply: &mut Reply, subject: Option<&Subject>, now_ms: u64) {
+        let told = match (&reply.store, subject, &self.found) {
+            (Some(store), Some(subject), _) => {
+                let looked = Looked::Found {
+                    head: store.head.clone(),
+                    body: store.body != StoreBody::None,
+                    forms: Vec::new(),
+                    purged: false,
+                    lead: false,
+                    collapsed: false,
+                };
+                self.of(subject, Some(&store.key), &looked, now_ms).json()
+            }
+            (_, _, Some(found)) => found.clone(),
+            _ => {
+                let mut told = Told(Map::new());
+                told.uncached("The cache had no part in this answer.");
+                told.json()
+            }
+        };
+        reply.fields.extend_from_slice(format!("{FIELD}: {told}\r\n").as_bytes());
+    }
+
+    fn of(&self, subject: &Subject, key: Option<&str>, looked: &Looked, now_ms: u64) -> Told {
+        let mut told = Told(Map::new());
+        match subject {
+            Subject::File(id) => {
+                told.say("key", file_key(*id));
+                told.of_file(looked, &self.tenant, now_ms);
+            }
+            Subject::Route { ask, key: last } => {
+                let key = key.unwrap_or(last);
+                told.say("key", key);
+                told.of_route(ask, looked, *key != ask.key, now_ms);
+            }
+        }
+        told
+    }
+}
+
 /// The answer where no cache has a part in it, and why.
 pub(crate) fn uncached(url: &str, because: &str, context: &Context<'_>) -> Reply {
     let mut told = Told::new(url);
-    told.say("stored", false);
-    told.next("pass", because);
+    told.uncached(because);
     told.reply(context)
 }
 
@@ -165,13 +236,37 @@ impl Told {
         self.say("because", because.into());
     }
 
+    fn uncached(&mut self, because: &str) {
+        self.say("stored", false);
+        self.next("pass", because);
+    }
+
+    /// As the value of a field: what is not ASCII is escaped.
+    fn json(self) -> String {
+        let json = Value::Object(self.0).to_string();
+        let mut units = [0; 2];
+        json.chars().fold(String::with_capacity(json.len()), |mut escaped, char| {
+            match char.is_ascii() {
+                true => escaped.push(char),
+                false => {
+                    for unit in char.encode_utf16(&mut units) {
+                        // Writing to a String never fails.
+                        let _ = write!(escaped, "\\u{unit:04x}");
+                    }
+                }
+            }
+            escaped
+        })
+    }
+
     fn reply(self, context: &Context<'_>) -> Reply {
         answer::json(200, context.visit.fields(context.limits), &Value::Object(self.0))
     }
 
-    fn of_file(&mut self, looked: &Looked, now_ms: u64) {
+    fn of_file(&mut self, looked: &Looked, tenant: &str, now_ms: u64) {
         let Looked::Found { head, body, forms, purged, .. } = looked else { return self.nothing() };
         match Stored::decode(head) {
+            Some(Stored::File(file)) if file.tenant != tenant => return self.nothing(),
             Some(Stored::File(file)) => self.stored_file(&file, *body, *purged, now_ms),
             Some(Stored::Missing { .. }) => {
                 self.say("stored", true);

@@ -141,3 +141,82 @@ fn who_may_ask_and_how() {
         assert_eq!((refused.status, &*refused.problem()), (400, "invalid-field"), "{query}");
     }
 }
+
+#[test]
+fn beside_an_answer() {
+    let mut world = explaining();
+    world.gives("/shop/a", "cache-control: max-age=60");
+    world.gives("/shop/cart", "cache-control: private");
+    world.put(ID, Visibility::Private, b"hello");
+    let admin = world.token("demo", "alice", "admin").replace("authorization", "outport-explain");
+    let owner = world.token("demo", "alice", "read");
+    let mut beside = |target: &str, fields: &str| {
+        let sent = world.get(target, &format!("{admin}{fields}"));
+        let told: Value = serde_json::from_str(sent.field("outport-explain").unwrap()).unwrap();
+        let plain = world.get(target, fields);
+        assert_eq!((plain.field("outport-explain"), plain.status), (None, sent.status));
+        told
+    };
+    for (target, stored, next) in [
+        ("/shop/a", json!(true), "hit"),
+        ("/shop/a", json!(true), "hit"),
+        ("/shop/cart", json!(false), "pass"),
+        ("/shop/cart", json!(false), "pass"),
+        ("/files", json!(false), "pass"),
+    ] {
+        let told = beside(target, if target == "/files" { &owner } else { "" });
+        assert_eq!((&told["stored"], &told["next"]), (&stored, &json!(next)), "{target}: {told}");
+    }
+    assert_eq!(beside("/shop/a", "")["lifetime_from"], json!("max-age=60 of cache-control"));
+    assert!(beside("/shop/cart", "")["would_help"].is_string());
+    assert_eq!(beside(&path(), &owner)["size"], json!(5));
+    assert!(!world.seen().iter().any(|seen| seen.contains("explain")));
+}
+
+#[test]
+fn a_key_that_is_told_beside_an_answer_is_the_one_that_explains_it() {
+    let mut world = explaining();
+    world.gives("/shop/a", "cache-control: max-age=60|vary: accept-language");
+    let admin = world.token("demo", "alice", "admin").replace("authorization", "outport-explain");
+    for _ in 0..2 {
+        let sent = world.get("/shop/a", &format!("{admin}accept-language: de\r\n"));
+        let told: Value = serde_json::from_str(sent.field("outport-explain").unwrap()).unwrap();
+        let explained = world.explain("/shop/a", "accept-language: de\r\n");
+        assert_eq!((&told["key"], &told["next"]), (&explained["key"], &explained["next"]));
+    }
+}
+
+#[test]
+fn admins_are_told_of_their_own_tenants_files() {
+    let mut world = explaining();
+    world.put(ID, Visibility::Public, b"hello");
+    world.get(&path(), "");
+    let stranger = world.token("other", "eve", "admin");
+    let explained = world.get(&format!("/explain?url={}", path()), &stranger);
+    let explained: Value = serde_json::from_slice(&explained.body).unwrap();
+    let beside = stranger.replace("authorization", "outport-explain");
+    let told = world.get(&path(), &beside);
+    let told: Value = serde_json::from_str(told.field("outport-explain").unwrap()).unwrap();
+    for told in [explained, told] {
+        assert_eq!((&told["stored"], &told["size"]), (&json!(false), &Value::Null), "{told}");
+    }
+}
+
+#[test]
+fn who_may_be_told_beside_an_answer() {
+    let mut world = explaining();
+    world.gives("/shop/a", "cache-control: max-age=60");
+    let beside = |token: &str| token.replace("authorization", "outport-explain");
+    let reader = beside(&world.token("demo", "alice", "read"));
+    let refused = world.get("/shop/a", &reader);
+    assert_eq!((refused.status, &*refused.problem()), (403, "scope-missing"));
+    for (field, problem) in [("Bearer x", "token-malformed"), ("x", "token-malformed")] {
+        let refused = world.get("/shop/a", &format!("outport-explain: {field}\r\n"));
+        assert_eq!((refused.status, &*refused.problem()), (401, problem));
+    }
+    let forged = Mint::new().token("demo", "alice", "admin");
+    let forged = format!("outport-explain: Bearer {forged}\r\n");
+    let refused = world.get("/shop/a", &forged);
+    assert_eq!((refused.status, &*refused.problem()), (401, "token-untrusted"));
+    assert_eq!(world.seen(), [] as [&str; 0]);
+}
