@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, anyhow};
 use jwt_simple::prelude::*;
 use outport_edge_core::config::{Config, Issuer, READ_LIMIT, WRITE_LIMIT};
+use outport_edge_core::key_set::Jwk;
 use outport_edge_core::platform::WASMTIME;
 use outport_edge_core::step::{
     Allowance, Left, Looked, Moment, Need, Outcome, Reply, Taken, UpstreamHead,
@@ -163,10 +164,11 @@ fn config(pair: &Ed25519KeyPair) -> Result<Config> {
     Ok(Config {
         issuers: vec![Issuer {
             name: "outport".into(),
-            audience: "outport".into(),
-            key_id: "k1".into(),
-            public_key: Base64UrlSafeNoPadding::encode_to_string(pair.public_key().to_bytes())?,
+            audiences: vec!["outport".into()],
+            keys: vec![Jwk::ed25519("k1", &pair.public_key().to_bytes())],
+            ..Issuer::default()
         }],
+        issuer_secrets: BTreeMap::new(),
         link_keys: vec![secret.clone()],
         edge_key: Key { id: "k1".into(), secret },
         guest: None,

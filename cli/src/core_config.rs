@@ -2,13 +2,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use outport_edge_core::config::{Config as CoreConfig, Guest, Issuer};
+use outport_edge_core::key_set::{Algorithm, Jwk};
 use outport_edge_core::step::Allowance;
 use outport_wire::rules::TenantRules;
 
 use crate::failure::Failure;
+use crate::issuers_config::issuers_config;
 use crate::keys::Keys;
 use crate::settings::{Limit, Settings};
 use crate::token::{self, DEMO, ISSUER};
@@ -39,15 +39,11 @@ pub(crate) fn core_config(
 ) -> Result<CoreConfig, Failure> {
     let small = small_upload_bytes_max(&settings, said);
     let guest = if settings.demo.unwrap_or(said.demo) { Some(guest(keys)?) } else { None };
-    let issuer = keys.issuer_public()?;
+    let (issuers, issuer_secrets) = issuers_config(settings.issuers)?;
     let limits = settings.limits.into_iter();
     Ok(CoreConfig {
-        issuers: vec![Issuer {
-            name: ISSUER.to_owned(),
-            audience: ISSUER.to_owned(),
-            key_id: issuer.id,
-            public_key: URL_SAFE_NO_PAD.encode(issuer.public),
-        }],
+        issuers: std::iter::once(own_issuer(keys)?).chain(issuers).collect(),
+        issuer_secrets,
         link_keys: vec![keys.links.secret.clone()],
         edge_key: keys.edge.clone(),
         guest,
@@ -80,6 +76,19 @@ fn small_upload_bytes_max(settings: &Settings, said: Said) -> u64 {
 fn allowance(limit: Limit) -> Allowance {
     let interval_us = SECOND_US / u64::from(limit.per_second.max(1));
     Allowance { interval_us: interval_us.max(1), burst: limit.burst }
+}
+
+/// The data folder's own issuer.
+fn own_issuer(keys: &Keys) -> Result<Issuer, Failure> {
+    let key = keys.issuer_public()?;
+    Ok(Issuer {
+        name: ISSUER.to_owned(),
+        audiences: vec![ISSUER.to_owned()],
+        algorithms: vec![Algorithm::EdDsa],
+        keys: vec![Jwk::ed25519(&key.id, &key.public)],
+        is_own: true,
+        ..Issuer::default()
+    })
 }
 
 fn guest(keys: &Keys) -> Result<Guest, Failure> {

@@ -8,6 +8,7 @@ mod duration;
 mod failure;
 mod fsck;
 mod hooks_config;
+mod issuers_config;
 mod keys;
 mod node;
 mod output;

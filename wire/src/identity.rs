@@ -59,6 +59,17 @@ impl Scopes {
             .collect()
     }
 
+    /// What both sets allow.
+    pub fn narrowed(self, to: Self) -> Self {
+        let both = |scope: &Scope| self.allow(*scope) && to.allow(*scope);
+        Scope::ALL.into_iter().filter(both).collect()
+    }
+
+    /// What either set allows.
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Whether the set allows `scope`. `Admin` allows everything.
     pub const fn allow(self, scope: Scope) -> bool {
         self.0 & (scope.bit() | Scope::Admin.bit()) != 0

@@ -3,6 +3,7 @@
 //! Reading never stops at the first mistake. What a file leaves out has the default written here.
 
 mod hooks;
+mod issuers;
 mod mistake;
 mod read;
 mod rules;
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub(crate) use hooks::{Asked, Hooks, Peer, Secrets, Told};
+pub(crate) use issuers::TrustedIssuer;
 pub(crate) use mistake::{Mistake, Mistakes, Sink};
 use outport_edge_core::config::{READ_LIMIT, Route, SLICE_BYTES, WRITE_LIMIT};
 use outport_wire::rules::{Rules, TenantRules};
@@ -45,6 +47,8 @@ pub(crate) struct Settings {
     pub(crate) rules: Rules,
     /// Who is told of files, and who is asked before there is one.
     pub(crate) hooks: Hooks,
+    /// Whose tokens are trusted besides the deployment's own.
+    pub(crate) issuers: Vec<TrustedIssuer>,
     /// How long uploads live.
     pub(crate) life: Life,
     /// Whether pages on this machine get a token of the demo tenant; `None` leaves it to the
@@ -123,6 +127,7 @@ impl Default for Settings {
             limits: built_in_limits(),
             rules: Rules::same(TenantRules::sized(TIB)),
             hooks: Hooks::default(),
+            issuers: Vec::new(),
             life: Life { expire_after_s: 7 * 24 * 3600, collect_every_s: 24 * 3600 },
             demo: None,
             cors_origins: Vec::new(),

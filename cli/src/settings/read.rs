@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::mistake::{Mistake, Sink, line_of};
 use super::section::{Located, Section, most_similar};
-use super::{Cache, Edge, GIB, KIB, Life, Limit, MIB, Settings, TIB, hooks, rules};
+use super::{Cache, Edge, GIB, KIB, Life, Limit, MIB, Settings, TIB, hooks, issuers, rules};
 
 /// The fastest rate a limit can say; far above what one node serves.
 const PER_SECOND_MAX: u64 = 1_000_000;
@@ -89,6 +89,9 @@ fn root(text: &str, mut root: Section<'_>) -> Settings {
     }
     if let Some(section) = root.section("before_create") {
         settings.hooks.asked = hooks::asked(section);
+    }
+    if let Some(section) = root.section("issuers") {
+        settings.issuers = issuers::issuers(section);
     }
     if let Some(mut section) = root.section("session") {
         settings.demo = section.flag("demo");

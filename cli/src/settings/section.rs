@@ -66,6 +66,16 @@ impl<'a> Section<'a> {
         self.table.iter().filter_map(read).collect()
     }
 
+    /// Every list of texts of this table, with its name: where the user chooses the names.
+    pub(super) fn named_texts(&self) -> Vec<(Located<String>, Vec<Located<String>>)> {
+        let read = |(key, value): (&'a Spanned<_>, &'a Spanned<_>)| {
+            let name: &std::borrow::Cow<'_, str> = key.get_ref();
+            let listed = self.texts_of(name, value)?;
+            Some((Located { value: name.to_string(), at: key.span().start }, listed))
+        };
+        self.table.iter().filter_map(read).collect()
+    }
+
     /// A text.
     pub(super) fn text(&mut self, key: &'static str) -> Option<Located<String>> {
         let value = self.take(key)?;
@@ -80,6 +90,10 @@ impl<'a> Section<'a> {
     /// A list of texts.
     pub(super) fn texts(&mut self, key: &'static str) -> Option<Vec<Located<String>>> {
         let value = self.take(key)?;
+        self.texts_of(key, value)
+    }
+
+    fn texts_of(&self, key: &str, value: &'a Spanned<DeValue<'a>>) -> Option<Vec<Located<String>>> {
         let DeValue::Array(items) = value.get_ref() else {
             return self.wrong_type(value, key, "a list of texts, such as [\"a\", \"b\"]");
         };

@@ -110,7 +110,7 @@ impl Parts {
             }
             Need::Verify { key, message, signature } => {
                 let signed = js::is_signed(&key, &message, &signature).await;
-                (Outcome::Verified(signed), Held::Nothing)
+                (Outcome::Verified(signed.unwrap_or(false)), Held::Nothing)
             }
             Need::Keep { key, head, bytes } => {
                 (Outcome::Kept(self.keep(key, &head, bytes, body).await), Held::Nothing)

@@ -4,7 +4,9 @@ use std::fmt::{Debug, Display};
 use std::time::Duration;
 
 use futures::future::{Either, LocalBoxFuture, select};
-use worker::js_sys::{self, Object, Promise, Reflect, Uint8Array};
+use outport_edge_core::key_set::Jwk;
+use outport_edge_core::step::PublicKey;
+use worker::js_sys::{self, JSON, Object, Promise, Reflect, Uint8Array};
 use worker::wasm_bindgen::prelude::*;
 use worker::wasm_bindgen_futures::JsFuture;
 use worker::{Delay, console_error, wasm_bindgen, web_sys};
@@ -84,13 +86,13 @@ extern "C" {
     #[wasm_bindgen(js_namespace = ["crypto", "subtle"], js_name = importKey)]
     fn import_key(
         format: &str,
-        key: &Uint8Array,
-        algorithm: &str,
+        key: &JsValue,
+        algorithm: &JsValue,
         extractable: bool,
         uses: &js_sys::Array,
     ) -> Promise;
     #[wasm_bindgen(js_namespace = ["crypto", "subtle"], js_name = verify)]
-    fn verify(algorithm: &str, key: &JsValue, signature: &Uint8Array, of: &Uint8Array) -> Promise;
+    fn verify(how: &JsValue, key: &JsValue, signature: &Uint8Array, of: &Uint8Array) -> Promise;
     #[wasm_bindgen(js_namespace = ["crypto", "subtle"], js_name = digest)]
     fn digest(algorithm: &str, of: &Uint8Array) -> Promise;
 }
@@ -114,13 +116,22 @@ pub(crate) fn random() -> u64 {
     u64::from_le_bytes(number)
 }
 
-/// Whether an Ed25519 signature is right; false for a key or a signature that is none.
-pub(crate) async fn is_signed(key: &[u8], message: &[u8], signature: &[u8]) -> bool {
+/// Whether a signature is right. It fails for a key or a signature that is none.
+pub(crate) async fn is_signed(
+    key: &PublicKey,
+    of: &[u8],
+    signature: &[u8],
+) -> Result<bool, JsValue> {
     let uses = js_sys::Array::of1(&"verify".into());
-    let key = JsFuture::from(import_key("raw", &key.into(), "Ed25519", false, &uses)).await;
-    let Ok(key) = key else { return false };
-    let checked = JsFuture::from(verify("Ed25519", &key, &signature.into(), &message.into())).await;
-    checked.is_ok_and(|right| right.is_truthy())
+    let how = JSON::parse(match key {
+        PublicKey::Ed25519(_) => r#"{"name":"Ed25519"}"#,
+        PublicKey::P256 { .. } => r#"{"name":"ECDSA","namedCurve":"P-256","hash":"SHA-256"}"#,
+        PublicKey::Rsa(_) => r#"{"name":"RSASSA-PKCS1-v1_5","hash":"SHA-256"}"#,
+    })?;
+    let key = JSON::parse(&Jwk::of(key).to_json())?;
+    let key = JsFuture::from(import_key("jwk", &key, &how, false, &uses)).await?;
+    let checked = JsFuture::from(verify(&how, &key, &signature.into(), &of.into())).await?;
+    Ok(checked.is_truthy())
 }
 
 /// The SHA-256 of these bytes.

@@ -222,7 +222,12 @@ fn to_need(need: core::Need) -> wit::Need {
             wit::Need::Take(wit::Take { key, interval_us, burst })
         }
         core::Need::Verify { key, message, signature } => {
-            wit::Need::Verify(wit::Verify { key: key.to_vec(), message, signature })
+            let key = match key {
+                core::PublicKey::Ed25519(key) => wit::PublicKey::Ed25519(key.to_vec()),
+                core::PublicKey::P256 { x, y } => wit::PublicKey::P256((x.to_vec(), y.to_vec())),
+                core::PublicKey::Rsa(modulus) => wit::PublicKey::Rsa(modulus),
+            };
+            wit::Need::Verify(wit::Verify { key, message, signature })
         }
         core::Need::Fetch(fetch) => wit::Need::Fetch(to_fetch(fetch)),
         core::Need::Keep { key, head, bytes } => wit::Need::Keep(wit::Keep { key, head, bytes }),

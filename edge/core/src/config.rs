@@ -10,6 +10,7 @@ use outport_wire::rules::{EdgeRules, Rules};
 use outport_wire::secret::{Key, Secret};
 use serde::{Deserialize, Serialize};
 
+use crate::key_set::{Algorithm, Jwk};
 use crate::step::Allowance;
 
 /// Everything the core needs to know.
@@ -18,6 +19,10 @@ use crate::step::Allowance;
 pub struct Config {
     /// Whose tokens are trusted. At most [`ISSUERS_MAX`].
     pub issuers: Vec<Issuer>,
+    /// What issuers sign with whose tokens are signed with a shared secret (HS256), by the issuer's
+    /// name: the newest first, older ones are still good.
+    #[serde(default)]
+    pub issuer_secrets: BTreeMap<String, Vec<Secret>>,
     /// The key of new signed links comes first; older ones are still good.
     pub link_keys: Vec<Secret>,
     /// Signs what is sent to the origin.
@@ -80,18 +85,71 @@ pub const NO_LIMIT: &str = "none";
 /// The most issuers that are looked through for a token's.
 pub const ISSUERS_MAX: usize = 16;
 
-/// An issuer of tokens.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// The most public keys, and the most secrets, of one issuer.
+pub const ISSUER_KEYS_MAX: usize = 32;
+/// How far an issuer's clock may differ from ours, if nothing is said, in seconds.
+pub const LEEWAY_S: u64 = 10;
+
+/// An issuer of tokens, and what is made of what they say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Issuer {
     /// The `iss` of its tokens.
     pub name: String,
-    /// An `aud` that its tokens must have.
-    pub audience: String,
-    /// The `kid` of its tokens.
-    pub key_id: String,
-    /// Its Ed25519 public key, base64url without padding.
-    pub public_key: String,
+    /// Its tokens must have one of these as an `aud`.
+    pub audiences: Vec<String>,
+    /// What its tokens may be signed with.
+    pub algorithms: Vec<Algorithm>,
+    /// Its public keys. At most [`ISSUER_KEYS_MAX`].
+    pub keys: Vec<Jwk>,
+    /// Whether it is the deployment's own, whose keys are published here.
+    pub is_own: bool,
+    /// Whether its tokens must be access tokens by their `typ` (RFC 9068, section 2.1).
+    pub access_tokens_only: bool,
+    /// How far its clock may differ from ours, in seconds.
+    pub leeway_s: u64,
+    /// The tenant of all its tokens. Absent: the claim says it.
+    pub tenant: Option<String>,
+    /// The claim that says the tenant. A claim is named as it is in the token, or by a JSON pointer
+    /// (RFC 6901).
+    pub tenant_claim: String,
+    /// The tenants for which it may issue tokens; none: all.
+    pub tenants: Vec<String>,
+    /// The claim that says who the caller is within the tenant.
+    pub subject_claim: String,
+    /// What is put before it, where two issuers of one tenant could name different people alike.
+    pub subject_prefix: String,
+    /// The claim that lists scopes.
+    pub scope_claim: String,
+    /// The claim that lists roles.
+    pub roles_claim: Option<String>,
+    /// What roles allow, as scopes with spaces between.
+    pub roles: BTreeMap<String, String>,
+    /// The most that its tokens may allow, as scopes with spaces between. Absent: everything.
+    pub scopes: Option<String>,
+}
+
+impl Default for Issuer {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            audiences: Vec::new(),
+            algorithms: Algorithm::ASYMMETRIC.to_vec(),
+            keys: Vec::new(),
+            is_own: false,
+            access_tokens_only: false,
+            leeway_s: LEEWAY_S,
+            tenant: None,
+            tenant_claim: "tenant".to_owned(),
+            tenants: Vec::new(),
+            subject_claim: "sub".to_owned(),
+            subject_prefix: String::new(),
+            scope_claim: "scope".to_owned(),
+            roles_claim: None,
+            roles: BTreeMap::new(),
+            scopes: None,
+        }
+    }
 }
 
 /// What a visitor of the page is given in a demonstration.

@@ -7,6 +7,7 @@
 mod caching;
 mod composing;
 mod keeping;
+mod signed;
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -371,20 +372,31 @@ async fn allowances_are_apart<S: Subject>() {
     assert!(take(&mut subject, "test b", S::ALLOWANCE).await.allowed);
 }
 
-/// RFC 8032, section 7.1, test 2; and what is not signed by the key.
+/// What is signed by a key, and what is not.
 async fn signatures<S: Subject>() {
-    let signature = hex("92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da\
-         085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00");
     let mut subject = S::new(vec![]).await;
-    for (message, signature, right) in
-        [(&[0x72], &signature[..], true), (&[0x73], &signature, false), (&[0x72], &[], false)]
-    {
-        let key = hex("3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c");
-        let key: [u8; 32] = key.try_into().unwrap_or([0; 32]);
-        let (message, signature) = (message.to_vec(), signature.to_vec());
-        let ticket = subject.open();
-        subject.ask(ticket, Need::Verify { key, message, signature }).await;
-        assert_eq!(subject.outcome(ticket).await, Some(Outcome::Verified(right)));
+    for signed in signed::ALL {
+        let key = signed.key();
+        let (message, signature) = (signed.message.as_bytes(), signed.signature());
+        let mut changed = signature.clone();
+        if let Some(last) = changed.last_mut() {
+            *last ^= 1;
+        }
+        for (key, message, signature, right) in [
+            (&key, message, &signature[..], true),
+            (&key, b"another", &signature, false),
+            (&key, message, &changed, false),
+            (&key, message, &[], false),
+            (&key, message, &[0; 64], false),
+            (&signed::no_key(&key), message, &signature, false),
+        ] {
+            let (key, message) = (key.clone(), message.to_vec());
+            let ticket = subject.open();
+            let signature = signature.to_vec();
+            subject.ask(ticket, Need::Verify { key, message, signature }).await;
+            let outcome = subject.outcome(ticket).await;
+            assert_eq!(outcome, Some(Outcome::Verified(right)), "{}", signed.name);
+        }
     }
 }
 
@@ -473,10 +485,4 @@ fn with(body: Body, store: Option<Store>) -> Reply {
         prefetch: Vec::new(),
         ended: Ended::Edge,
     }
-}
-
-fn hex(text: &str) -> Vec<u8> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).unwrap_or_default() as u8;
-    let (pairs, _) = text.as_bytes().as_chunks::<2>();
-    pairs.iter().map(|[high, low]| digit(*high) << 4 | digit(*low)).collect()
 }

@@ -18,7 +18,7 @@ pub struct Deployment {
 }
 
 /// The members of [`Config`] that nobody but the edge may read.
-const SECRET_MEMBERS: [&str; 3] = ["edge_key", "link_keys", "guest"];
+const SECRET_MEMBERS: [&str; 4] = ["edge_key", "link_keys", "issuer_secrets", "guest"];
 
 /// The most pieces that one text is cut into.
 pub const PIECES_MAX: usize = 16;

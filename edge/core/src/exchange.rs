@@ -24,7 +24,7 @@ use crate::coding::Accepted;
 use crate::composing::{
     Asked, Attempt, Continued, Page, PageExchange, Reads, Share, Within, in_place,
 };
-use crate::config::{Config, ISSUERS_MAX, Route};
+use crate::config::{Config, Route};
 use crate::cors;
 use crate::explain::{self, Beside, Explaining, Subject};
 use crate::file::FileAsk;
@@ -33,6 +33,7 @@ use crate::forwarded::{Client, TrustedProxies};
 use crate::guard::{Guarded, guard};
 use crate::head::{FieldLines, Fields};
 use crate::interim;
+use crate::issuer::{self, Trusted};
 use crate::kept::KeptFile;
 use crate::limit::Limit;
 use crate::prefetch::{self, Ahead, Warming};
@@ -46,7 +47,7 @@ use crate::step::{
     Request, Step, Taken, UpstreamHead,
 };
 use crate::stored::file_key;
-use crate::token::{self, Grant, Unverified, VerifiedTokens};
+use crate::token::{self, Grant, Signed, Unverified, VerifiedTokens};
 use crate::uploads;
 
 /// The edge of one deployment: its configuration, and what can be computed again from it and from
@@ -54,6 +55,7 @@ use crate::uploads;
 pub struct Edge {
     config: Config,
     abilities: Abilities,
+    issuers: Vec<Trusted>,
     routes: Routes,
     limits: Vec<Limit>,
     trusted_proxies: TrustedProxies,
@@ -192,14 +194,7 @@ enum Caller {
 impl Edge {
     /// An edge of this deployment. The error says what is wrong with the configuration.
     pub fn new(config: Config, abilities: Abilities) -> Result<Self, String> {
-        if config.issuers.len() > ISSUERS_MAX {
-            return Err(format!("there may be {ISSUERS_MAX} issuers"));
-        }
-        if let Some(issuer) =
-            config.issuers.iter().find(|issuer| token::decode_key(&issuer.public_key).is_none())
-        {
-            return Err(format!("the public key of issuer {} can't be read", issuer.name));
-        }
+        let issuers = Trusted::all(&config)?;
         let limits: Vec<Limit> = config
             .limits
             .iter()
@@ -214,7 +209,7 @@ impl Edge {
         let trusted_proxies = TrustedProxies::parse(&config.trusted_proxies)
             .map_err(|wrong| format!("the trusted proxy {wrong} is neither network nor address"))?;
         let tokens = VerifiedTokens::default();
-        Ok(Self { config, abilities, routes, limits, trusted_proxies, tokens })
+        Ok(Self { config, abilities, issuers, routes, limits, trusted_proxies, tokens })
     }
 
     /// Begins an exchange with its head.
@@ -503,11 +498,11 @@ impl Edge {
             grant.check(now_s).map_err(token::Refusal::problem)?;
             return Ok(Caller::Known(grant.identity.clone()));
         }
-        let unverified = Unverified::read(token, &self.config.issuers, now_s)
-            .map_err(token::Refusal::problem)?;
-        if self.abilities.signatures {
-            let (key, message, signature) =
-                unverified.signature().map_err(token::Refusal::problem)?;
+        let unverified =
+            Unverified::read(token, &self.issuers, now_s).map_err(token::Refusal::problem)?;
+        let signed = unverified.signed().map_err(token::Refusal::problem)?;
+        if let (true, Some(signed)) = (self.abilities.signatures, signed) {
+            let Signed { key, message, signature } = signed;
             let need = Need::Verify { key, message: message.as_bytes().to_vec(), signature };
             return Ok(Caller::Claimed(unverified.into_grant(), need));
         }
@@ -606,7 +601,7 @@ impl Edge {
                 )));
             }
             Target::KeySet => {
-                return Ok(Step::Reply(json(200, fields(), &session::key_set(config))));
+                return Ok(Step::Reply(json(200, fields(), &issuer::published(config))));
             }
             Target::Session => {
                 return Ok(Step::Reply(json(200, fields(), &session::start(guarded, config)?)));

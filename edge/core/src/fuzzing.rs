@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::LazyLock;
 
 use outport_mutate::Target;
 use outport_wire::identity::Identity;
@@ -16,6 +17,8 @@ use crate::exchange::{Edge, Exchange};
 use crate::forwarded::TrustedProxies;
 use crate::guard::guard;
 use crate::head::{FieldLines, Fields};
+use crate::issuer::Trusted;
+use crate::key_set::{Algorithm, Jwk};
 use crate::marks::Tagged;
 use crate::step::{
     Abilities, Allowance, Durable, FetchError, Kept, KeptHead, Looked, Moment, Need, Outcome,
@@ -226,14 +229,14 @@ pub fn token(bytes: &[u8]) {
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     let Ok(text) = std::str::from_utf8(bytes) else { return };
-    let issuers = [issuer()];
+    let Some(issuers) = TRUSTED.as_ref() else { return };
     let encoded = text.split("}.").map(|part| {
         let part = if part.starts_with('{') { format!("{part}}}") } else { part.to_owned() };
         URL_SAFE_NO_PAD.encode(part.trim_end_matches("}}"))
     });
     let encoded = encoded.chain([URL_SAFE_NO_PAD.encode([0; 64])]).collect::<Vec<_>>().join(".");
     for token in [text, encoded.as_str()] {
-        if let Ok(unverified) = Unverified::read(token, &issuers, MOMENT.unix_s()) {
+        if let Ok(unverified) = Unverified::read(token, issuers, MOMENT.unix_s()) {
             assert!(unverified.verify(MOMENT.unix_s()).is_err(), "{token}");
             let grant = unverified.into_grant();
             assert!(grant.check(MOMENT.unix_s()).is_ok());
@@ -352,18 +355,34 @@ fn outcome(need: &Need, luck: u8) -> Outcome {
 fn issuer() -> Issuer {
     Issuer {
         name: "i".to_owned(),
-        audience: "a".to_owned(),
-        key_id: "k".to_owned(),
-        public_key: "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo".to_owned(),
+        audiences: vec!["a".to_owned()],
+        algorithms: Algorithm::ALL.to_vec(),
+        keys: vec![Jwk {
+            kty: "OKP".to_owned(),
+            crv: Some("Ed25519".to_owned()),
+            kid: Some("k".to_owned()),
+            x: Some("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo".to_owned()),
+            ..Jwk::default()
+        }],
+        roles_claim: Some("/roles".to_owned()),
+        ..Issuer::default()
     }
 }
 
+static TRUSTED: LazyLock<Option<Vec<Trusted>>> = LazyLock::new(|| Trusted::all(&config()?).ok());
+
 fn edge() -> Option<Edge> {
+    let durable = Some(Durable { value_bytes_max: 1 << 20 });
+    Edge::new(config()?, Abilities { durable, ..Abilities::default() }).ok()
+}
+
+fn config() -> Option<Config> {
     let secret = || Secret::new(vec![1; 32]).ok();
     let allowance = Allowance { interval_us: 1000, burst: 10 };
     let limits = [READ_LIMIT, WRITE_LIMIT].map(|name| (name.to_owned(), allowance));
-    let config = Config {
+    Some(Config {
         issuers: vec![issuer()],
+        issuer_secrets: BTreeMap::new(),
         link_keys: vec![secret()?],
         edge_key: Key { id: "k1".to_owned(), secret: secret()? },
         guest: None,
@@ -380,9 +399,7 @@ fn edge() -> Option<Edge> {
         stored_bytes_max: 1 << 20,
         slice_bytes: 1 << 10,
         upstream_timeout_ms: 1000,
-    };
-    let durable = Some(Durable { value_bytes_max: 1 << 20 });
-    Edge::new(config, Abilities { durable, ..Abilities::default() }).ok()
+    })
 }
 
 #[cfg(test)]

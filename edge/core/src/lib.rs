@@ -43,7 +43,9 @@ pub mod head;
 pub mod interim;
 #[cfg(test)]
 mod isolation;
+mod issuer;
 pub mod kept;
+pub mod key_set;
 pub mod limit;
 pub mod marks;
 #[cfg(any(test, feature = "conformance"))]

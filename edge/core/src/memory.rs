@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::Edge;
 use crate::kept::{Packed, handed_over};
+use crate::key_set::{RSA_EXPONENT, uncompressed};
 use crate::step::{
     Body, ByteRange, Coding, Content, Extent, Fetch, FetchError, Form, Handed, Kept, KeptHead,
-    Looked, Moment, Need, Outcome, Part, PartStep, Popular, Purge, Reply, Step, Store, StoreBody,
-    Taken, UpstreamHead,
+    Looked, Moment, Need, Outcome, Part, PartStep, Popular, PublicKey, Purge, Reply, Step, Store,
+    StoreBody, Taken, UpstreamHead,
 };
 
 /// Names an exchange towards the driver.
@@ -215,7 +216,7 @@ impl MemoryDriver {
             }
             Need::Take { key, allowance } => Some(Outcome::Taken(self.take(key, allowance))),
             Need::Verify { key, message, signature } => {
-                Some(Outcome::Verified(verify(&key, &message, &signature)))
+                Some(Outcome::Verified(verify(&key, &message, &signature).is_some()))
             }
             Need::Fetch(fetch) => {
                 let body = match fetch.with_body {
@@ -627,10 +628,27 @@ fn cut(body: Vec<u8>, range: Option<ByteRange>) -> Vec<u8> {
     body.get(first as usize..=last as usize).unwrap_or_default().to_vec()
 }
 
-fn verify(key: &[u8; 32], message: &[u8], signature: &[u8]) -> bool {
-    use ed25519_compact::{PublicKey, Signature};
-    let Ok(signature) = Signature::from_slice(signature) else { return false };
-    PublicKey::new(*key).verify(message, &signature).is_ok()
+fn verify(key: &PublicKey, message: &[u8], signature: &[u8]) -> Option<()> {
+    use p256::ecdsa::signature::Verifier as _;
+    match key {
+        PublicKey::Ed25519(key) => {
+            let signature = ed25519_compact::Signature::from_slice(signature).ok()?;
+            ed25519_compact::PublicKey::new(*key).verify(message, &signature).ok()
+        }
+        PublicKey::P256 { x, y } => {
+            let signature = p256::ecdsa::Signature::from_slice(signature).ok()?;
+            let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(&uncompressed(x, y)).ok()?;
+            key.verify(message, &signature).ok()
+        }
+        PublicKey::Rsa(modulus) => {
+            use rsa::signature::Verifier as _;
+            let number = rsa::BigUint::from_bytes_be;
+            let key = rsa::RsaPublicKey::new(number(modulus), number(&RSA_EXPONENT)).ok()?;
+            let signature = rsa::pkcs1v15::Signature::try_from(signature).ok()?;
+            let key = rsa::pkcs1v15::VerifyingKey::<rsa::sha2::Sha256>::new(key);
+            key.verify(message, &signature).ok()
+        }
+    }
 }
 
 #[cfg(test)]
@@ -659,6 +677,7 @@ pub(crate) mod tests {
         };
         Config {
             issuers: Vec::new(),
+            issuer_secrets: BTreeMap::new(),
             link_keys: vec![secret.clone()],
             edge_key: Key { id: "k1".into(), secret },
             guest: None,

@@ -1,7 +1,5 @@
-//! The demonstration's sign-in, and the keys of our own issuer.
+//! The demonstration's sign-in.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use outport_wire::problem::{Problem, ProblemType};
 use serde_json::{Value, json};
 
@@ -36,22 +34,6 @@ fn is_same_origin(request: &Guarded<'_>, host: &str) -> bool {
         && origin.is_none_or(|origin| {
             origin.split_once("://").is_some_and(|(_, authority)| authority == host)
         })
-}
-
-/// The public keys of the issuers whose tokens are trusted here (RFC 7517, RFC 8037).
-pub(crate) fn key_set(config: &Config) -> Value {
-    let keys: Vec<Value> = config
-        .issuers
-        .iter()
-        .filter(|issuer| URL_SAFE_NO_PAD.decode(&issuer.public_key).is_ok())
-        .map(|issuer| {
-            json!({
-                "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA",
-                "kid": issuer.key_id, "x": issuer.public_key,
-            })
-        })
-        .collect();
-    json!({ "keys": keys })
 }
 
 #[cfg(test)]

@@ -142,14 +142,14 @@ pub enum Need {
         /// How the allowance refills.
         allowance: Allowance,
     },
-    /// Check an Ed25519 signature (RFC 8032). Answered by [`Outcome::Verified`]. Asked only of
-    /// drivers that declare [`Abilities::signatures`].
+    /// Check a signature. Answered by [`Outcome::Verified`]; a key or a signature that is none
+    /// verifies nothing. Asked only of drivers that declare [`Abilities::signatures`].
     Verify {
-        /// The public key.
-        key: [u8; 32],
+        /// The public key, and with it the algorithm.
+        key: PublicKey,
         /// What was signed.
         message: Vec<u8>,
-        /// The signature, 64 bytes.
+        /// The signature, in the algorithm's form (RFC 7518, section 3).
         signature: Vec<u8>,
     },
     /// Send a request upstream and wait for the response head. Answered by [`Outcome::Fetched`].
@@ -223,6 +223,24 @@ pub enum Upstream {
     Origin,
     /// What the route at this place in [`Config::routes`](crate::config::Config::routes) proxies.
     Route(u16),
+}
+
+/// A public key, and with it the algorithm that it is for (RFC 8725, section 3.1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PublicKey {
+    /// For EdDSA with Ed25519 (RFC 8037). Signatures have 64 bytes.
+    Ed25519([u8; 32]),
+    /// For ES256 (RFC 7518, section 3.4): the coordinates of a point of P-256. Signatures are R and
+    /// S, 32 bytes each.
+    P256 {
+        /// The first coordinate.
+        x: [u8; 32],
+        /// The second coordinate.
+        y: [u8; 32],
+    },
+    /// For RS256 (RFC 7518, section 3.3): the modulus, of 2,048 to 4,096 bits, from its highest byte
+    /// on. The exponent is 65537. Signatures have as many bytes as the modulus.
+    Rsa(Vec<u8>),
 }
 
 /// How an allowance refills: one unit every `interval_us`, up to `burst`.

@@ -1,24 +1,31 @@
-//! Bearer tokens: JWT (RFC 7519) signed with Ed25519 (RFC 8037), by the best practice of RFC 8725.
+//! Bearer tokens: JWT (RFC 7519) by the best practice of RFC 8725, signed with EdDSA, ES256 or RS256;
+//! with HS256 where an issuer is configured so.
 //!
 //! Reading comes first and costs little; the signature is checked last, by the driver where it
 //! can, and a token that was verified is not verified again while it is remembered.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jwt_simple::prelude::{ECDSAP256PublicKeyLike as _, ES256PublicKey};
 use jwt_simple::prelude::{Ed25519PublicKey, EdDSAPublicKeyLike as _, NoCustomClaims};
+use jwt_simple::prelude::{RS256PublicKey, RSAPublicKeyLike as _};
 use jwt_simple::prelude::{UnixTimeStamp, VerificationOptions};
-use outport_wire::identity::{Identity, Scopes};
+use outport_wire::identity::Identity;
 use outport_wire::problem::{Problem, ProblemType};
-use serde::{Deserialize, Serialize};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
 
 use crate::config::Issuer;
+use crate::issuer::{Check, Trusted};
+use crate::key_set::{RSA_EXPONENT, uncompressed};
+use crate::step::PublicKey;
 
 /// The longest token that is looked at.
-pub(crate) const TOKEN_BYTES_MAX: usize = 4096;
-/// How far an issuer's clock may differ from ours.
-const LEEWAY_S: u64 = 10;
+pub(crate) const TOKEN_BYTES_MAX: usize = 8192;
 /// How many verified tokens are remembered.
 const REMEMBERED_MAX: usize = 8192;
 
@@ -56,73 +63,116 @@ impl Refusal {
 #[derive(Debug)]
 pub(crate) struct Unverified<'a> {
     token: &'a str,
-    key: [u8; 32],
+    check: Check,
     grant: Grant,
+}
+
+/// What is signed by whom.
+#[derive(Debug)]
+pub(crate) struct Signed<'a> {
+    pub(crate) key: PublicKey,
+    pub(crate) message: &'a str,
+    pub(crate) signature: Vec<u8>,
 }
 
 /// What a token grants, and for how long.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Grant {
     pub(crate) identity: Identity,
-    not_before_s: u64,
-    expires_s: u64,
+    /// From when on, and until when, by our clock; its issuer's may differ by the leeway.
+    from_s: u64,
+    until_s: u64,
 }
 
 impl Grant {
     /// Whether it is good at this time (RFC 7519, sections 4.1.4 to 4.1.6).
     pub(crate) fn check(&self, now_s: u64) -> Result<(), Refusal> {
-        if self.expires_s.saturating_add(LEEWAY_S) <= now_s {
+        if self.until_s <= now_s {
             return Err(Refusal::Expired);
         }
-        if self.not_before_s > now_s.saturating_add(LEEWAY_S) {
+        if self.from_s > now_s {
             return Err(Refusal::Early);
         }
         Ok(())
     }
 }
 
+/// The header, as far as it is looked at. Where it says of keys where they are (`jku`, `x5u`, `jwk`,
+/// `x5c`), it is not asked (RFC 8725, section 3.10).
 #[derive(Deserialize)]
 struct Header {
     alg: String,
     kid: Option<String>,
     typ: Option<String>,
-    crit: Option<serde_json::Value>,
+    cty: Option<String>,
+    crit: Option<Value>,
 }
 
-#[derive(Deserialize)]
-struct Claims {
-    iss: Option<String>,
-    aud: Option<Audience>,
-    sub: Option<String>,
-    tenant: Option<String>,
-    #[serde(default)]
-    scope: String,
-    exp: Option<u64>,
-    nbf: Option<u64>,
-    iat: Option<u64>,
+/// The claims: no name comes twice (RFC 7519, section 4).
+#[derive(Debug, Default)]
+struct Claims(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Claims {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Claims;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Claims, A::Error> {
+                let mut claims = Map::new();
+                while let Some((name, value)) = members.next_entry()? {
+                    if claims.insert(name, value).is_some() {
+                        return Err(serde::de::Error::custom("a name comes twice"));
+                    }
+                }
+                Ok(Claims(claims))
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Audience {
-    One(String),
-    Many(Vec<String>),
-}
+impl Claims {
+    /// A time (RFC 7519, section 2, "NumericDate"), in whole seconds.
+    fn seconds(&self, name: &str) -> Result<Option<u64>, Refusal> {
+        let Some(value) = self.0.get(name) else { return Ok(None) };
+        let fraction = || value.as_f64().filter(|seconds| *seconds >= 0.0).map(|s| s as u64);
+        value
+            .as_u64()
+            .or_else(fraction)
+            .map(Some)
+            .ok_or(Refusal::Malformed("`exp`, `nbf` and `iat` are numbers: seconds since 1970."))
+    }
 
-impl Audience {
-    fn includes(&self, name: &str) -> bool {
-        match self {
-            Self::One(one) => one == name,
-            Self::Many(many) => many.iter().any(|one| one == name),
+    /// Whether the claims that are registered as texts are (RFC 7519, section 4.1).
+    fn check_texts(&self) -> Result<(), Refusal> {
+        let is_text = |name| self.0.get(name).is_none_or(Value::is_string);
+        match ["iss", "sub", "jti", "nonce"].into_iter().all(is_text) {
+            true => Ok(()),
+            false => Err(Refusal::Malformed("`iss`, `sub`, `jti` and `nonce` are texts.")),
+        }
+    }
+
+    /// Whether one of these is an `aud` (RFC 7519, section 4.1.3).
+    fn is_for(&self, audiences: &[String]) -> bool {
+        let is_ours = |name: &str| audiences.iter().any(|audience| audience == name);
+        match self.0.get("aud") {
+            Some(Value::String(one)) => is_ours(one),
+            Some(Value::Array(many)) => many.iter().filter_map(Value::as_str).any(is_ours),
+            _ => false,
         }
     }
 }
 
 impl<'a> Unverified<'a> {
     /// Reads a token and checks all that can be checked without its signature.
-    pub(crate) fn read(token: &'a str, issuers: &[Issuer], now_s: u64) -> Result<Self, Refusal> {
+    pub(crate) fn read(token: &'a str, issuers: &[Trusted], now_s: u64) -> Result<Self, Refusal> {
         if token.len() > TOKEN_BYTES_MAX {
-            return Err(Refusal::Malformed("The token is longer than 4096 bytes."));
+            return Err(Refusal::Malformed("The token is longer than 8192 bytes."));
         }
         let mut parts = token.split('.');
         let (Some(header), Some(claims), Some(_), None) =
@@ -133,35 +183,65 @@ impl<'a> Unverified<'a> {
         let header: Header = read_part(header)
             .ok_or(Refusal::Malformed("The token's header is not base64url of a JSON object."))?;
         let claims: Claims = read_part(claims).ok_or(Refusal::Malformed(
-            "The token's claims are not base64url of a JSON object with the right types.",
+            "The token's claims are not base64url of a JSON object without double names.",
         ))?;
-        let key = trusted_key(&header, &claims, issuers)?;
-        let grant = grant(claims)?;
+        claims.check_texts()?;
+        let trusted = issuer(&claims, issuers)?;
+        check_header(&header, &trusted.issuer)?;
+        let check = trusted.check(&header.alg, header.kid.as_deref())?;
+        if !claims.is_for(&trusted.issuer.audiences) {
+            return Err(Refusal::Untrusted("The token's `aud` is not this service."));
+        }
+        if claims.0.contains_key("cnf") {
+            // RFC 7800: whoever holds it must prove that it is theirs, and it came without proof.
+            return Err(Refusal::Untrusted(
+                "The token is bound to a key (`cnf`); send one that is not.",
+            ));
+        }
+        let grant = grant(&claims, trusted)?;
         grant.check(now_s)?;
-        Ok(Self { token, key, grant })
+        Ok(Self { token, check, grant })
     }
 
-    /// What a driver must check: the public key, what was signed, and the signature.
-    pub(crate) fn signature(&self) -> Result<([u8; 32], &'a str, Vec<u8>), Refusal> {
+    /// What a driver must check. `None` where it is signed with a secret.
+    pub(crate) fn signed(&self) -> Result<Option<Signed<'a>>, Refusal> {
+        let Check::Key(key) = &self.check else { return Ok(None) };
         let (message, signature) = self.token.rsplit_once('.').unwrap_or_default();
+        let bytes = match key {
+            PublicKey::Ed25519(_) | PublicKey::P256 { .. } => 64,
+            PublicKey::Rsa(modulus) => modulus.len(),
+        };
         let signature = URL_SAFE_NO_PAD
             .decode(signature)
             .ok()
-            .filter(|signature| signature.len() == 64)
-            .ok_or(Refusal::Malformed("The token's signature is not base64url of 64 bytes."))?;
-        Ok((self.key, message, signature))
+            .filter(|signature| signature.len() == bytes)
+            .ok_or(Refusal::Malformed("The token's signature is not base64url of its size."))?;
+        Ok(Some(Signed { key: key.clone(), message, signature }))
     }
 
     /// Checks the signature here.
     pub(crate) fn verify(&self, now_s: u64) -> Result<(), Refusal> {
-        self.signature()?;
-        let key = Ed25519PublicKey::from_bytes(&self.key).map_err(|_| NOT_BY_KEY)?;
-        let options = VerificationOptions {
+        let (message, signature) = self.token.rsplit_once('.').unwrap_or_default();
+        if let Some(is_right) = self.check.by_secret(message.as_bytes(), signature) {
+            return if is_right { Ok(()) } else { Err(NOT_BY_KEY) };
+        }
+        self.signed()?;
+        let Check::Key(key) = &self.check else { return Err(NOT_BY_KEY) };
+        let options = Some(VerificationOptions {
             artificial_time: Some(UnixTimeStamp::from_secs(now_s)),
             max_token_length: Some(TOKEN_BYTES_MAX),
             ..VerificationOptions::default()
-        };
-        key.verify_token::<NoCustomClaims>(self.token, Some(options)).map_err(|_| NOT_BY_KEY)?;
+        });
+        let token = self.token;
+        match key {
+            PublicKey::Ed25519(key) => Ed25519PublicKey::from_bytes(key)
+                .and_then(|key| key.verify_token::<NoCustomClaims>(token, options)),
+            PublicKey::P256 { x, y } => ES256PublicKey::from_bytes(&uncompressed(x, y))
+                .and_then(|key| key.verify_token::<NoCustomClaims>(token, options)),
+            PublicKey::Rsa(modulus) => RS256PublicKey::from_components(modulus, &RSA_EXPONENT)
+                .and_then(|key| key.verify_token::<NoCustomClaims>(token, options)),
+        }
+        .map_err(|_| NOT_BY_KEY)?;
         Ok(())
     }
 
@@ -179,48 +259,42 @@ fn read_part<T: serde::de::DeserializeOwned>(part: &str) -> Option<T> {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
 }
 
-/// The key that must have signed the token. The algorithm is the key's, never the token's choice
-/// (RFC 8725, section 3.1).
-fn trusted_key(header: &Header, claims: &Claims, issuers: &[Issuer]) -> Result<[u8; 32], Refusal> {
-    if header.alg != "EdDSA" {
-        return Err(Refusal::Untrusted("The token's `alg` is not EdDSA."));
-    }
+/// Who says to have issued the token.
+fn issuer<'i>(claims: &Claims, issuers: &'i [Trusted]) -> Result<&'i Trusted, Refusal> {
+    let name = claims.0.get("iss").and_then(Value::as_str);
+    let name = name.ok_or(Refusal::Untrusted("The token has no `iss`."))?;
+    issuers
+        .iter()
+        .find(|trusted| trusted.issuer.name == name)
+        .ok_or(Refusal::Untrusted("The token's `iss` is not trusted here."))
+}
+
+fn check_header(header: &Header, issuer: &Issuer) -> Result<(), Refusal> {
     if header.crit.is_some() {
         return Err(Refusal::Untrusted("The token has critical extensions, and none is known."));
     }
-    let is_token = |typ: &str| ["jwt", "at+jwt"].contains(&typ.to_ascii_lowercase().as_str());
-    if !header.typ.as_deref().is_none_or(is_token) {
-        return Err(Refusal::Untrusted("The token's `typ` is neither JWT nor at+jwt."));
+    if header.cty.is_some() {
+        return Err(Refusal::Untrusted("The token holds something else (`cty`) than claims."));
     }
-    let name = claims.iss.as_deref().ok_or(Refusal::Untrusted("The token has no `iss`."))?;
-    let mut known = issuers.iter().filter(|issuer| issuer.name == name).peekable();
-    if known.peek().is_none() {
-        return Err(Refusal::Untrusted("The token's `iss` is not trusted here."));
+    let typ = header.typ.as_deref().map(str::to_ascii_lowercase);
+    match typ.as_deref() {
+        Some("at+jwt" | "application/at+jwt") => Ok(()),
+        Some("jwt") | None if !issuer.access_tokens_only => Ok(()),
+        Some("jwt") | None => Err(Refusal::Untrusted("The token's `typ` is not at+jwt.")),
+        Some(_) => Err(Refusal::Untrusted("The token's `typ` is neither JWT nor at+jwt.")),
     }
-    let issuer = known
-        .find(|issuer| header.kid.as_deref().is_none_or(|kid| kid == issuer.key_id))
-        .ok_or(Refusal::Untrusted("The token's `kid` is not a key of its issuer."))?;
-    if !claims.aud.as_ref().is_some_and(|audience| audience.includes(&issuer.audience)) {
-        return Err(Refusal::Untrusted("The token's `aud` is not this service."));
-    }
-    decode_key(&issuer.public_key).ok_or(Refusal::Untrusted("The issuer's key can't be read."))
 }
 
-/// Reads a public key of the configuration.
-pub(crate) fn decode_key(key: &str) -> Option<[u8; 32]> {
-    URL_SAFE_NO_PAD.decode(key).ok()?.try_into().ok()
-}
-
-fn grant(claims: Claims) -> Result<Grant, Refusal> {
-    let expires_s = claims.exp.ok_or(Refusal::Malformed("The token has no `exp`."))?;
-    let subject = claims.sub.ok_or(Refusal::Malformed("The token has no `sub`."))?;
-    let tenant = claims.tenant.ok_or(Refusal::Malformed("The token has no `tenant`."))?;
-    let identity =
-        Identity::new(&tenant, &subject, Scopes::parse(&claims.scope)).map_err(|_| {
-            Refusal::Malformed("`tenant` and `sub` have 1 to 128 bytes and no control characters.")
-        })?;
-    let not_before_s = claims.nbf.unwrap_or(0).max(claims.iat.unwrap_or(0));
-    Ok(Grant { identity, not_before_s, expires_s })
+fn grant(claims: &Claims, trusted: &Trusted) -> Result<Grant, Refusal> {
+    let leeway_s = trusted.issuer.leeway_s;
+    let expires_s = claims.seconds("exp")?.ok_or(Refusal::Malformed("The token has no `exp`."))?;
+    let not_before_s = claims.seconds("nbf")?.unwrap_or(0);
+    let issued_s = claims.seconds("iat")?.unwrap_or(0);
+    Ok(Grant {
+        identity: trusted.identity(&claims.0)?,
+        from_s: not_before_s.max(issued_s).saturating_sub(leeway_s),
+        until_s: expires_s.saturating_add(leeway_s),
+    })
 }
 
 /// Tokens that were verified, by their text. What can be computed again, so an instance may keep
@@ -256,7 +330,9 @@ impl VerifiedTokens {
 pub(crate) mod tests {
     use jwt_simple::prelude::*;
 
-    use super::{Issuer, NOT_BY_KEY, REMEMBERED_MAX, Refusal, Unverified, VerifiedTokens};
+    use super::{Issuer, NOT_BY_KEY, REMEMBERED_MAX, Refusal, Trusted, Unverified, VerifiedTokens};
+    use crate::key_set::Jwk;
+    use crate::memory::tests::config;
 
     pub(crate) const NOW: u64 = 1_800_000_000;
 
@@ -277,15 +353,12 @@ pub(crate) mod tests {
         }
 
         pub(crate) fn issuer(&self) -> Issuer {
-            let key = self.pair.public_key().to_bytes();
             Issuer {
                 name: "outport".into(),
-                audience: "outport".into(),
-                key_id: "k1".into(),
-                public_key: base64::Engine::encode(
-                    &base64::engine::general_purpose::URL_SAFE_NO_PAD,
-                    key,
-                ),
+                audiences: vec!["outport".into()],
+                keys: vec![Jwk::ed25519("k1", &self.pair.public_key().to_bytes())],
+                is_own: true,
+                ..Issuer::default()
             }
         }
 
@@ -320,8 +393,14 @@ pub(crate) mod tests {
         }
     }
 
+    fn trusted<const N: usize>(issuers: [Issuer; N]) -> Vec<Trusted> {
+        let mut config = config();
+        config.issuers = issuers.into();
+        Trusted::all(&config).unwrap()
+    }
+
     fn read(token: &str, mint: &Mint, now: u64) -> Result<String, Refusal> {
-        let issuers = [mint.issuer()];
+        let issuers = trusted([mint.issuer()]);
         let token = Unverified::read(token, &issuers, now)?;
         token.verify(now)?;
         Ok(token.into_grant().identity.encode())
@@ -398,7 +477,7 @@ pub(crate) mod tests {
     #[test]
     fn what_is_remembered_is_bounded() {
         let mint = Mint::new();
-        let issuers = [mint.issuer()];
+        let issuers = trusted([mint.issuer()]);
         let token = mint.token("demo", "alice", "read");
         let grant = Unverified::read(&token, &issuers, NOW).unwrap().into_grant();
         let mut tokens = VerifiedTokens::default();

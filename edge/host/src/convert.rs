@@ -68,9 +68,7 @@ fn need(need: wit::Need) -> core::Need {
             core::Need::Take { key, allowance: core::Allowance { interval_us, burst } }
         }
         wit::Need::Verify(wit::Verify { key, message, signature }) => {
-            // A key of another length verifies nothing.
-            let key = key.try_into().unwrap_or([0; 32]);
-            core::Need::Verify { key, message, signature }
+            core::Need::Verify { key: public_key(key), message, signature }
         }
         wit::Need::Fetch(asked) => core::Need::Fetch(fetch(asked)),
         wit::Need::Keep(wit::Keep { key, head, bytes }) => core::Need::Keep { key, head, bytes },
@@ -78,6 +76,16 @@ fn need(need: wit::Need) -> core::Need {
         wit::Need::HandOver(wit::HandOver { prefix, timeout_ms }) => {
             core::Need::HandOver { prefix, timeout_ms }
         }
+    }
+}
+
+/// A key of another length verifies nothing.
+fn public_key(key: wit::PublicKey) -> core::PublicKey {
+    let number = |bytes: Vec<u8>| bytes.try_into().unwrap_or([0; 32]);
+    match key {
+        wit::PublicKey::Ed25519(key) => core::PublicKey::Ed25519(number(key)),
+        wit::PublicKey::P256((x, y)) => core::PublicKey::P256 { x: number(x), y: number(y) },
+        wit::PublicKey::Rsa(modulus) => core::PublicKey::Rsa(modulus),
     }
 }
 

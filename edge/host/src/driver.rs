@@ -32,6 +32,7 @@ use crate::kept_handover::Handover;
 use crate::limiter::Limiter;
 use crate::metrics::Metrics;
 use crate::prefetcher::Queue;
+use crate::signature;
 use crate::stored_body::{Pushed, StoredBody};
 use crate::upstream::Upstreams;
 use crate::values::Values;
@@ -321,8 +322,7 @@ impl Exchange {
                 Outcome::Taken(self.needs.limiter.take(key, allowance))
             }
             Need::Verify { key, message, signature } => {
-                let key = ring::signature::UnparsedPublicKey::new(&ring::signature::ED25519, key);
-                Outcome::Verified(key.verify(&message, &signature).is_ok())
+                Outcome::Verified(signature::is_right(&key, &message, &signature))
             }
             Need::Fetch(fetch) => self.fetch(fetch).await,
             Need::Keep { key, head, bytes } => Outcome::Kept(self.keep(key, &head, bytes).await),

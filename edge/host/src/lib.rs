@@ -27,6 +27,7 @@ mod page;
 mod prefetcher;
 mod purges;
 mod replay;
+mod signature;
 mod stored_body;
 mod upstream;
 mod values;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use outport_edge_core::config::{Config, Issuer};
+use outport_edge_core::key_set::Jwk;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,9 +24,9 @@ async fn node(change: impl FnOnce(&mut Config)) -> (Setup, TcpListener, String) 
     let key = Ed25519KeyPair::from_seed_unchecked(&[9; 32]).unwrap();
     config.issuers.push(Issuer {
         name: "us".into(),
-        audience: "us".into(),
-        key_id: "k".into(),
-        public_key: URL_SAFE_NO_PAD.encode(key.public_key()),
+        audiences: vec!["us".into()],
+        keys: vec![Jwk::ed25519("k", key.public_key().as_ref())],
+        ..Issuer::default()
     });
     change(&mut config);
     (Setup::start(config, u64::MAX).await, origin, token(&key))

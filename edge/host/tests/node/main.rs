@@ -104,6 +104,7 @@ fn core(origin: String) -> CoreConfig {
     let roomy = Allowance { interval_us: 1, burst: 1_000_000 };
     CoreConfig {
         issuers: Vec::new(),
+        issuer_secrets: BTreeMap::new(),
         link_keys: vec![secret.clone()],
         edge_key: Key { id: "k1".into(), secret },
         guest: None,
