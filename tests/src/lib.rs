@@ -12,6 +12,7 @@ pub mod api;
 pub mod compare;
 pub mod deployment;
 pub mod differences;
+pub mod issued;
 pub mod metrics;
 pub mod platform;
 pub mod process;

@@ -26,6 +26,8 @@ pub enum Needed {
     TokenFor(Caller),
     /// A route to a scripted upstream.
     Route,
+    /// That tokens of the issuers in `tests/issuers` are taken.
+    Issuers,
 }
 
 /// One scenario.
@@ -62,6 +64,7 @@ macro_rules! scenarios {
     };
     (@) => { None };
     (@ Route) => { Some($crate::suite::Needed::Route) };
+    (@ Issuers) => { Some($crate::suite::Needed::Issuers) };
     (@ $caller:ident) => {
         Some($crate::suite::Needed::TokenFor($crate::world::Caller::$caller))
     };
@@ -120,6 +123,9 @@ impl Run {
                 }
                 Needed::Route => {
                     world.route().is_none().then(|| "OUTPORT_ROUTE names no route".to_owned())
+                }
+                Needed::Issuers => {
+                    (!world.has_issuers()).then(|| "OUTPORT_ISSUERS is not set".to_owned())
                 }
             });
         missing.or_else(|| self.platform.leaves_out(&scenario.name).map(str::to_owned))

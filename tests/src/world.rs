@@ -3,7 +3,8 @@
 //! With `OUTPORT_EDGE` set, the server is that one; the tokens come from `OUTPORT_TOKEN` and, for
 //! the other callers, `OUTPORT_OTHER_TOKEN` and so on, or are minted from `OUTPORT_DATA`, the
 //! server's data folder. `OUTPORT_ROUTE` is the path of a cached route for everybody to a
-//! `scripted-upstream`. Otherwise a server is started with a data folder of its own.
+//! `scripted-upstream`. `OUTPORT_ISSUERS` says that the server trusts the issuers in `tests/issuers`.
+//! Otherwise a server is started with a data folder of its own.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::api::Api;
 use crate::deployment::{Data, Running, token};
+use crate::issued;
 use crate::scripted;
 
 /// Somebody who asks.
@@ -52,6 +54,7 @@ struct Inner {
     edge: String,
     tokens: HashMap<Caller, String>,
     route: Option<String>,
+    has_issuers: bool,
     begun: Instant,
     /// Fields end in this order: the server before its folder.
     _server: Option<Running>,
@@ -79,8 +82,10 @@ impl World {
         }
         assert!(tokens.contains_key(&Caller::Owner), "set OUTPORT_TOKEN or OUTPORT_DATA");
         let route = std::env::var("OUTPORT_ROUTE").ok();
+        let has_issuers = std::env::var_os("OUTPORT_ISSUERS").is_some();
         let begun = Instant::now();
-        Self(Arc::new(Inner { edge, tokens, route, begun, _server: None, _data: None }))
+        let (_server, _data) = (None, None);
+        Self(Arc::new(Inner { edge, tokens, route, has_issuers, begun, _server, _data }))
     }
 
     fn own() -> Self {
@@ -88,7 +93,8 @@ impl World {
         let (route, upstream) = ("/scripted", scripted::start());
         let config = data.config(&format!(
             "[[routes]]\npath = \"{route}/{{*rest}}\"\nproxy = \"{upstream}\"\nauth = \"none\"\n\
-             cache = true\n"
+             cache = true\n{}",
+            issued::config()
         ));
         let config = config.to_str().expect("the path is text");
         let server = Running::serve(&data, &["--config", config]);
@@ -96,6 +102,7 @@ impl World {
             edge: server.ready("edge").to_owned(),
             tokens: minted(data.path()),
             route: Some(route.to_owned()),
+            has_issuers: true,
             begun: Instant::now(),
             _server: Some(server),
             _data: Some(data),
@@ -110,6 +117,11 @@ impl World {
     /// Where a cached route to a scripted upstream begins, without a slash at its end.
     pub fn route(&self) -> Option<&str> {
         self.0.route.as_deref()
+    }
+
+    /// Whether tokens of the issuers in `tests/issuers` are taken.
+    pub fn has_issuers(&self) -> bool {
+        self.0.has_issuers
     }
 
     /// The server as seen by the caller.

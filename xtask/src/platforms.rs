@@ -42,6 +42,13 @@ fn scenarios_config(upstream: &str) -> String {
     )
 }
 
+/// The issuers that scenarios sign tokens as.
+fn issuers_config(workspace: &Workspace) -> Result<String> {
+    let folder = workspace.root.join("tests/issuers");
+    let config = fs::read_to_string(folder.join("issuers.toml"))?;
+    Ok(config.replace("FOLDER", &folder.to_string_lossy()))
+}
+
 /// Where that route begins.
 const SCENARIOS_ROUTE: &str = "/scripted";
 
@@ -198,7 +205,7 @@ pub(crate) fn scenarios(workspace: &Workspace, platform: Platform) -> Result<Out
     let data = Scratch::new(workspace, "scenarios", platform)?;
     let config = data.0.join("outport.toml");
     let (_upstream, upstream) = scripted_upstream(workspace, &data)?;
-    fs::write(&config, scenarios_config(&upstream))?;
+    fs::write(&config, scenarios_config(&upstream) + &issuers_config(workspace)?)?;
     let (data_folder, config) = (data.0.clone(), Some(config));
     let asked = Asked { platform, edge_port: 0, origin_port: 0, data: data_folder, config };
     let deployment = Deployment::start(workspace, &asked, Flavour::Product)?;
@@ -206,6 +213,7 @@ pub(crate) fn scenarios(workspace: &Workspace, platform: Platform) -> Result<Out
         .env("OUTPORT_PLATFORM", platform.name())
         .env("OUTPORT_EDGE", &deployment.edge.url)
         .env("OUTPORT_ROUTE", SCENARIOS_ROUTE)
+        .env("OUTPORT_ISSUERS", "1")
         .env("OUTPORT_DATA", &data.0)
         .env("OUTPORT_TRANSCRIPT", fresh_transcript(workspace, platform)?);
     let scenarios = shown_if_failed(&deployment.edge, counted(test)?)?;
