@@ -47,6 +47,7 @@ const NEEDS: &[Row] = &[
         if platform.abilities.slices { "yes" } else { "no, so far: they pass" }.to_owned()
     }),
     ("pages are composed of templates (ESI)", |platform| so_far(platform.abilities.fragments)),
+    ("issuers are asked for their keys", |platform| so_far(platform.abilities.documents)),
     ("what is wanted next is fetched ahead", |platform| so_far(platform.abilities.prefetches)),
     ("what is stored is compressed", |platform| text(platform.compresses)),
     ("**Values**: built on", |platform| text(platform.values.on)),

@@ -44,7 +44,7 @@ impl Corpus {
     }
 
     /// Each is refused, first and again, and for a file that is not there as well.
-    async fn is_refused(self, world: &World) {
+    async fn expect_refused(self, world: &World) {
         for Bad { what, token, problem } in self.0 {
             for _ in 0..2 {
                 let answer = list(&world.anonymous().with_token(&token)).await;
@@ -169,7 +169,7 @@ fn forged() -> Corpus {
 }
 
 async fn forged_signatures(world: World) {
-    forged().is_refused(&world).await;
+    forged().expect_refused(&world).await;
 }
 
 /// RFC 8725, sections 2.1 and 3.1.
@@ -262,7 +262,7 @@ fn confused() -> Corpus {
 }
 
 async fn confused_algorithms(world: World) {
-    confused().is_refused(&world).await;
+    confused().expect_refused(&world).await;
 }
 
 /// RFC 8725, section 3.10: `kid`, `jku`, `x5u`, `jwk` and `x5c` are an attacker's to write.
@@ -316,7 +316,7 @@ fn brought() -> Corpus {
 }
 
 async fn keys_that_tokens_bring_along(world: World) {
-    brought().is_refused(&world).await;
+    brought().expect_refused(&world).await;
 }
 
 fn asking() -> Corpus {
@@ -339,7 +339,7 @@ fn asking() -> Corpus {
 }
 
 async fn headers_that_ask_for_more(world: World) {
-    asking().is_refused(&world).await;
+    asking().expect_refused(&world).await;
 }
 
 fn none() -> Corpus {
@@ -401,7 +401,7 @@ fn none() -> Corpus {
 }
 
 async fn tokens_that_are_none(world: World) {
-    none().is_refused(&world).await;
+    none().expect_refused(&world).await;
 }
 
 /// RFC 7519, section 4.1.
@@ -449,7 +449,7 @@ fn wrong() -> Corpus {
 }
 
 async fn claims_that_are_wrong(world: World) {
-    wrong().is_refused(&world).await;
+    wrong().expect_refused(&world).await;
 }
 
 /// Good tokens in the wrong place (RFC 8725, sections 2.7, 3.8, 3.9, 3.11 and 3.12).
@@ -521,7 +521,7 @@ fn misplaced() -> Corpus {
 }
 
 async fn tokens_for_others(world: World) {
-    misplaced().is_refused(&world).await;
+    misplaced().expect_refused(&world).await;
 }
 
 async fn there_are_two_hundred_of_them_at_least(_: World) {

@@ -128,6 +128,8 @@ problems! {
     NotComposable "not-composable" 502 "The page cannot be composed";
     /// Too much to do.
     Overloaded "overloaded" 503 "The service is overloaded";
+    /// The issuer of a token can't be asked for its keys.
+    IssuerUnreachable "issuer-unreachable" 503 "The token cannot be checked now";
     /// Whoever is asked before an upload is created does not answer.
     HookUnavailable "hook-unavailable" 503 "The upload could not be checked";
     /// Nothing is stored, and the client wants nothing else (RFC 9111, section 5.2.1.7).

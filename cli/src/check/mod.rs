@@ -87,6 +87,13 @@ impl Subject {
         if let Err(wrong) = self.fits()? {
             sink.note(0, wrong, settings::SMALLER);
         }
+        let documents = self.target.platform().abilities.documents;
+        let asked = self.settings.issuers.iter().find(|trusted| trusted.issuer.publishes);
+        if let Some(trusted) = asked.filter(|_| !documents) {
+            let (name, platform) = (&trusted.issuer.name, self.target.platform().name);
+            let wrong = format!("{platform} asks no issuer for its keys, so far: \"{name}\"");
+            sink.note(0, wrong, "give its keys in keys_file, and deploy again when they change");
+        }
         for (place, route) in self.settings.routes.iter().enumerate() {
             let unreachable = route.proxy.as_deref().and_then(|proxy| self.unreachable(proxy));
             if let Some((wrong, right)) = unreachable {

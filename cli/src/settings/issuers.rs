@@ -3,13 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use outport_edge_core::config::{ISSUERS_MAX, Issuer, LEEWAY_S};
+use outport_edge_core::config::{ISSUERS_MAX, Issuer, LEEWAY_S, OUTAGE_S};
 use outport_edge_core::key_set::Algorithm;
 use outport_wire::identity::{NAME_BYTES_MAX, Scope};
+use reqwest::Url;
 
+use super::read::web_address;
 use super::section::{Located, Section};
 use crate::token::ISSUER;
 
+/// The longest outage of an issuer that is survived: 30 days.
+const OUTAGE_S_MAX: u64 = 30 * 86_400;
 /// The furthest that a clock may be off, in seconds.
 const LEEWAY_S_MAX: u64 = 300;
 const NAME_BYTES: std::ops::RangeInclusive<usize> = 1..=512;
@@ -19,7 +23,7 @@ const NAME_BYTES: std::ops::RangeInclusive<usize> = 1..=512;
 pub(crate) struct TrustedIssuer {
     /// What is said of it, its keys aside.
     pub(crate) issuer: Issuer,
-    /// Its public keys: a JWK Set (RFC 7517).
+    /// Its public keys: a JWK Set (RFC 7517). Absent: it is asked for them, or has none.
     pub(crate) keys_file: Option<PathBuf>,
     /// The secrets that it signs with by HS256.
     pub(crate) secret_file: Option<PathBuf>,
@@ -44,7 +48,11 @@ fn one(mut section: Section<'_>, taken: &mut Vec<String>) -> Option<TrustedIssue
     let algorithms = algorithms(&mut section);
     let keys_file = section.text("keys_file");
     let secret_file = section.text("secret_file");
-    check_files(&section, &algorithms, keys_file.as_ref(), secret_file.as_ref());
+    let keys_url = keys_url(&mut section);
+    let keys = Keys { file: keys_file.as_ref(), url: keys_url.as_ref() };
+    let publishes = publishes(&section, &algorithms, keys, name.as_deref());
+    check_secret(&section, &algorithms, secret_file.as_ref());
+    let outage = section.whole("outage_s", 0..=OUTAGE_S_MAX, "seconds");
     let tenant = section.text("tenant");
     let tenant_claim = claim(&mut section, "tenant_claim");
     if let (Some(tenant), Some(_)) = (&tenant, &tenant_claim) {
@@ -63,6 +71,9 @@ fn one(mut section: Section<'_>, taken: &mut Vec<String>) -> Option<TrustedIssue
         name: name.unwrap_or_default(),
         audiences,
         algorithms,
+        publishes,
+        keys_url: keys_url.map(|url| url.value),
+        outage_s: outage.map_or(OUTAGE_S, |outage| outage.value),
         access_tokens_only: section.flag("access_tokens_only").unwrap_or(false),
         leeway_s: leeway.map_or(LEEWAY_S, |leeway| leeway.value),
         tenant: tenant.map(|tenant| tenant.value),
@@ -137,27 +148,76 @@ fn algorithms(section: &mut Section<'_>) -> Vec<Algorithm> {
     listed.into_iter().filter_map(read).collect()
 }
 
-fn check_files(
+/// The address of a key set. Whoever can change what comes from there can make tokens.
+fn keys_url(section: &mut Section<'_>) -> Option<Located<String>> {
+    let url = section.text("keys_url")?;
+    let right = "it takes an address such as \"https://id.example.com/keys\"";
+    let parsed = web_address(section, &url, right)?;
+    check_encrypted(section, &url, &parsed, right);
+    Some(Located { value: parsed.into(), at: url.at })
+}
+
+fn check_encrypted(section: &Section<'_>, said: &Located<String>, url: &Url, right: &str) {
+    let is_here = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+    if url.scheme() != "https" && !is_here {
+        let wrong = format!("\"{}\" is not encrypted, and not on this machine", said.value);
+        section.note(said.at, wrong, right);
+    }
+}
+
+/// Where an issuer's keys are.
+#[derive(Clone, Copy)]
+struct Keys<'a> {
+    file: Option<&'a Located<String>>,
+    url: Option<&'a Located<String>>,
+}
+
+/// Whether the issuer is asked for its keys.
+fn publishes(
     section: &Section<'_>,
     algorithms: &[Algorithm],
-    keys: Option<&Located<String>>,
-    secret: Option<&Located<String>>,
-) {
-    let by_secret = algorithms.contains(&Algorithm::Hs256);
+    keys: Keys<'_>,
+    name: Option<&str>,
+) -> bool {
     let by_key = algorithms.iter().any(|algorithm| *algorithm != Algorithm::Hs256);
+    match (keys.file, keys.url) {
+        (Some(keys), _) | (None, Some(keys)) if !by_key => {
+            let right = "leave it out, or name what the keys are for in algorithms";
+            section.note(keys.at, "all is signed with HS256, which takes no public keys", right);
+        }
+        (Some(_), Some(url)) => {
+            let right = "give one of the two";
+            section.note(url.at, "there are keys_file and keys_url", right);
+        }
+        (None, None) if by_key => check_discovery(section, name),
+        _ => {}
+    }
+    by_key && keys.file.is_none()
+}
+
+/// An issuer that is asked where its keys are must have a name that is its address.
+fn check_discovery(section: &Section<'_>, name: Option<&str>) {
+    let Some(name) = name else { return };
+    let parsed = Url::parse(name).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    let said = Located { value: name.to_owned(), at: section.at };
+    let right = "add keys_file or keys_url, or name the issuer by its address, where it says where \
+                 its keys are";
+    match parsed {
+        Some(url) => check_encrypted(section, &said, &url, right),
+        None => {
+            let wrong = format!("\"{name}\" can't be asked for its keys");
+            section.note(section.at, wrong, right);
+        }
+    }
+}
+
+fn check_secret(section: &Section<'_>, algorithms: &[Algorithm], secret: Option<&Located<String>>) {
+    let by_secret = algorithms.contains(&Algorithm::Hs256);
     match (secret, by_secret) {
         (None, true) => section.note_missing("secret_file", "\"/etc/outport/id.secret\""),
         (Some(secret), false) => {
             let right = "say so: algorithms = [\"HS256\"]; whoever has the secret can make tokens";
             section.note(secret.at, "secret_file has no effect without HS256", right);
-        }
-        _ => {}
-    }
-    match (keys, by_key) {
-        (None, true) => section.note_missing("keys_file", "\"/etc/outport/id.jwks.json\""),
-        (Some(keys), false) => {
-            let right = "leave it out, or name what the keys are for in algorithms";
-            section.note(keys.at, "keys_file has no effect: all is signed with HS256", right);
         }
         _ => {}
     }
@@ -250,7 +310,14 @@ mod tests {
         let (keys_file, secret_file) = (Some("id.jwks".into()), Some("s".into()));
         let expected = TrustedIssuer { issuer, keys_file, secret_file };
         assert_eq!(parse(&text).unwrap().issuers, [expected]);
-        assert_eq!(parse(&format!("[issuers.a]\n{WHOLE}")).unwrap().issuers.len(), 1);
+        let kept = &parse(&format!("[issuers.a]\n{WHOLE}")).unwrap().issuers[0];
+        assert!(!kept.issuer.publishes);
+        let asked = WHOLE.replace("keys_file = \"id.jwks\"", "outage_s = 5");
+        let asked = &parse(&format!("[issuers.a]\n{asked}")).unwrap().issuers[0].issuer;
+        assert_eq!((asked.publishes, asked.outage_s, &asked.keys_url), (true, 5, &None));
+        let url = WHOLE.replace("keys_file = \"id.jwks\"", "keys_url = \"http://127.0.0.1:9/k\"");
+        let url = &parse(&format!("[issuers.a]\n{url}")).unwrap().issuers[0].issuer;
+        assert_eq!(url.keys_url.as_deref(), Some("http://127.0.0.1:9/k"));
     }
 
     #[test]
@@ -259,7 +326,18 @@ mod tests {
             ("algorithms = [\"none\"]", "5 tokens signed with \"none\" are not taken | it takes"),
             ("algorithms = []", "1 algorithms lists nothing"),
             ("algorithms = [\"HS256\"]", "1 [issuers.a] has no secret_file"),
-            ("algorithms = [\"HS256\"]", "4 keys_file has no effect"),
+            ("algorithms = [\"HS256\"]", "4 all is signed with HS256, which takes no public keys"),
+            ("keys_url = \"https://a\"", "5 there are keys_file and keys_url"),
+            ("keys_url = \"http://a\"", "5 \"http://a\" is not encrypted, and not on this machine"),
+            ("keys_url = \"x\"", "5 \"x\" is no web address"),
+            (
+                "[issuers.b]\nissuer = \"us\"\naudiences = [\"a\"]",
+                "5 \"us\" can't be asked for its",
+            ),
+            (
+                "[issuers.b]\nissuer = \"http://id\"\naudiences = [\"a\"]",
+                "5 \"http://id\" is not encr",
+            ),
             ("secret_file = \"s\"", "5 secret_file has no effect without HS256 | say so"),
             ("tenant = \"a\"\ntenant_claim = \"b\"", "5 there are tenant and tenant_claim"),
             ("tenants = []", "1 tenants lists nobody"),
@@ -277,7 +355,7 @@ mod tests {
             assert!(found.iter().any(|found| found.starts_with(expected)), "{lines}: {found:?}");
         }
         let empty = mistakes("");
-        assert_eq!(empty.len(), 3, "{empty:?}");
+        assert_eq!(empty.len(), 2, "{empty:?}");
         let many: String = (0..ISSUERS_MAX)
             .map(|number| {
                 format!("[issuers.n{number}]\n{}", WHOLE.replace("id.e", &format!("{number}")))

@@ -40,7 +40,11 @@ impl<'a> Section<'a> {
     /// The table below `key`.
     pub(super) fn section(&mut self, key: &'static str) -> Option<Section<'a>> {
         let value = self.take(key)?;
-        self.table_below(format!("[{key}]"), value)
+        let title = match self.title.trim_matches(['[', ']']) {
+            "" => format!("[{key}]"),
+            above => format!("[{above}.{key}]"),
+        };
+        self.table_below(title, value)
     }
 
     /// The tables of the array of tables `[[key]]`.

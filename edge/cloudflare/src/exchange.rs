@@ -97,6 +97,7 @@ impl Parts {
             // Never asked: the driver declares no ability to make bodies of others.
             Need::Content { .. } => (Outcome::Content(None), Held::Nothing),
             Need::Popular { .. } => (Outcome::Popular(Vec::new()), Held::Nothing),
+            Need::Document { .. } => (Outcome::Document(None), Held::Nothing),
             Need::Gather { .. } => (Outcome::Gathered(None), Held::Nothing),
             Need::Value { key } => match self.value(&key).await {
                 Some(value) => {

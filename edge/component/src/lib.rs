@@ -37,6 +37,7 @@ impl Guest for Component {
             slices,
             fragments,
             prefetches,
+            documents,
             ..
         } = abilities;
         let durable = durable.map(|value_bytes_max| core::Durable { value_bytes_max });
@@ -52,6 +53,7 @@ impl Guest for Component {
             slices,
             fragments,
             prefetches,
+            documents,
         };
         let edge = Edge::new(Config::from_json(&config)?, abilities)?;
         EDGE.set(Some(edge));
@@ -133,6 +135,7 @@ fn from_outcome(outcome: wit::Outcome) -> core::Outcome {
         ),
         wit::Outcome::Content(content) => core::Outcome::Content(content),
         wit::Outcome::Gather(gathered) => core::Outcome::Gathered(gathered),
+        wit::Outcome::Document(document) => core::Outcome::Document(document),
         wit::Outcome::Body(body) => core::Outcome::Body(body),
         wit::Outcome::Encode(done) => core::Outcome::Encoded(done),
         wit::Outcome::Value(length) => core::Outcome::Value(length),
@@ -207,6 +210,9 @@ fn to_need(need: core::Need) -> wit::Need {
         core::Need::Lookup { key } => wit::Need::Lookup(key),
         core::Need::Claim { keys } => wit::Need::Claim(keys),
         core::Need::Put { key, head, fresh_ms } => wit::Need::Put(wit::Put { key, head, fresh_ms }),
+        core::Need::Document { url, bytes_max, timeout_ms } => {
+            wit::Need::Document(wit::Document { url, bytes_max, timeout_ms })
+        }
         core::Need::Popular { most } => wit::Need::Popular(most),
         core::Need::Content { of, bytes_max } => {
             let upstream = of == core::Content::Upstream;

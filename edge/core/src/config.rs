@@ -90,6 +90,9 @@ pub const ISSUER_KEYS_MAX: usize = 32;
 /// How far an issuer's clock may differ from ours, if nothing is said, in seconds.
 pub const LEEWAY_S: u64 = 10;
 
+/// For how long an issuer's keys are used while it can't be asked, if nothing is said, in seconds.
+pub const OUTAGE_S: u64 = 86_400;
+
 /// An issuer of tokens, and what is made of what they say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -102,6 +105,12 @@ pub struct Issuer {
     pub algorithms: Vec<Algorithm>,
     /// Its public keys. At most [`ISSUER_KEYS_MAX`].
     pub keys: Vec<Jwk>,
+    /// Whether it is asked for its keys instead, where the driver can.
+    pub publishes: bool,
+    /// The address of its key set. Absent: its discovery document says it.
+    pub keys_url: Option<String>,
+    /// For how long its keys are used while it can't be asked, in seconds.
+    pub outage_s: u64,
     /// Whether it is the deployment's own, whose keys are published here.
     pub is_own: bool,
     /// Whether its tokens must be access tokens by their `typ` (RFC 9068, section 2.1).
@@ -136,6 +145,9 @@ impl Default for Issuer {
             audiences: Vec::new(),
             algorithms: Algorithm::ASYMMETRIC.to_vec(),
             keys: Vec::new(),
+            publishes: false,
+            keys_url: None,
+            outage_s: OUTAGE_S,
             is_own: false,
             access_tokens_only: false,
             leeway_s: LEEWAY_S,

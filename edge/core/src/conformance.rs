@@ -74,6 +74,10 @@ pub trait Subject: Sized {
     fn open_sending(&mut self, _body: Vec<u8>) -> Self::Ticket {
         self.open()
     }
+    /// The base URL of its upstream. Of no use to a driver that fetches no documents.
+    fn upstream(&self) -> String {
+        String::new()
+    }
     /// Begins to fulfil a need of it.
     async fn ask(&mut self, ticket: Self::Ticket, need: Need);
     /// The outcome of the need asked last; `None` while there is none and nothing is left to do.
@@ -125,6 +129,7 @@ macro_rules! conformance_tests {
             slices_are_stored_each_by_itself
             a_cut_leaves_the_slices_that_are_whole
             what_is_read_before_it_is_sent
+            a_document_from_elsewhere
             values_are_read
             allowances_are_spent
             allowances_refill
@@ -322,6 +327,11 @@ const BEYOND: &[Beyond] = &[
         why: "nothing is cut into slices, so far: large files pass",
     },
     Beyond {
+        declared: |abilities| abilities.documents,
+        tests: &["a_document_from_elsewhere"],
+        why: "nothing is fetched from elsewhere, so far: issuers' keys are in the configuration",
+    },
+    Beyond {
         declared: |abilities| abilities.fragments,
         tests: &["what_is_read_before_it_is_sent"],
         why: "no body is made of other exchanges' replies, so far: templates pass",
@@ -397,6 +407,33 @@ async fn signatures<S: Subject>() {
             let outcome = subject.outcome(ticket).await;
             assert_eq!(outcome, Some(Outcome::Verified(right)), "{}", signed.name);
         }
+    }
+}
+
+/// A document comes whole, with status 200 and within its bound, or not at all.
+async fn a_document_from_elsewhere<S: Subject>() {
+    let answer = |status, length: &str, body: &[u8]| {
+        let fields = format!("content-length: {length}\r\nlocation: /elsewhere\r\n").into_bytes();
+        ScriptedAnswer::Answer(UpstreamAnswer {
+            head: UpstreamHead { status, fields },
+            body: body.to_vec(),
+        })
+    };
+    let mut subject = S::new(vec![
+        answer(200, "5", b"hello"),
+        answer(200, "6", b"hello!"),
+        answer(302, "5", b"hello"),
+        answer(404, "5", b"hello"),
+        answer(200, "5", b"hell"),
+    ])
+    .await;
+    let url = format!("{}/document", subject.upstream());
+    for expected in [Some(b"hello".to_vec()), None, None, None, None, None] {
+        let ticket = subject.open();
+        let need = Need::Document { url: url.clone(), bytes_max: 5, timeout_ms: 2000 };
+        subject.ask(ticket, need).await;
+        assert_eq!(subject.outcome(ticket).await, Some(Outcome::Document(expected)));
+        subject.abandon(ticket).await;
     }
 }
 

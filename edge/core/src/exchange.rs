@@ -1,17 +1,19 @@
 //! The order of the stages: one exchange from its head to its reply.
 
+mod authenticating;
 mod keeping;
 
 use std::net::IpAddr;
 
 use outport_wire::describe::Query;
-use outport_wire::identity::{Identity, Scope};
+use outport_wire::identity::Identity;
 use outport_wire::link::{Link, LinkRefusal};
 use outport_wire::problem::{Problem, ProblemType};
 use outport_wire::resumable::PARTIAL_TYPE;
 use outport_wire::tus;
 use serde::{Deserialize, Serialize};
 
+use self::authenticating::{Bearer, Caller, Waiting, beside};
 use self::keeping::Accepting;
 use crate::answer::{Visit, json, reply};
 use crate::assets::{self, AssetAsk};
@@ -34,6 +36,7 @@ use crate::guard::{Guarded, guard};
 use crate::head::{FieldLines, Fields};
 use crate::interim;
 use crate::issuer::{self, Trusted};
+use crate::issuer_keys::KeyExchange;
 use crate::kept::KeptFile;
 use crate::limit::Limit;
 use crate::prefetch::{self, Ahead, Warming};
@@ -47,7 +50,7 @@ use crate::step::{
     Request, Step, Taken, UpstreamHead,
 };
 use crate::stored::file_key;
-use crate::token::{self, Grant, Signed, Unverified, VerifiedTokens};
+use crate::token::{Grant, VerifiedTokens};
 use crate::uploads;
 
 /// The edge of one deployment: its configuration, and what can be computed again from it and from
@@ -73,7 +76,9 @@ pub struct Exchange {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Stage {
     /// The driver checks a token's signature; then it all begins again.
-    Verifying { head: Vec<u8>, peer: IpAddr, bearer: Bearer, grant: Grant },
+    Verifying(Waiting, Grant),
+    /// An issuer is asked for its keys, for a token; then its signature is checked.
+    Asking(Waiting, KeyExchange),
     /// A value of the page is read.
     Asset(AssetAsk),
     /// A file is delivered.
@@ -103,41 +108,6 @@ enum Stage {
     Ranking(String),
     /// An upstream is asked.
     Forwarding(Forwarded),
-}
-
-/// Where a token came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Bearer {
-    /// From who asks.
-    Caller,
-    /// From who wants to be told beside the answer.
-    Beside,
-}
-
-impl Bearer {
-    const fn field(self) -> &'static str {
-        match self {
-            Self::Caller => "authorization",
-            Self::Beside => explain::FIELD,
-        }
-    }
-
-    /// The token (RFC 6750, section 2.1), if there is one.
-    fn token<'a>(self, request: &Guarded<'a>) -> Result<Option<&'a str>, Problem> {
-        let Some(value) = request.fields.get(self.field()) else { return Ok(None) };
-        match value.split_once(' ') {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
-                Ok(Some(token.trim()))
-            }
-            _ => {
-                let detail = match self {
-                    Self::Caller => "`Authorization` must be `Bearer` and a token.",
-                    Self::Beside => "`Outport-Explain` must be `Bearer` and a token.",
-                };
-                Err(Problem::new(ProblemType::TokenMalformed, detail))
-            }
-        }
-    }
 }
 
 impl Stage {
@@ -183,14 +153,6 @@ impl Exchange {
     }
 }
 
-/// Who asks, as far as it is known.
-enum Caller {
-    Nobody,
-    Known(Identity),
-    /// The driver must check a signature first.
-    Claimed(Grant, Need),
-}
-
 impl Edge {
     /// An edge of this deployment. The error says what is wrong with the configuration.
     pub fn new(config: Config, abilities: Abilities) -> Result<Self, String> {
@@ -228,11 +190,17 @@ impl Edge {
     fn resumed(&mut self, exchange: Exchange, outcomes: Vec<Outcome>, moment: Moment) -> Step {
         let Exchange { mut visit, stage } = exchange;
         let mut outcomes = outcomes.into_iter();
-        if let Stage::Verifying { head, peer, bearer, grant } = stage {
-            let verified = outcomes.next() == Some(Outcome::Verified(true));
-            let grant = verified.then_some(grant);
-            return self.verified(&head, peer, visit, bearer, grant, moment);
-        }
+        let stage = match stage {
+            Stage::Verifying(waiting, grant) => {
+                let verified = outcomes.next() == Some(Outcome::Verified(true));
+                return self.verified(&waiting, visit, verified.then_some(grant), moment);
+            }
+            Stage::Asking(waiting, keys) => {
+                let Some(outcome) = outcomes.next() else { return self.confused(&visit) };
+                return self.asked_issuer(waiting, visit, keys, outcome, moment);
+            }
+            stage => stage,
+        };
         if visit.limit.is_some() && visit.taken.is_none() {
             let Some(Outcome::Taken(taken)) = outcomes.next() else { return self.confused(&visit) };
             visit.taken = Some(taken);
@@ -426,18 +394,13 @@ impl Edge {
         if !target.takes(guarded.method) {
             return self.method_refused(&target, visit);
         }
-        let verifying = |bearer, grant, need, visit: &Visit| {
-            let (head, peer) = (request.head.to_vec(), request.peer);
-            let stage = Stage::Verifying { head, peer, bearer, grant };
-            Step::Needs(Exchange { visit: visit.clone(), stage }, vec![need])
-        };
         // What an admin asks for beside the answer says nothing of who asks for that.
         if visit.beside.is_none() && visit.within.is_none() && !visit.ahead {
             match self.bearer(Bearer::Beside, &guarded, moment)? {
                 Caller::Nobody => {}
                 Caller::Known(admin) => visit.beside = Some(beside(&admin)?),
-                Caller::Claimed(grant, need) => {
-                    return Ok(verifying(Bearer::Beside, grant, need, visit));
+                Caller::Unknown(unknown) => {
+                    return Ok(unknown.wait(Bearer::Beside, request, visit));
                 }
             }
         }
@@ -450,9 +413,7 @@ impl Edge {
         let identity = match caller {
             Caller::Nobody => None,
             Caller::Known(identity) => Some(identity),
-            Caller::Claimed(grant, need) => {
-                return Ok(verifying(Bearer::Caller, grant, need, visit));
-            }
+            Caller::Unknown(unknown) => return Ok(unknown.wait(Bearer::Caller, request, visit)),
         };
         authorize(access, identity.as_ref())?;
         // Who asks anonymously, as a preflight does, is told what holds for most.
@@ -483,68 +444,6 @@ impl Edge {
         let mut refused = visit.problem(&self.limits, &problem);
         refused.fields.extend_from_slice(format!("allow: {allowed}\r\n").as_bytes());
         Ok(Step::Reply(refused))
-    }
-
-    /// Finds out whose token this is.
-    fn bearer(
-        &mut self,
-        bearer: Bearer,
-        request: &Guarded<'_>,
-        moment: Moment,
-    ) -> Result<Caller, Problem> {
-        let Some(token) = bearer.token(request)? else { return Ok(Caller::Nobody) };
-        let now_s = moment.unix_s();
-        if let Some(grant) = self.tokens.get(token) {
-            grant.check(now_s).map_err(token::Refusal::problem)?;
-            return Ok(Caller::Known(grant.identity.clone()));
-        }
-        let unverified =
-            Unverified::read(token, &self.issuers, now_s).map_err(token::Refusal::problem)?;
-        let signed = unverified.signed().map_err(token::Refusal::problem)?;
-        if let (true, Some(signed)) = (self.abilities.signatures, signed) {
-            let Signed { key, message, signature } = signed;
-            let need = Need::Verify { key, message: message.as_bytes().to_vec(), signature };
-            return Ok(Caller::Claimed(unverified.into_grant(), need));
-        }
-        unverified.verify(now_s).map_err(token::Refusal::problem)?;
-        let grant = unverified.into_grant();
-        let identity = grant.identity.clone();
-        self.tokens.insert(token, grant);
-        Ok(Caller::Known(identity))
-    }
-
-    /// A driver has checked a signature.
-    fn verified(
-        &mut self,
-        head: &[u8],
-        peer: IpAddr,
-        begun: Visit,
-        bearer: Bearer,
-        grant: Option<Grant>,
-        moment: Moment,
-    ) -> Step {
-        let Visit { secure, within, ahead, beside: told, .. } = begun;
-        let request = Request { head, peer, secure };
-        let mut visit = Visit { secure, within, ahead, beside: told, ..Visit::default() };
-        let Some(grant) = grant else {
-            let is_tus = guard(head).is_ok_and(|guarded| uploads::is_tus(&guarded));
-            let visit = Visit { is_tus, ..visit };
-            return Step::Reply(visit.problem(&self.limits, &token::NOT_BY_KEY.problem()));
-        };
-        let identity = grant.identity.clone();
-        if let Some(token) = guard(head).ok().and_then(|guarded| bearer.token(&guarded).ok()?) {
-            self.tokens.insert(token, grant);
-        }
-        match bearer {
-            Bearer::Caller => self.begin_as(&request, moment, Some(identity), visit),
-            Bearer::Beside => match beside(&identity) {
-                Ok(beside) => {
-                    visit.beside = Some(beside);
-                    self.begin_as(&request, moment, None, visit)
-                }
-                Err(problem) => Step::Reply(visit.problem(&self.limits, &problem)),
-            },
-        }
     }
 
     /// Refuses a body that the platform would not let pass.
@@ -1012,12 +911,6 @@ fn told_beside(
         }
         Step::Needs(..) => step,
     }
-}
-
-/// Who may be told beside the answer.
-fn beside(identity: &Identity) -> Result<Beside, Problem> {
-    authorize(Access::Token(Some(Scope::Admin)), Some(identity))?;
-    Ok(Beside::new(&identity.tenant))
 }
 
 /// Meets what must be met first, where there is something, and asks the upstream then.

@@ -236,7 +236,7 @@ pub fn token(bytes: &[u8]) {
     });
     let encoded = encoded.chain([URL_SAFE_NO_PAD.encode([0; 64])]).collect::<Vec<_>>().join(".");
     for token in [text, encoded.as_str()] {
-        if let Ok(unverified) = Unverified::read(token, issuers, MOMENT.unix_s()) {
+        if let Ok(unverified) = Unverified::read(token, issuers, None, MOMENT.unix_s()) {
             assert!(unverified.verify(MOMENT.unix_s()).is_err(), "{token}");
             let grant = unverified.into_grant();
             assert!(grant.check(MOMENT.unix_s()).is_ok());
@@ -322,6 +322,7 @@ fn outcome(need: &Need, luck: u8) -> Outcome {
         Need::Claim { keys } => Outcome::Claimed(keys.len() as u64),
         Need::Put { .. } => Outcome::Put,
         Need::Popular { .. } => Outcome::Popular(Vec::new()),
+        Need::Document { .. } => Outcome::Document(None),
         Need::Content { .. } => {
             let template = b"a<esi:include src='/b' onerror='continue'/>".to_vec();
             Outcome::Content((luck != 0).then_some(template))

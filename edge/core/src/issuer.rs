@@ -7,7 +7,8 @@ use outport_wire::secret::Secret;
 use serde_json::{Map, Value};
 
 use crate::config::{Config, ISSUER_KEYS_MAX, ISSUERS_MAX, Issuer};
-use crate::key_set::{Algorithm, Jwk, algorithm};
+use crate::issuer_keys::KeySet;
+use crate::key_set::{Algorithm, Jwk, NamedKey, algorithm};
 use crate::step::PublicKey;
 use crate::token::Refusal;
 
@@ -18,17 +19,11 @@ const VALUES_MAX: usize = 256;
 #[derive(Clone, Debug)]
 pub(crate) struct Trusted {
     pub(crate) issuer: Issuer,
-    keys: Vec<Named>,
+    place: u16,
+    keys: Vec<NamedKey>,
     secrets: Vec<Secret>,
     /// The most that its tokens may allow.
     most: Option<Scopes>,
-}
-
-/// A public key and its name.
-#[derive(Clone, Debug)]
-struct Named {
-    id: Option<String>,
-    key: PublicKey,
 }
 
 /// What a signature is checked with.
@@ -37,6 +32,8 @@ pub(crate) enum Check {
     Key(PublicKey),
     /// Any of these.
     Secrets(Vec<Secret>),
+    /// A key that the issuer, at this place, must be asked for.
+    Lacking(u16),
 }
 
 impl Trusted {
@@ -46,23 +43,23 @@ impl Trusted {
             return Err(format!("there may be {ISSUERS_MAX} issuers"));
         }
         let mut trusted: Vec<Self> = Vec::new();
-        for issuer in &config.issuers {
+        for (place, issuer) in (0..).zip(&config.issuers) {
             let secrets = config.issuer_secrets.get(&issuer.name).cloned().unwrap_or_default();
             if trusted.iter().any(|other| other.issuer.name == issuer.name) {
                 return Err(format!("the issuer {} is there twice", issuer.name));
             }
-            trusted.push(Self::new(issuer.clone(), secrets)?);
+            trusted.push(Self::new(place, issuer.clone(), secrets)?);
         }
         Ok(trusted)
     }
 
-    fn new(issuer: Issuer, secrets: Vec<Secret>) -> Result<Self, String> {
+    fn new(place: u16, issuer: Issuer, secrets: Vec<Secret>) -> Result<Self, String> {
         let name = &issuer.name;
         if issuer.keys.len().max(secrets.len()) > ISSUER_KEYS_MAX {
             return Err(format!("the issuer {name} may have {ISSUER_KEYS_MAX} keys"));
         }
-        let named = |jwk: &Jwk| match jwk.read() {
-            Ok(key) => Ok(Named { id: jwk.kid.clone(), key }),
+        let named = |jwk: &Jwk| match NamedKey::read(jwk) {
+            Ok(named) => Ok(named),
             Err(error) => {
                 let kid = jwk.kid.as_deref().unwrap_or("without a name");
                 Err(format!("the key {kid} of the issuer {name} can't be used: {error}"))
@@ -70,37 +67,33 @@ impl Trusted {
         };
         let keys = issuer.keys.iter().map(named).collect::<Result<_, _>>()?;
         let most = issuer.scopes.as_deref().map(Scopes::parse);
-        Ok(Self { issuer, keys, secrets, most })
+        Ok(Self { issuer, place, keys, secrets, most })
     }
 
     /// What must check a token that names this algorithm and this key. The algorithm is the key's,
     /// never the token's choice (RFC 8725, section 3.1).
-    pub(crate) fn check(&self, alg: &str, kid: Option<&str>) -> Result<Check, Refusal> {
+    ///
+    /// `fetched` are the keys of an issuer that publishes them.
+    pub(crate) fn check(
+        &self,
+        alg: &str,
+        kid: Option<&str>,
+        fetched: Option<&KeySet>,
+    ) -> Result<Check, Refusal> {
         let algorithm = Algorithm::named(alg)
             .filter(|algorithm| self.issuer.algorithms.contains(algorithm))
             .ok_or(Refusal::Untrusted("The token's `alg` is none that its issuer signs with."))?;
         if algorithm == Algorithm::Hs256 {
             return Ok(Check::Secrets(self.secrets.clone()));
         }
-        self.key(algorithm, kid).cloned().map(Check::Key)
-    }
-
-    fn key(&self, of: Algorithm, kid: Option<&str>) -> Result<&PublicKey, Refusal> {
-        let fits = |named: &&Named| {
-            algorithm(&named.key) == of && kid.is_none_or(|kid| named.id.as_deref() == Some(kid))
+        let found = match (self.issuer.publishes, fetched) {
+            (false, _) => key(&self.keys, algorithm, kid),
+            (true, None) => return Ok(Check::Lacking(self.place)),
+            (true, Some(set)) => key(&set.keys, algorithm, kid),
         };
-        let mut fitting = self.keys.iter().filter(fits);
-        match (fitting.next(), fitting.next(), kid) {
-            (Some(named), None, _) | (Some(named), _, Some(_)) => Ok(&named.key),
-            (Some(_), Some(_), None) => {
-                Err(Refusal::Untrusted("The token has no `kid`, and its issuer has several keys."))
-            }
-            (None, _, Some(_)) => {
-                Err(Refusal::Untrusted("The token's `kid` is not a key of its issuer."))
-            }
-            (None, _, None) => {
-                Err(Refusal::Untrusted("The token's issuer has no key for its `alg`."))
-            }
+        match found {
+            Err(Lacking::Key(_)) if self.issuer.publishes => Ok(Check::Lacking(self.place)),
+            found => found.map(Check::Key).map_err(|lacking| Refusal::Untrusted(lacking.why())),
         }
     }
 
@@ -140,6 +133,40 @@ impl Trusted {
         self.most.map_or(scopes, |most| scopes.narrowed(most))
     }
 }
+
+/// Why there is no key.
+enum Lacking {
+    /// None has this name, or is for this algorithm; another set of keys may have one.
+    Key(&'static str),
+    /// The token would have to name one.
+    Name,
+}
+
+impl Lacking {
+    const fn why(self) -> &'static str {
+        match self {
+            Self::Key(why) => why,
+            Self::Name => "The token has no `kid`, and its issuer has several keys.",
+        }
+    }
+}
+
+/// The key that is named, or the only one there is for an algorithm.
+fn key(keys: &[NamedKey], of: Algorithm, kid: Option<&str>) -> Result<PublicKey, Lacking> {
+    let fits = |named: &&NamedKey| {
+        algorithm(&named.key) == of && kid.is_none_or(|kid| named.id.as_deref() == Some(kid))
+    };
+    let mut fitting = keys.iter().filter(fits);
+    match (fitting.next(), fitting.next(), kid) {
+        (Some(named), None, _) | (Some(named), _, Some(_)) => Ok(named.key.clone()),
+        (Some(_), Some(_), None) => Err(Lacking::Name),
+        (None, _, Some(_)) => Err(Lacking::Key(NO_SUCH_KEY)),
+        (None, _, None) => Err(Lacking::Key("The token's issuer has no key for its `alg`.")),
+    }
+}
+
+/// No key has this name.
+pub(crate) const NO_SUCH_KEY: &str = "The token's `kid` is not a key of its issuer.";
 
 /// A claim: a member by its name, or whatever a JSON pointer leads to (RFC 6901).
 fn claim<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
@@ -193,7 +220,7 @@ mod tests {
     use super::*;
 
     fn trusted(issuer: Issuer) -> Trusted {
-        Trusted::new(issuer, Vec::new()).unwrap()
+        Trusted::new(0, issuer, Vec::new()).unwrap()
     }
 
     fn who(issuer: Issuer, claims: Value) -> Result<String, Refusal> {
@@ -259,20 +286,20 @@ mod tests {
         let key = |id: &str, byte| Jwk::ed25519(id, &[byte; 32]);
         let nameless = Jwk { kid: None, ..key("", 3) };
         let with = |keys: &[Jwk]| trusted(Issuer { keys: keys.to_vec(), ..Issuer::default() });
-        let found = |issuer: &Trusted, kid| issuer.check("EdDSA", kid).ok();
+        let found = |issuer: &Trusted, kid| issuer.check("EdDSA", kid, None).ok();
         let is = |byte| Some(Check::Key(PublicKey::Ed25519([byte; 32])));
         let two = with(&[key("a", 1), key("b", 2)]);
         assert_eq!((found(&two, Some("b")), found(&two, None)), (is(2), None));
         assert_eq!(found(&two, Some("c")), None);
         let one = with(&[nameless]);
         assert_eq!((found(&one, None), found(&one, Some("a"))), (is(3), None));
-        assert!(one.check("ES256", None).is_err() && one.check("none", None).is_err());
-        assert!(one.check("HS256", None).is_err(), "it was not configured");
+        assert!(one.check("ES256", None, None).is_err() && one.check("none", None, None).is_err());
+        assert!(one.check("HS256", None, None).is_err(), "it was not configured");
     }
 
     #[test]
     fn what_is_wrong_with_an_issuer_is_said() {
-        let wrong = |issuer: Issuer| Trusted::new(issuer, Vec::new()).unwrap_err();
+        let wrong = |issuer: Issuer| Trusted::new(0, issuer, Vec::new()).unwrap_err();
         let name = || "i".to_owned();
         let short =
             Issuer { name: name(), keys: vec![Jwk::ed25519("k", &[1])], ..Issuer::default() };

@@ -171,6 +171,19 @@ impl Jwk {
     }
 }
 
+/// A public key and its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NamedKey {
+    pub(crate) id: Option<String>,
+    pub(crate) key: PublicKey,
+}
+
+impl NamedKey {
+    pub(crate) fn read(jwk: &Jwk) -> Result<Self, NotUsable> {
+        Ok(Self { id: jwk.kid.clone(), key: jwk.read()? })
+    }
+}
+
 /// The one algorithm that a key is for.
 pub(crate) const fn algorithm(key: &PublicKey) -> Algorithm {
     match key {

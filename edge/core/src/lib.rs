@@ -44,6 +44,7 @@ pub mod interim;
 #[cfg(test)]
 mod isolation;
 mod issuer;
+mod issuer_keys;
 pub mod kept;
 pub mod key_set;
 pub mod limit;

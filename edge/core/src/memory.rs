@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::Edge;
+use crate::head::FieldLines;
 use crate::kept::{Packed, handed_over};
 use crate::key_set::{RSA_EXPONENT, uncompressed};
 use crate::step::{
     Body, ByteRange, Coding, Content, Extent, Fetch, FetchError, Form, Handed, Kept, KeptHead,
     Looked, Moment, Need, Outcome, Part, PartStep, Popular, PublicKey, Purge, Reply, Step, Store,
-    StoreBody, Taken, UpstreamHead,
+    StoreBody, Taken, Upstream, UpstreamHead,
 };
 
 /// Names an exchange towards the driver.
@@ -27,7 +28,7 @@ pub struct UpstreamAnswer {
     pub body: Vec<u8>,
 }
 
-/// The upstreams: a function from request and body to answer.
+/// The upstreams, and what is elsewhere, whose target is a whole URL: a function from request and body to answer.
 pub type Upstreams = Box<dyn FnMut(&Fetch, &[u8]) -> Result<UpstreamAnswer, FetchError>>;
 
 /// The request that hands over what is kept, given head, digest and moment: the core's
@@ -207,6 +208,9 @@ impl MemoryDriver {
                 let fits = body.len() as u64 <= bytes_max;
                 Some(Outcome::Body(fits.then_some(body)))
             }
+            Need::Document { url, bytes_max, .. } => {
+                Some(Outcome::Document(self.document(&url, bytes_max)))
+            }
             Need::Encode { coding } => Some(Outcome::Encoded(self.encode(ticket, coding))),
             Need::Value { key } => {
                 let value = self.values.get(&key).cloned();
@@ -321,6 +325,20 @@ impl MemoryDriver {
         }
         self.kept.insert(key, Packed::pack(head, &body));
         Kept::Durably
+    }
+
+    fn document(&mut self, url: &str, bytes_max: u64) -> Option<Vec<u8>> {
+        let fetch = Fetch {
+            upstream: Upstream::Origin,
+            head: format!("GET {url} HTTP/1.1\r\n").into_bytes(),
+            with_body: false,
+            timeout_ms: 0,
+        };
+        let UpstreamAnswer { head, body } = (self.upstreams)(&fetch, &[]).ok()?;
+        let length = body.len() as u64;
+        let announced = FieldLines::new(&head.fields).get("content-length").map(str::parse);
+        let is_whole = announced.is_none_or(|announced| announced == Ok(length));
+        (head.status == 200 && is_whole && length <= bytes_max).then_some(body)
     }
 
     fn read_kept(&mut self, ticket: Ticket, key: &str) -> Option<KeptHead> {

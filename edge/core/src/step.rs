@@ -121,6 +121,16 @@ pub enum Need {
         /// The most bytes that they may have together.
         bytes_max: u64,
     },
+    /// Fetch a small document from elsewhere by GET. Answered by [`Outcome::Document`]. Redirects are
+    /// not followed. Asked only of drivers that declare [`Abilities::documents`].
+    Document {
+        /// An absolute URL of `http` or `https`.
+        url: String,
+        /// The most bytes that it may have.
+        bytes_max: u64,
+        /// How long it may take, to its end, in milliseconds.
+        timeout_ms: u64,
+    },
     /// Read the request's body, whole. Answered by [`Outcome::Body`].
     Body {
         /// The most bytes that it may have.
@@ -271,6 +281,9 @@ pub enum Outcome {
     Content(Option<Vec<u8>>),
     /// Of [`Need::Gather`]. `None`: one of them can't be had whole, or they have more bytes.
     Gathered(Option<Vec<Vec<u8>>>),
+    /// Of [`Need::Document`]. `None`: it was not answered with status 200, has more bytes, or broke
+    /// off.
+    Document(Option<Vec<u8>>),
     /// Of [`Need::Body`]. `None`: it has more bytes, or broke off.
     Body(Option<Vec<u8>>),
     /// Of [`Need::Value`]: the value's length, if there is one.
@@ -641,6 +654,8 @@ pub struct Abilities {
     /// It fetches ahead what a reply names, and knows what is asked for most. It declares
     /// [`Self::fragments`] too.
     pub prefetches: bool,
+    /// It fetches documents from elsewhere. Without it, issuers can't be asked for their keys.
+    pub documents: bool,
 }
 
 /// How a driver keeps things.

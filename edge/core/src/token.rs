@@ -21,6 +21,7 @@ use serde_json::{Map, Value};
 
 use crate::config::Issuer;
 use crate::issuer::{Check, Trusted};
+use crate::issuer_keys::KeySet;
 use crate::key_set::{RSA_EXPONENT, uncompressed};
 use crate::step::PublicKey;
 
@@ -169,8 +170,14 @@ impl Claims {
 }
 
 impl<'a> Unverified<'a> {
-    /// Reads a token and checks all that can be checked without its signature.
-    pub(crate) fn read(token: &'a str, issuers: &[Trusted], now_s: u64) -> Result<Self, Refusal> {
+    /// Reads a token and checks all that can be checked without its signature. `fetched` are the keys of
+    /// its issuer, where that was asked.
+    pub(crate) fn read(
+        token: &'a str,
+        issuers: &[Trusted],
+        fetched: Option<&KeySet>,
+        now_s: u64,
+    ) -> Result<Self, Refusal> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(Refusal::Malformed("The token is longer than 8192 bytes."));
         }
@@ -188,7 +195,7 @@ impl<'a> Unverified<'a> {
         claims.check_texts()?;
         let trusted = issuer(&claims, issuers)?;
         check_header(&header, &trusted.issuer)?;
-        let check = trusted.check(&header.alg, header.kid.as_deref())?;
+        let check = trusted.check(&header.alg, header.kid.as_deref(), fetched)?;
         if !claims.is_for(&trusted.issuer.audiences) {
             return Err(Refusal::Untrusted("The token's `aud` is not this service."));
         }
@@ -201,6 +208,14 @@ impl<'a> Unverified<'a> {
         let grant = grant(&claims, trusted)?;
         grant.check(now_s)?;
         Ok(Self { token, check, grant })
+    }
+
+    /// The place of the issuer that must be asked for its key first.
+    pub(crate) const fn lacks(&self) -> Option<u16> {
+        match self.check {
+            Check::Lacking(place) => Some(place),
+            Check::Key(_) | Check::Secrets(_) => None,
+        }
     }
 
     /// What a driver must check. `None` where it is signed with a secret.
@@ -328,6 +343,8 @@ impl VerifiedTokens {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use jwt_simple::prelude::*;
 
     use super::{Issuer, NOT_BY_KEY, REMEMBERED_MAX, Refusal, Trusted, Unverified, VerifiedTokens};
@@ -356,7 +373,7 @@ pub(crate) mod tests {
             Issuer {
                 name: "outport".into(),
                 audiences: vec!["outport".into()],
-                keys: vec![Jwk::ed25519("k1", &self.pair.public_key().to_bytes())],
+                keys: vec![self.jwk()],
                 is_own: true,
                 ..Issuer::default()
             }
@@ -371,6 +388,27 @@ pub(crate) mod tests {
             self.token_with(tenant, subject, scope, |claims| {
                 claims.expires_at = Some(UnixTimeStamp::from_secs(NOW + 30 * 86_400));
             })
+        }
+
+        /// The public key.
+        pub(crate) fn jwk(&self) -> Jwk {
+            Jwk::ed25519("k1", &self.pair.public_key().to_bytes())
+        }
+
+        /// One of another issuer, which is good for a month, and which nobody has seen before.
+        pub(crate) fn token_of(&self, issuer: &str, key_id: &str) -> String {
+            static MADE: AtomicUsize = AtomicUsize::new(0);
+            let pair = self.pair.clone().with_key_id(key_id);
+            let custom = Custom { tenant: "demo".into(), scope: "read".into() };
+            let mut claims = Claims::with_custom_claims(custom, Duration::from_days(30))
+                .with_issuer(issuer)
+                .with_audience("outport")
+                .with_subject("alice")
+                .with_jwt_id(MADE.fetch_add(1, Ordering::Relaxed).to_string());
+            claims.issued_at = Some(UnixTimeStamp::from_secs(NOW));
+            claims.invalid_before = None;
+            claims.expires_at = Some(UnixTimeStamp::from_secs(NOW + 30 * 86_400));
+            pair.sign(claims).unwrap()
         }
 
         fn token_with(
@@ -401,7 +439,7 @@ pub(crate) mod tests {
 
     fn read(token: &str, mint: &Mint, now: u64) -> Result<String, Refusal> {
         let issuers = trusted([mint.issuer()]);
-        let token = Unverified::read(token, &issuers, now)?;
+        let token = Unverified::read(token, &issuers, None, now)?;
         token.verify(now)?;
         Ok(token.into_grant().identity.encode())
     }
@@ -479,7 +517,7 @@ pub(crate) mod tests {
         let mint = Mint::new();
         let issuers = trusted([mint.issuer()]);
         let token = mint.token("demo", "alice", "read");
-        let grant = Unverified::read(&token, &issuers, NOW).unwrap().into_grant();
+        let grant = Unverified::read(&token, &issuers, None, NOW).unwrap().into_grant();
         let mut tokens = VerifiedTokens::default();
         for number in 0..3 * REMEMBERED_MAX {
             tokens.insert(&number.to_string(), grant.clone());

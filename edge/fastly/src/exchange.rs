@@ -56,6 +56,7 @@ impl<'a> Exchange<'a> {
             // Never asked: the driver declares no ability to make bodies of others.
             Need::Content { .. } => Outcome::Content(None),
             Need::Popular { .. } => Outcome::Popular(Vec::new()),
+            Need::Document { .. } => Outcome::Document(None),
             Need::Gather { .. } => Outcome::Gathered(None),
             Need::Value { key } => Outcome::Value(self.value(&key)),
             Need::Take { key, allowance } => Outcome::Taken(limit::take(&key, allowance)),

@@ -53,6 +53,9 @@ fn need(need: wit::Need) -> core::Need {
         wit::Need::Lookup(key) => core::Need::Lookup { key },
         wit::Need::Claim(keys) => core::Need::Claim { keys },
         wit::Need::Put(wit::Put { key, head, fresh_ms }) => core::Need::Put { key, head, fresh_ms },
+        wit::Need::Document(wit::Document { url, bytes_max, timeout_ms }) => {
+            core::Need::Document { url, bytes_max, timeout_ms }
+        }
         wit::Need::Popular(most) => core::Need::Popular { most },
         wit::Need::Content(wit::Content { upstream, bytes_max }) => {
             let of = if upstream { core::Content::Upstream } else { core::Content::Stored };
@@ -113,6 +116,7 @@ pub(crate) fn abilities(abilities: core::Abilities) -> wit::Abilities {
         slices,
         fragments,
         prefetches,
+        documents,
         ..
     } = abilities;
     wit::Abilities {
@@ -127,6 +131,7 @@ pub(crate) fn abilities(abilities: core::Abilities) -> wit::Abilities {
         slices,
         fragments,
         prefetches,
+        documents,
     }
 }
 
@@ -242,6 +247,7 @@ pub(crate) fn outcome(outcome: core::Outcome) -> wit::Outcome {
         ),
         core::Outcome::Content(content) => wit::Outcome::Content(content),
         core::Outcome::Gathered(gathered) => wit::Outcome::Gather(gathered),
+        core::Outcome::Document(document) => wit::Outcome::Document(document),
         core::Outcome::Body(body) => wit::Outcome::Body(body),
         core::Outcome::Encoded(done) => wit::Outcome::Encode(done),
         core::Outcome::Value(length) => wit::Outcome::Value(length),

@@ -24,6 +24,7 @@ use crate::body::{Cut, EdgeBody, RequestBody};
 use crate::cache::{Cache, Entry, Found, Holding, NewBody};
 use crate::composed::{self, Continuing};
 use crate::convert::{PartStep, Pending, Step};
+use crate::documents::Documents;
 use crate::head;
 use crate::instances::Instances;
 use crate::instances::bindings::outport::edge::types as wit;
@@ -61,6 +62,7 @@ pub(crate) struct Needs {
     pub(crate) values: Values,
     pub(crate) limiter: Limiter,
     pub(crate) upstreams: Arc<Upstreams>,
+    pub(crate) documents: Documents,
     pub(crate) kept: Kept,
     pub(crate) handover: Handover,
     pub(crate) fetches: Fetches,
@@ -299,6 +301,10 @@ impl Exchange {
             }
             // The driver's, which can begin other exchanges.
             Need::Gather { .. } => Outcome::Gathered(None),
+            Need::Document { url, bytes_max, timeout_ms } => {
+                let patience = Duration::from_millis(timeout_ms);
+                Outcome::Document(self.needs.documents.get(&url, bytes_max, patience).await)
+            }
             Need::Body { bytes_max } => {
                 let body = self.request_body.take().unwrap_or(RequestBody::Here(None));
                 Outcome::Body(read_at_most(body, bytes_max).await)
@@ -649,6 +655,7 @@ mod tests {
         needs: Arc<Needs>,
         exchanges: HashMap<u64, State>,
         opened: u64,
+        upstream: String,
         _folder: tempfile::TempDir,
     }
 
@@ -674,8 +681,9 @@ mod tests {
                 .enable_all()
                 .build()
                 .unwrap();
+            let upstream = upstream(answers);
             let upstreams =
-                Arc::new(Upstreams::new(upstream(answers), Vec::new(), Interims::default()));
+                Arc::new(Upstreams::new(upstream.clone(), Vec::new(), Interims::default()));
             let kept = Kept::open(&folder.path().join("kept")).unwrap();
             let _within = runtime.enter();
             let purges = Arc::default();
@@ -689,11 +697,17 @@ mod tests {
                 limiter: Limiter::new(),
                 handover: Handover::start(kept.clone(), upstreams.clone(), Box::new(Scripted)),
                 upstreams,
+                documents: Documents::new().unwrap(),
                 kept,
                 fetches: Fetches::default(),
             });
             drop(_within);
-            Self { runtime, needs, exchanges: HashMap::new(), opened: 0, _folder: folder }
+            let exchanges = HashMap::new();
+            Self { runtime, needs, exchanges, opened: 0, upstream, _folder: folder }
+        }
+
+        fn upstream(&self) -> String {
+            self.upstream.clone()
         }
 
         fn open(&mut self) -> u64 {

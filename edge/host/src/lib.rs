@@ -14,6 +14,7 @@ mod cache;
 mod composed;
 mod convert;
 mod disk;
+mod documents;
 mod driver;
 mod encoder;
 mod head;

@@ -24,6 +24,7 @@ use tokio::task::JoinHandle;
 
 use crate::cache::Cache;
 use crate::disk::Disk;
+use crate::documents::Documents;
 use crate::driver::{Driver, Fetches, Needs};
 use crate::instances::{ComponentError, Instances};
 use crate::kept::{Kept, KeptError};
@@ -97,6 +98,9 @@ pub enum StartError {
         /// What is wrong.
         source: KeptError,
     },
+    /// The machine's part in encryption can't be set up.
+    #[error("encrypted connections can't be made: {0}")]
+    Tls(std::io::Error),
     /// The folder can't be made.
     #[error("{folder}: {source}")]
     Folder {
@@ -153,6 +157,7 @@ impl EdgeNode {
             limiter: Limiter::new(),
             handover: Handover::start(kept.clone(), upstreams.clone(), core),
             upstreams,
+            documents: Documents::new().map_err(StartError::Tls)?,
             kept,
             fetches: Fetches::default(),
         });

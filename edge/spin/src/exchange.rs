@@ -56,6 +56,7 @@ impl Exchange {
             // Never asked: the driver declares no ability to make bodies of others.
             Need::Content { .. } => Outcome::Content(None),
             Need::Popular { .. } => Outcome::Popular(Vec::new()),
+            Need::Document { .. } => Outcome::Document(None),
             Need::Gather { .. } => Outcome::Gathered(None),
             Need::Value { key } => {
                 self.value = needs.store.get(&key).await;

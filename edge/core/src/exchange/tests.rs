@@ -17,6 +17,7 @@ use crate::token::tests::{Mint, NOW};
 
 mod composing;
 mod explain;
+mod issuers;
 mod kept;
 mod parts;
 mod prefetching;
@@ -36,6 +37,7 @@ const SIGNATURES: Abilities = Abilities {
     slices: false,
     fragments: false,
     prefetches: false,
+    documents: false,
 };
 
 struct World {

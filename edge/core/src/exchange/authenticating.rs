@@ -1,0 +1,262 @@
+//! Who asks: a token is read, its issuer is asked for its keys where that is needed, and its signature
+//! is checked. Then it all begins again, with the caller known.
+
+use std::net::IpAddr;
+
+use outport_wire::identity::{Identity, Scope};
+use outport_wire::problem::{Problem, ProblemType};
+use serde::{Deserialize, Serialize};
+
+use super::{Edge, Exchange, Stage, authorize};
+use crate::answer::Visit;
+use crate::explain::{self, Beside};
+use crate::guard::{Guarded, guard};
+use crate::issuer::NO_SUCH_KEY;
+use crate::issuer_keys::{KeyExchange, KeySet, Next};
+use crate::route::Access;
+use crate::step::{Moment, Need, Outcome, Request, Step};
+use crate::token::{Grant, NOT_BY_KEY, Refusal, Signed, Unverified};
+use crate::uploads;
+
+/// Where a token came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Bearer {
+    /// From who asks.
+    Caller,
+    /// From who wants to be told beside the answer.
+    Beside,
+}
+
+impl Bearer {
+    const fn field(self) -> &'static str {
+        match self {
+            Self::Caller => "authorization",
+            Self::Beside => explain::FIELD,
+        }
+    }
+
+    /// The token (RFC 6750, section 2.1), if there is one.
+    fn token<'a>(self, request: &Guarded<'a>) -> Result<Option<&'a str>, Problem> {
+        let Some(value) = request.fields.get(self.field()) else { return Ok(None) };
+        match value.split_once(' ') {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+                Ok(Some(token.trim()))
+            }
+            _ => {
+                let detail = match self {
+                    Self::Caller => "`Authorization` must be `Bearer` and a token.",
+                    Self::Beside => "`Outport-Explain` must be `Bearer` and a token.",
+                };
+                Err(Problem::new(ProblemType::TokenMalformed, detail))
+            }
+        }
+    }
+}
+
+/// Who asks, as far as it is known.
+pub(super) enum Caller {
+    Nobody,
+    Known(Identity),
+    /// The driver must do something first.
+    Unknown(Unknown),
+}
+
+/// What is to be done first.
+pub(super) enum Unknown {
+    /// A signature is checked.
+    Claimed(Grant, Need),
+    /// The issuer is asked for its keys.
+    Asking(KeyExchange, Need),
+}
+
+/// A request whose caller is not known yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Waiting {
+    head: Vec<u8>,
+    peer: IpAddr,
+    bearer: Bearer,
+}
+
+impl Unknown {
+    /// The step that finds out.
+    pub(super) fn wait(self, bearer: Bearer, request: &Request<'_>, visit: &Visit) -> Step {
+        let waiting = Waiting { head: request.head.to_vec(), peer: request.peer, bearer };
+        self.step(waiting, visit.clone())
+    }
+
+    fn step(self, waiting: Waiting, visit: Visit) -> Step {
+        let (stage, need) = match self {
+            Self::Claimed(grant, need) => (Stage::Verifying(waiting, grant), need),
+            Self::Asking(keys, need) => (Stage::Asking(waiting, keys), need),
+        };
+        Step::Needs(Exchange { visit, stage }, vec![need])
+    }
+}
+
+impl Edge {
+    /// Finds out whose token this is.
+    pub(super) fn bearer(
+        &mut self,
+        bearer: Bearer,
+        request: &Guarded<'_>,
+        moment: Moment,
+    ) -> Result<Caller, Problem> {
+        let Some(token) = bearer.token(request)? else { return Ok(Caller::Nobody) };
+        if let Some(grant) = self.tokens.get(token) {
+            grant.check(moment.unix_s()).map_err(Refusal::problem)?;
+            return Ok(Caller::Known(grant.identity.clone()));
+        }
+        self.read(token, None, moment)
+    }
+
+    /// Reads a token. `fetched` are the keys that its issuer publishes, if it was asked; `anew` says
+    /// that it was asked for those that it has just begun to use.
+    fn read(
+        &mut self,
+        token: &str,
+        fetched: Option<(&KeySet, bool)>,
+        moment: Moment,
+    ) -> Result<Caller, Problem> {
+        let now_s = moment.unix_s();
+        let keys = fetched.map(|(keys, _)| keys);
+        let unverified =
+            Unverified::read(token, &self.issuers, keys, now_s).map_err(Refusal::problem)?;
+        if let Some(place) = unverified.lacks() {
+            return self.ask_issuer(place, fetched, moment);
+        }
+        let signed = unverified.signed().map_err(Refusal::problem)?;
+        if let (true, Some(signed)) = (self.abilities.signatures, signed) {
+            let Signed { key, message, signature } = signed;
+            let need = Need::Verify { key, message: message.as_bytes().to_vec(), signature };
+            return Ok(Caller::Unknown(Unknown::Claimed(unverified.into_grant(), need)));
+        }
+        unverified.verify(now_s).map_err(Refusal::problem)?;
+        let grant = unverified.into_grant();
+        let identity = grant.identity.clone();
+        self.tokens.insert(token, grant);
+        Ok(Caller::Known(identity))
+    }
+
+    /// Asks an issuer for its keys: at first those that are known, and then those that it may have
+    /// begun to use since.
+    fn ask_issuer(
+        &self,
+        place: u16,
+        fetched: Option<(&KeySet, bool)>,
+        moment: Moment,
+    ) -> Result<Caller, Problem> {
+        let anew = match fetched {
+            None => false,
+            Some((keys, false)) if keys.may_be_old(moment.unix_ms) => true,
+            Some(_) => return Err(Refusal::Untrusted(NO_SUCH_KEY).problem()),
+        };
+        let trusted = self.issuers.get(usize::from(place));
+        let trusted = trusted.filter(|_| self.abilities.documents).ok_or_else(unreachable)?;
+        let (keys, need) = KeyExchange::begin(place, &trusted.issuer, anew);
+        Ok(Caller::Unknown(Unknown::Asking(keys, need)))
+    }
+
+    /// An issuer has been asked for its keys, or nearly so.
+    pub(super) fn asked_issuer(
+        &mut self,
+        waiting: Waiting,
+        visit: Visit,
+        keys: KeyExchange,
+        outcome: Outcome,
+        moment: Moment,
+    ) -> Step {
+        let (place, anew) = (keys.place, keys.anew);
+        let trusted = self.issuers.get(usize::from(place));
+        let next =
+            trusted.and_then(|trusted| keys.resume(outcome, &trusted.issuer, moment.unix_ms));
+        let caller = match next {
+            None => return self.confused(&visit),
+            Some(Next::Need(keys, need)) => Ok(Caller::Unknown(Unknown::Asking(keys, need))),
+            Some(Next::Unreachable) => Err(unreachable()),
+            Some(Next::Keys(set)) => self.read_again(&waiting, (&set, anew), moment),
+        };
+        match caller {
+            Ok(Caller::Unknown(unknown)) => unknown.step(waiting, visit),
+            Ok(Caller::Known(identity)) => self.begin_again(&waiting, visit, identity, moment),
+            Ok(Caller::Nobody) => self.confused(&visit),
+            Err(problem) => self.refuse(&waiting, visit, &problem),
+        }
+    }
+
+    fn read_again(
+        &mut self,
+        waiting: &Waiting,
+        fetched: (&KeySet, bool),
+        moment: Moment,
+    ) -> Result<Caller, Problem> {
+        let guarded = guard(&waiting.head)?;
+        match waiting.bearer.token(&guarded)? {
+            Some(token) => self.read(token, Some(fetched), moment),
+            None => Ok(Caller::Nobody),
+        }
+    }
+
+    /// A driver has checked a signature.
+    pub(super) fn verified(
+        &mut self,
+        waiting: &Waiting,
+        visit: Visit,
+        grant: Option<Grant>,
+        moment: Moment,
+    ) -> Step {
+        let Some(grant) = grant else {
+            return self.refuse(waiting, visit, &NOT_BY_KEY.problem());
+        };
+        let identity = grant.identity.clone();
+        let guarded = guard(&waiting.head).ok();
+        if let Some(token) = guarded.and_then(|guarded| waiting.bearer.token(&guarded).ok()?) {
+            self.tokens.insert(token, grant);
+        }
+        self.begin_again(waiting, visit, identity, moment)
+    }
+
+    fn refuse(&self, waiting: &Waiting, begun: Visit, problem: &Problem) -> Step {
+        let is_tus = guard(&waiting.head).is_ok_and(|guarded| uploads::is_tus(&guarded));
+        Step::Reply(Visit { is_tus, ..afresh(begun) }.problem(&self.limits, problem))
+    }
+
+    /// Begins again, with the bearer of the token known.
+    fn begin_again(
+        &mut self,
+        waiting: &Waiting,
+        begun: Visit,
+        identity: Identity,
+        moment: Moment,
+    ) -> Step {
+        let mut visit = afresh(begun);
+        let Waiting { ref head, peer, bearer } = *waiting;
+        let request = Request { head, peer, secure: visit.secure };
+        match bearer {
+            Bearer::Caller => self.begin_as(&request, moment, Some(identity), visit),
+            Bearer::Beside => match beside(&identity) {
+                Ok(beside) => {
+                    visit.beside = Some(beside);
+                    self.begin_as(&request, moment, None, visit)
+                }
+                Err(problem) => Step::Reply(visit.problem(&self.limits, &problem)),
+            },
+        }
+    }
+}
+
+/// What is known of a visit before its stages.
+fn afresh(begun: Visit) -> Visit {
+    let Visit { secure, within, ahead, beside, .. } = begun;
+    Visit { secure, within, ahead, beside, ..Visit::default() }
+}
+
+fn unreachable() -> Problem {
+    let detail = "The token's issuer gives no keys to check it with. Try again.";
+    Problem::new(ProblemType::IssuerUnreachable, detail)
+}
+
+/// Who may be told beside the answer.
+pub(super) fn beside(identity: &Identity) -> Result<Beside, Problem> {
+    authorize(Access::Token(Some(Scope::Admin)), Some(identity))?;
+    Ok(Beside::new(&identity.tenant))
+}
