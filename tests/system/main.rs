@@ -11,6 +11,7 @@ mod crash;
 mod full_disk;
 mod herd;
 mod hooks;
+mod issuers;
 mod kept;
 mod large;
 mod limits;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         full_disk::all(),
         herd::all(),
         hooks::all(),
+        issuers::all(),
         kept::all(),
         large::all(),
         limits::all(),
