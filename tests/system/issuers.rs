@@ -43,7 +43,7 @@ struct Deployment {
     server: JoinHandle<()>,
     api: Api,
     _edge: Running,
-    _data: Data,
+    data: Data,
 }
 
 impl Deployment {
@@ -66,7 +66,7 @@ impl Deployment {
         let config = config.to_str().expect("the path is text");
         let edge = Running::serve(&data, &["--config", config]);
         let api = Api::new(edge.ready("edge"));
-        Self { url, site, server, api, _edge: edge, _data: data }
+        Self { url, site, server, api, _edge: edge, data }
     }
 
     fn site<T>(&self, with: impl FnOnce(&mut Site) -> T) -> T {
@@ -178,6 +178,6 @@ async fn an_issuer_that_is_not_there_refuses_nobody_else() {
     let token = running.token(Signer::Rsa, 0).token();
     let answer = running.api.with_token(&token).get("/files").await;
     answer.expect_problem(503, "issuer-unreachable");
-    let own = running._data.token("demo", "demo", "read", "1h");
+    let own = running.data.token("demo", "demo", "read", "1h");
     running.api.with_token(&own).get("/files").await.expect_status(200);
 }
