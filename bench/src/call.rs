@@ -18,7 +18,7 @@ use outport_wire::file::{FILE_HEADER, FileRecord, Visibility};
 use outport_wire::rules::{Rules, TenantRules};
 use outport_wire::secret::{Key, Secret};
 
-const ID: &str = "01000G0000000C000000000004";
+pub(crate) const ID: &str = "01000G0000000C000000000004";
 const ROUNDS: usize = 7;
 const EXCHANGES: u32 = 50_000;
 
@@ -33,7 +33,8 @@ pub(crate) fn run() -> Result<()> {
     let pair = Ed25519KeyPair::generate().with_key_id("k1");
     let config = config(&pair)?;
     let compiled = std::fs::read(component()).context("run `cargo xtask build` first")?;
-    let boundary = Boundary::new(&compiled, &config).map_err(|error| anyhow!("{error}"))?;
+    let boundary = Boundary::new(&compiled, &config, WASMTIME.abilities)
+        .map_err(|error| anyhow!("{error}"))?;
     let mut edge = Edge::new(config, WASMTIME.abilities).map_err(|error| anyhow!(error))?;
     for (name, visibility, token) in
         [("public", Visibility::Public, None), ("token", Visibility::Private, Some(token(&pair)?))]
@@ -90,7 +91,7 @@ fn median(mut exchange: impl FnMut() -> Result<Reply>) -> Result<f64> {
 }
 
 /// Outcomes of a first exchange: nothing is stored, and the origin has the file.
-fn fill(need: Need, visibility: Visibility) -> Outcome {
+pub(crate) fn fill(need: Need, visibility: Visibility) -> Outcome {
     match need {
         Need::Lookup { .. } => Outcome::Looked(Looked::Vacant),
         Need::Verify { .. } => Outcome::Verified(true),
@@ -115,7 +116,7 @@ fn fill(need: Need, visibility: Visibility) -> Outcome {
 }
 
 /// Outcomes of all later exchanges.
-fn answer(need: Need, head: &[u8]) -> Outcome {
+pub(crate) fn answer(need: Need, head: &[u8]) -> Outcome {
     match need {
         Need::Lookup { .. } => Outcome::Looked(Looked::Found {
             head: head.to_vec(),
@@ -134,7 +135,7 @@ fn answer(need: Need, head: &[u8]) -> Outcome {
 }
 
 /// The head of an ordinary browser's request.
-fn head(token: Option<&str>) -> Vec<u8> {
+pub(crate) fn head(token: Option<&str>) -> Vec<u8> {
     let mut head = format!(
         "GET /files/{ID}/a%20file.bin HTTP/1.1\r\nhost: files.example\r\n\
          user-agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/140.0 Safari/537.36\r\n\
@@ -159,13 +160,18 @@ fn token(pair: &Ed25519KeyPair) -> Result<String> {
 }
 
 fn config(pair: &Ed25519KeyPair) -> Result<Config> {
+    config_with(vec![Jwk::ed25519("k1", &pair.public_key().to_bytes())])
+}
+
+/// A configuration whose issuer has these keys.
+pub(crate) fn config_with(keys: Vec<Jwk>) -> Result<Config> {
     let secret = Secret::new(vec![7; 32])?;
     let roomy = Allowance { interval_us: 1, burst: 1_000_000 };
     Ok(Config {
         issuers: vec![Issuer {
             name: "outport".into(),
             audiences: vec!["outport".into()],
-            keys: vec![Jwk::ed25519("k1", &pair.public_key().to_bytes())],
+            keys,
             ..Issuer::default()
         }],
         issuer_secrets: BTreeMap::new(),
@@ -188,12 +194,12 @@ fn config(pair: &Ed25519KeyPair) -> Result<Config> {
     })
 }
 
-fn component() -> PathBuf {
+pub(crate) fn component() -> PathBuf {
     let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/outport/edge.cwasm");
     std::env::var_os("OUTPORT_COMPONENT").map_or_else(|| default.into(), PathBuf::from)
 }
 
-fn now() -> Moment {
+pub(crate) fn now() -> Moment {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let unix_ms = u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or_default();
     Moment { unix_ms, random: 7 }

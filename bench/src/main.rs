@@ -13,6 +13,7 @@ mod product;
 mod replay;
 mod server;
 mod start;
+mod tokens;
 
 use anyhow::{Result, bail};
 
@@ -26,6 +27,7 @@ meta [--folder DIR] [--seconds N]   durable commits of metadata per second, by e
 replay [--picture FILE]             what the cache answers, beside other policies and the optimum
        [--requests N] [--seed N] [--trace FILE]
 start                               how quickly each platform's edge is compiled and instantiated
+tokens                              what a token costs: each algorithm, seen first and again
 meta --full DIR                     what becomes of the metadata when that small disk is full";
 
 fn main() -> Result<()> {
@@ -38,6 +40,7 @@ fn main() -> Result<()> {
         Some("meta") => meta::run(args),
         Some("replay") => replay::run(args),
         Some("start") => start::run(),
+        Some("tokens") => tokens::run(),
         Some("help" | "--help") => {
             println!("{USAGE}");
             Ok(())

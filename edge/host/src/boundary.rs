@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use outport_edge_core::config::Config;
-use outport_edge_core::step::{Moment, Need, Outcome, Reply};
+use outport_edge_core::step::{Abilities, Moment, Need, Outcome, Reply};
 
 use crate::convert::{Pending, Step};
 use crate::instances::bindings::outport::edge::types as wit;
@@ -16,10 +16,16 @@ pub struct Boundary {
 }
 
 impl Boundary {
-    /// An instance of a component that [`crate::precompile`] has compiled.
-    pub fn new(compiled: &[u8], config: &Config) -> Result<Self, ComponentError> {
+    /// An instance of a component that [`crate::precompile`] has compiled, for a driver that can do
+    /// this.
+    pub fn new(
+        compiled: &[u8],
+        config: &Config,
+        abilities: Abilities,
+    ) -> Result<Self, ComponentError> {
         let metrics = Arc::new(Metrics::default());
-        let instances = Instances::new(compiled, config.to_json(), 1, u64::MAX, metrics)?;
+        let config = config.to_json();
+        let instances = Instances::new(compiled, config, 1, u64::MAX, abilities, metrics)?;
         Ok(Self { instances })
     }
 

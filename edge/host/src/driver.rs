@@ -328,7 +328,7 @@ impl Exchange {
                 Outcome::Taken(self.needs.limiter.take(key, allowance))
             }
             Need::Verify { key, message, signature } => {
-                Outcome::Verified(signature::is_right(&key, &message, &signature))
+                Outcome::Verified(signature::is_signed(&key, &message, &signature))
             }
             Need::Fetch(fetch) => self.fetch(fetch).await,
             Need::Keep { key, head, bytes } => Outcome::Kept(self.keep(key, &head, bytes).await),

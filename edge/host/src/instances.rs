@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 
-use outport_edge_core::platform::WASMTIME;
 use outport_edge_core::step as core;
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{
@@ -104,6 +103,8 @@ pub(crate) struct Instances {
     slots: Box<[Mutex<Option<Instance>>]>,
     /// Exchanges that an instance begins before it is replaced.
     exchanges_max: u64,
+    /// What the core is told that this driver can do.
+    abilities: core::Abilities,
     metrics: Arc<Metrics>,
 }
 
@@ -115,6 +116,7 @@ impl Instances {
         config: Vec<u8>,
         threads: usize,
         exchanges_max: u64,
+        abilities: core::Abilities,
         metrics: Arc<Metrics>,
     ) -> Result<Arc<Self>, ComponentError> {
         // Two for each slot: a fresh instance is made before the old one is given up.
@@ -126,7 +128,8 @@ impl Instances {
         let ready = linker.instantiate_pre(&component).map_err(ComponentError::new)?;
         let ready = bindings::EdgePre::new(ready).map_err(ComponentError::new)?;
         let slots = (0..threads.max(1)).map(|_| Mutex::new(None)).collect();
-        let instances = Arc::new(Self { engine, ready, config, slots, exchanges_max, metrics });
+        let instances =
+            Arc::new(Self { engine, ready, config, slots, exchanges_max, abilities, metrics });
         let first = instances.fresh()?;
         if let Some(slot) = instances.slots.first() {
             *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
@@ -265,7 +268,7 @@ impl Instances {
         store.limiter(|guest| &mut guest.limits);
         store.set_epoch_deadline(CALL_TICKS_MAX);
         let edge = self.ready.instantiate(&mut store).map_err(ComponentError::new)?;
-        let abilities = convert::abilities(WASMTIME.abilities);
+        let abilities = convert::abilities(self.abilities);
         edge.call_configure(&mut store, &self.config, abilities)
             .map_err(ComponentError::new)?
             .map_err(ComponentError)?;
@@ -353,6 +356,7 @@ mod tests {
             config: Vec::new(),
             slots: Box::new([Mutex::new(None)]),
             exchanges_max: 1,
+            abilities: core::Abilities::default(),
             metrics: Arc::new(Metrics::default()),
         }
     }
@@ -380,7 +384,9 @@ mod tests {
     #[test]
     fn what_was_compiled_by_another_is_refused() {
         let metrics = Arc::new(Metrics::default());
-        let refused = Instances::new(b"not native code", Vec::new(), 1, 1, metrics).err();
+        let abilities = core::Abilities::default();
+        let refused =
+            Instances::new(b"not native code", Vec::new(), 1, 1, abilities, metrics).err();
         assert!(refused.unwrap().to_string().starts_with("the edge component can't be used"));
     }
 }

@@ -39,3 +39,4 @@ pub use kept::KeptError;
 pub use node::{Config, EdgeNode, StartError};
 pub use page::{PageFile, assets};
 pub use replay::Replay;
+pub use signature::is_signed;

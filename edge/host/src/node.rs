@@ -17,6 +17,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use outport_edge_core::config::Config as CoreConfig;
 use outport_edge_core::interim::Interims;
+use outport_edge_core::platform::WASMTIME;
 use sha2::{Digest as _, Sha256};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -144,6 +145,7 @@ impl EdgeNode {
             config.core.to_json(),
             tokio::runtime::Handle::current().metrics().num_workers(),
             config.instance_exchanges_max,
+            WASMTIME.abilities,
             metrics.clone(),
         )?;
         let interims = Interims::new(&config.core);

@@ -8,7 +8,7 @@ use ring::signature::{
 };
 
 /// Whether the holder of this key has signed this. A key or a signature that is none has not.
-pub(crate) fn is_right(key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
+pub fn is_signed(key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
     let checked = match key {
         PublicKey::Ed25519(key) => UnparsedPublicKey::new(&ED25519, key).verify(message, signature),
         PublicKey::P256 { x, y } => {

@@ -1,0 +1,127 @@
+//! What a token costs: seen first, checked natively or in the component, and seen again.
+
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, anyhow};
+use jwt_simple::prelude::*;
+use outport_edge_core::key_set::Jwk;
+use outport_edge_core::platform::WASMTIME;
+use outport_edge_core::step::{Abilities, Need, Outcome, PublicKey};
+use outport_edge_host::{Boundary, is_signed};
+use outport_wire::file::Visibility;
+
+use crate::call::{answer, component, config_with, fill, head, now};
+
+/// How many tokens are seen first, each by one exchange.
+const TOKENS: usize = 1_000;
+/// How often one is seen again.
+const AGAIN: usize = 20_000;
+const ROUNDS: usize = 5;
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Custom {
+    tenant: &'static str,
+    scope: &'static str,
+}
+
+/// Prints the median cost of an exchange with each kind of token, and without.
+pub(crate) fn run() -> Result<()> {
+    let compiled = std::fs::read(component()).context("run `cargo xtask build` first")?;
+    println!("a private file from the cache, µs an exchange of the core in the component");
+    println!("algorithm  new, checked by ring  new, checked inside  seen before");
+    for (name, jwk, sign) in signers()? {
+        let config = config_with(vec![jwk])?;
+        let tokens: Vec<_> = (0..TOKENS * ROUNDS).map(|_| sign()).collect::<Result<_>>()?;
+        let outside = measure(&compiled, &config, WASMTIME.abilities, &tokens)?;
+        let core = Abilities { signatures: false, ..WASMTIME.abilities };
+        let inside = measure(&compiled, &config, core, &tokens)?;
+        let (native, wasm, again) = (outside.first, inside.first, outside.again);
+        println!("{name:9} {native:20.1} {wasm:19.1} {again:12.1}");
+    }
+    Ok(())
+}
+
+type Signing = Box<dyn Fn() -> Result<String>>;
+
+fn signers() -> Result<Vec<(&'static str, Jwk, Signing)>> {
+    let ed25519 = Ed25519KeyPair::generate().with_key_id("k1");
+    let p256 = ES256KeyPair::generate().with_key_id("k1");
+    let rsa = RS256KeyPair::generate(2048).map_err(|error| anyhow!("{error}"))?.with_key_id("k1");
+    let point = p256.public_key().public_key().to_bytes_uncompressed();
+    let (x, y) = point.get(1..).context("a point is there")?.split_at(32);
+    let p256_key = PublicKey::P256 { x: x.try_into()?, y: y.try_into()? };
+    let rsa_key = PublicKey::Rsa(rsa.public_key().to_components().n);
+    let named = |key: &PublicKey| Jwk { kid: Some("k1".to_owned()), ..Jwk::of(key) };
+    let ed25519_key = Jwk::ed25519("k1", &ed25519.public_key().to_bytes());
+    let failed = |error: jwt_simple::Error| anyhow!("{error}");
+    Ok(vec![
+        ("EdDSA", ed25519_key, Box::new(move || ed25519.sign(claims()).map_err(failed)) as Signing),
+        ("ES256", named(&p256_key), Box::new(move || p256.sign(claims()).map_err(failed))),
+        ("RS256", named(&rsa_key), Box::new(move || rsa.sign(claims()).map_err(failed))),
+    ])
+}
+
+/// Those of a token that is like no other.
+fn claims() -> JWTClaims<Custom> {
+    let custom = Custom { tenant: "demo", scope: "read write" };
+    Claims::with_custom_claims(custom, Duration::from_hours(1))
+        .with_issuer("outport")
+        .with_audience("outport")
+        .with_subject("demo")
+        .with_jwt_id(rand::random::<u64>().to_string())
+}
+
+/// Microseconds an exchange.
+struct Cost {
+    first: f64,
+    again: f64,
+}
+
+fn measure(
+    compiled: &[u8],
+    config: &outport_edge_core::config::Config,
+    abilities: Abilities,
+    tokens: &[String],
+) -> Result<Cost> {
+    let wrong = |error: String| anyhow!(error);
+    let boundary = Boundary::new(compiled, config, abilities);
+    let boundary = boundary.map_err(|error| anyhow!("{error}"))?;
+    let decide = |token: &str, outcome: &dyn Fn(Need) -> Outcome| {
+        boundary.decide(head(Some(token)), [192, 0, 2, 1], now(), outcome).map_err(wrong)
+    };
+    let spare = tokens.first().context("there are tokens")?;
+    let stored = decide(spare, &|need| check(need, |need| fill(need, Visibility::Private)))?;
+    let stored = stored.store.context("the first exchange stores the file")?;
+    let found = |need: Need| check(need, |need| answer(need, &stored.head));
+    let timed = |tokens: &mut dyn Iterator<Item = &String>| -> Result<f64> {
+        let (begun, mut count) = (Instant::now(), 0_u32);
+        for token in tokens {
+            let reply = decide(token, &found)?;
+            anyhow::ensure!(reply.status == 200, "the answer is {}", reply.status);
+            count += 1;
+        }
+        Ok(begun.elapsed().as_secs_f64() * 1e6 / f64::from(count))
+    };
+    let mut first = Vec::new();
+    let mut again = Vec::new();
+    for round in tokens.chunks(TOKENS) {
+        first.push(timed(&mut round.iter())?);
+        let last = round.last().context("there are tokens")?;
+        again.push(timed(&mut std::iter::repeat_n(last, AGAIN))?);
+    }
+    Ok(Cost { first: median(first)?, again: median(again)? })
+}
+
+fn check(need: Need, other: impl FnOnce(Need) -> Outcome) -> Outcome {
+    match need {
+        Need::Verify { key, message, signature } => {
+            Outcome::Verified(is_signed(&key, &message, &signature))
+        }
+        need => other(need),
+    }
+}
+
+fn median(mut rounds: Vec<f64>) -> Result<f64> {
+    rounds.sort_by(f64::total_cmp);
+    rounds.get(rounds.len() / 2).copied().context("there are rounds")
+}
