@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use futures::future::{LocalBoxFuture, ready};
 use outport_edge_core::deployment::limit_binding;
+use outport_edge_core::driver::unmet;
 use outport_edge_core::head::FieldLines;
 use outport_edge_core::step::{
     self, Body, ByteRange, Extent, Fetch, FetchError, Need, Outcome, Reply, Store, StoreBody,
@@ -80,8 +81,7 @@ impl Parts {
             }
             Need::Put { key, head, fresh_ms } => {
                 if let Some(holding) = looked {
-                    let (body, tags) = (StoreBody::None, Vec::new());
-                    let store = Store { key, head, body, fresh_ms, tags };
+                    let store = Store::head(key, head, fresh_ms);
                     self.cache.store(holding, &store, None).await;
                 }
                 (Outcome::Put, Held::Nothing)
@@ -90,15 +90,6 @@ impl Parts {
                 let body = js::read_whole(body, bytes_max).await;
                 (Outcome::Body(body.map(|body| body.to_vec())), Held::Nothing)
             }
-            // Never asked: the driver declares no ability to encode, which the platform does.
-            Need::Encode { .. } => (Outcome::Encoded(false), Held::Nothing),
-            // Never asked: the driver declares no ability to slice.
-            Need::Claim { .. } => (Outcome::Claimed(0), Held::Nothing),
-            // Never asked: the driver declares no ability to make bodies of others.
-            Need::Content { .. } => (Outcome::Content(None), Held::Nothing),
-            Need::Popular { .. } => (Outcome::Popular(Vec::new()), Held::Nothing),
-            Need::Document { .. } => (Outcome::Document(None), Held::Nothing),
-            Need::Gather { .. } => (Outcome::Gathered(None), Held::Nothing),
             Need::Value { key } => match self.value(&key).await {
                 Some(value) => {
                     (Outcome::Value(Some(value.byte_length().into())), Held::Value(value))
@@ -131,6 +122,8 @@ impl Parts {
                 Ok((head, answer)) => (Outcome::Fetched(Ok(head)), Held::Answer(answer)),
                 Err(failure) => (Outcome::Fetched(Err(failure)), Held::Nothing),
             },
+            // What the core never asks for, as the driver declares no ability for it.
+            need => (unmet(&need), Held::Nothing),
         }
     }
 

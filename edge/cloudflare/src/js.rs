@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::{Either, LocalBoxFuture, select};
 use outport_edge_core::key_set::Jwk;
 use outport_edge_core::step::PublicKey;
-use worker::js_sys::{self, JSON, Object, Promise, Reflect, Uint8Array};
+use worker::js_sys::{self, Array, JSON, Object, Promise, Reflect, Uint8Array};
 use worker::wasm_bindgen::prelude::*;
 use worker::wasm_bindgen_futures::JsFuture;
 use worker::{Delay, console_error, wasm_bindgen, web_sys};
@@ -37,7 +37,7 @@ extern "C" {
     #[wasm_bindgen(method)]
     pub(crate) fn get(this: &KvNamespace, key: &str, kind: &str) -> Promise;
     #[wasm_bindgen(method, js_name = get)]
-    pub(crate) fn get_all(this: &KvNamespace, keys: &js_sys::Array, kind: &str) -> Promise;
+    pub(crate) fn get_all(this: &KvNamespace, keys: &Array, kind: &str) -> Promise;
     #[wasm_bindgen(method)]
     pub(crate) fn put(this: &KvNamespace, key: &str, value: &JsValue, options: &Object) -> Promise;
 
@@ -67,9 +67,9 @@ extern "C" {
     /// A page of what is in a bucket.
     pub(crate) type R2Objects;
     #[wasm_bindgen(method, getter)]
-    pub(crate) fn objects(this: &R2Objects) -> js_sys::Array;
+    pub(crate) fn objects(this: &R2Objects) -> Array;
     #[wasm_bindgen(method, getter, js_name = delimitedPrefixes)]
-    pub(crate) fn delimited_prefixes(this: &R2Objects) -> js_sys::Array;
+    pub(crate) fn delimited_prefixes(this: &R2Objects) -> Array;
     #[wasm_bindgen(method, getter)]
     pub(crate) fn truncated(this: &R2Objects) -> bool;
     #[wasm_bindgen(method, getter)]
@@ -84,13 +84,8 @@ extern "C" {
     #[wasm_bindgen(js_namespace = crypto, js_name = getRandomValues)]
     fn get_random_values(bytes: &Uint8Array);
     #[wasm_bindgen(js_namespace = ["crypto", "subtle"], js_name = importKey)]
-    fn import_key(
-        format: &str,
-        key: &JsValue,
-        algorithm: &JsValue,
-        extractable: bool,
-        uses: &js_sys::Array,
-    ) -> Promise;
+    fn import(form: &str, key: &JsValue, how: &JsValue, extractable: bool, uses: &Array)
+    -> Promise;
     #[wasm_bindgen(js_namespace = ["crypto", "subtle"], js_name = verify)]
     fn verify(how: &JsValue, key: &JsValue, signature: &Uint8Array, of: &Uint8Array) -> Promise;
     #[wasm_bindgen(js_namespace = ["crypto", "subtle"], js_name = digest)]
@@ -122,16 +117,15 @@ pub(crate) async fn is_signed(
     of: &[u8],
     signature: &[u8],
 ) -> Result<bool, JsValue> {
-    let uses = js_sys::Array::of1(&"verify".into());
     let how = JSON::parse(match key {
         PublicKey::Ed25519(_) => r#"{"name":"Ed25519"}"#,
         PublicKey::P256 { .. } => r#"{"name":"ECDSA","namedCurve":"P-256","hash":"SHA-256"}"#,
         PublicKey::Rsa(_) => r#"{"name":"RSASSA-PKCS1-v1_5","hash":"SHA-256"}"#,
     })?;
     let key = JSON::parse(&Jwk::of(key).to_json())?;
-    let key = JsFuture::from(import_key("jwk", &key, &how, false, &uses)).await?;
-    let checked = JsFuture::from(verify(&how, &key, &signature.into(), &of.into())).await?;
-    Ok(checked.is_truthy())
+    let uses = Array::of1(&"verify".into());
+    let key = JsFuture::from(import("jwk", &key, &how, false, &uses)).await?;
+    Ok(JsFuture::from(verify(&how, &key, &signature.into(), &of.into())).await?.is_truthy())
 }
 
 /// The SHA-256 of these bytes.

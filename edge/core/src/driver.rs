@@ -3,7 +3,7 @@
 use outport_wire::problem::{Problem, ProblemType};
 
 use crate::answer::Visit;
-use crate::step::Reply;
+use crate::step::{FetchError, Kept, Need, Outcome, Reply};
 
 /// The most steps of an exchange. The core's longest has five; more would be a loop.
 pub const STEPS_MAX: usize = 16;
@@ -17,6 +17,30 @@ pub fn broken() -> Reply {
 /// is said in the log and not to the world.
 pub fn unconfigured() -> Reply {
     internal("This edge is not configured: its log names what is missing, and where it is set.")
+}
+
+/// What comes of a need that a driver does not meet, as it declares no ability for it: the core never
+/// asks for that.
+pub const fn unmet(need: &Need) -> Outcome {
+    match need {
+        Need::Claim { .. } => Outcome::Claimed(0),
+        Need::Encode { .. } => Outcome::Encoded(false),
+        Need::Popular { .. } => Outcome::Popular(Vec::new()),
+        Need::Content { .. } => Outcome::Content(None),
+        Need::Gather { .. } => Outcome::Gathered(None),
+        Need::Document { .. } => Outcome::Document(None),
+        Need::Verify { .. } => Outcome::Verified(false),
+        Need::Keep { .. } => Outcome::Kept(Kept::Declined),
+        Need::ReadKept { .. } => Outcome::ReadKept(None),
+        Need::HandOver { .. } => Outcome::HandedOver(true),
+        // Every driver meets these.
+        Need::Lookup { .. }
+        | Need::Put { .. }
+        | Need::Body { .. }
+        | Need::Value { .. }
+        | Need::Take { .. }
+        | Need::Fetch(_) => Outcome::Fetched(Err(FetchError::Unreachable)),
+    }
 }
 
 fn internal(detail: &'static str) -> Reply {

@@ -179,8 +179,7 @@ impl MemoryDriver {
             Need::Claim { keys } => Some(Outcome::Claimed(self.claim(ticket, keys))),
             Need::Put { key, head, fresh_ms } => {
                 let mut pending = self.exchanges.remove(&ticket).unwrap_or_default();
-                let store = Store { key, head, body: StoreBody::None, fresh_ms, tags: Vec::new() };
-                self.store(ticket, store, &mut pending);
+                self.store(ticket, Store::head(key, head, fresh_ms), &mut pending);
                 self.exchanges.insert(ticket, pending);
                 Some(Outcome::Put)
             }

@@ -552,6 +552,13 @@ pub struct Store {
     pub tags: Vec<String>,
 }
 
+impl Store {
+    /// A head alone.
+    pub const fn head(key: String, head: Vec<u8>, fresh_ms: u64) -> Self {
+        Self { key, head, body: StoreBody::None, fresh_ms, tags: Vec::new() }
+    }
+}
+
 /// The body that goes with a stored head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StoreBody {

@@ -4,7 +4,8 @@ use std::io::Read as _;
 
 use fastly::Body;
 use fastly::kv_store::{KVStore, KVStoreError};
-use outport_edge_core::step::{self, Kept, Looked, Need, Outcome, Reply, Store, StoreBody};
+use outport_edge_core::driver::unmet;
+use outport_edge_core::step::{self, Looked, Need, Outcome, Reply, Store};
 
 use crate::cache::{self, Asked, Place};
 use crate::limit;
@@ -41,31 +42,15 @@ impl<'a> Exchange<'a> {
             }
             Need::Put { key, head, fresh_ms } => {
                 if let Some(place) = &mut self.place {
-                    let tags = Vec::new();
-                    let store = Store { key, head, body: StoreBody::None, fresh_ms, tags };
+                    let store = Store::head(key, head, fresh_ms);
                     place.store(&store, &mut None);
                     place.settle();
                 }
                 Outcome::Put
             }
             Need::Body { bytes_max } => Outcome::Body(self.body_within(bytes_max)),
-            // Never asked: the driver declares no ability to encode, which the platform does.
-            Need::Encode { .. } => Outcome::Encoded(false),
-            // Never asked: the driver declares no ability to slice.
-            Need::Claim { .. } => Outcome::Claimed(0),
-            // Never asked: the driver declares no ability to make bodies of others.
-            Need::Content { .. } => Outcome::Content(None),
-            Need::Popular { .. } => Outcome::Popular(Vec::new()),
-            Need::Document { .. } => Outcome::Document(None),
-            Need::Gather { .. } => Outcome::Gathered(None),
             Need::Value { key } => Outcome::Value(self.value(&key)),
             Need::Take { key, allowance } => Outcome::Taken(limit::take(&key, allowance)),
-            // Never asked, as the driver declares no signatures. What it can't check is wrong.
-            Need::Verify { .. } => Outcome::Verified(false),
-            // Never asked: the driver declares no ability to keep anything.
-            Need::Keep { .. } => Outcome::Kept(Kept::Declined),
-            Need::ReadKept { .. } => Outcome::ReadKept(None),
-            Need::HandOver { .. } => Outcome::HandedOver(true),
             Need::Fetch(fetch) => {
                 let body = fetch.with_body.then(|| self.request_body.take()).flatten();
                 let answer = upstream::fetch(&self.parts.upstreams, &fetch, body);
@@ -74,6 +59,8 @@ impl<'a> Exchange<'a> {
                     head
                 }))
             }
+            // What the core never asks for, as the driver declares no ability for it.
+            need => unmet(&need),
         }
     }
 

@@ -2,9 +2,9 @@
 
 use std::rc::Rc;
 
-use outport_edge_core::driver::broken;
+use outport_edge_core::driver::{broken, unmet};
 use outport_edge_core::step::{
-    Body as BodyPlan, ByteRange, Fetch, FetchError, Kept, Looked, Need, Outcome, Part, Reply,
+    Body as BodyPlan, ByteRange, Fetch, FetchError, Looked, Need, Outcome, Part, Reply,
     Store as ToStore, StoreBody,
 };
 
@@ -49,15 +49,6 @@ impl Exchange {
                 Some(body) => body.whole(bytes_max).await,
                 None => None,
             }),
-            // Never asked: the driver declares no ability to encode.
-            Need::Encode { .. } => Outcome::Encoded(false),
-            // Never asked: the driver declares no ability to slice.
-            Need::Claim { .. } => Outcome::Claimed(0),
-            // Never asked: the driver declares no ability to make bodies of others.
-            Need::Content { .. } => Outcome::Content(None),
-            Need::Popular { .. } => Outcome::Popular(Vec::new()),
-            Need::Document { .. } => Outcome::Document(None),
-            Need::Gather { .. } => Outcome::Gathered(None),
             Need::Value { key } => {
                 self.value = needs.store.get(&key).await;
                 Outcome::Value(self.value.as_ref().map(|value| value.len() as u64))
@@ -65,13 +56,9 @@ impl Exchange {
             Need::Take { key, allowance } => {
                 Outcome::Taken(limiter::take(&needs.store, &key, allowance))
             }
-            // It is never asked: this driver does not declare the ability.
-            Need::Verify { .. } => Outcome::Verified(false),
-            // Never asked: the driver declares no ability to keep anything.
-            Need::Keep { .. } => Outcome::Kept(Kept::Declined),
-            Need::ReadKept { .. } => Outcome::ReadKept(None),
-            Need::HandOver { .. } => Outcome::HandedOver(true),
             Need::Fetch(fetch) => self.fetch(&needs, fetch).await,
+            // What the core never asks for, as the driver declares no ability for it.
+            need => unmet(&need),
         }
     }
 
