@@ -177,6 +177,7 @@ pub(crate) fn config_with(keys: Vec<Jwk>) -> Result<Config> {
         issuer_secrets: BTreeMap::new(),
         link_keys: vec![secret.clone()],
         edge_key: Key { id: "k1".into(), secret },
+        operators: Vec::new(),
         guest: None,
         routes: Vec::new(),
         limits: BTreeMap::from([(READ_LIMIT.into(), roomy), (WRITE_LIMIT.into(), roomy)]),

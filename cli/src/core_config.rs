@@ -46,6 +46,7 @@ pub(crate) fn core_config(
         issuer_secrets,
         link_keys: vec![keys.links.secret.clone()],
         edge_key: keys.edge.clone(),
+        operators: settings.edge.operators,
         guest,
         routes: settings.routes,
         limits: limits.map(|(name, limit)| (name, allowance(limit))).collect(),

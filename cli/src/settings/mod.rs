@@ -68,6 +68,8 @@ pub(crate) struct Edge {
     pub(crate) public_base_url: Option<String>,
     /// The networks of proxies that are believed.
     pub(crate) trusted_proxies: Vec<String>,
+    /// The tenants whose admins operate the deployment; none: all.
+    pub(crate) operators: Vec<String>,
     /// How long the origin may take to begin an answer.
     pub(crate) upstream_timeout_ms: u64,
     /// Requests after which an instance of the component is replaced.
@@ -114,6 +116,7 @@ impl Default for Settings {
             edge: Edge {
                 public_base_url: None,
                 trusted_proxies: Vec::new(),
+                operators: Vec::new(),
                 upstream_timeout_ms: 30_000,
                 instance_requests_max: 1_000_000,
                 small_upload_bytes_max: None,

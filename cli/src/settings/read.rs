@@ -109,6 +109,7 @@ fn edge(mut section: Section<'_>, defaults: Edge) -> Edge {
     let example = "it takes an address such as \"https://files.example.com\"";
     let url = section.text("public_base_url").and_then(|url| web_origin(&section, &url, example));
     let trusted_proxies = trusted_proxies(&mut section);
+    let operators = operators(&mut section);
     let timeout = section.whole("upstream_timeout_ms", 100..=TIMEOUT_MS_MAX, "milliseconds");
     let requests = section.whole("instance_requests_max", 1..=REQUESTS_MAX, "requests");
     let small = section.whole("small_upload_bytes_max", 0..=SMALL_BYTES_MAX, "bytes");
@@ -116,6 +117,7 @@ fn edge(mut section: Section<'_>, defaults: Edge) -> Edge {
     Edge {
         public_base_url: url,
         trusted_proxies,
+        operators,
         upstream_timeout_ms: timeout.map_or(defaults.upstream_timeout_ms, |timeout| timeout.value),
         instance_requests_max: requests.map_or(defaults.instance_requests_max, |max| max.value),
         small_upload_bytes_max: small.map(|max| max.value).or(defaults.small_upload_bytes_max),
@@ -133,6 +135,16 @@ fn trusted_proxies(section: &mut Section<'_>) -> Vec<String> {
         networks.push(value);
     }
     networks
+}
+
+/// The tenants whose admins operate the deployment.
+fn operators(section: &mut Section<'_>) -> Vec<String> {
+    let listed = section.texts("operators");
+    if listed.as_ref().is_some_and(Vec::is_empty) {
+        let right = "leave it out to mean the admins of all tenants";
+        section.note(section.at, "operators lists nobody", right);
+    }
+    listed.unwrap_or_default().into_iter().map(|tenant| tenant.value).collect()
 }
 
 fn cache(mut section: Section<'_>, defaults: Cache) -> Cache {
@@ -660,6 +672,8 @@ mod tests {
         let hooks = std::mem::take(&mut read.hooks);
         assert_eq!(hooks.told.len(), 1);
         assert!(hooks.asked.is_some());
+        assert_eq!(std::mem::take(&mut read.issuers).len(), 1);
+        assert_eq!(std::mem::take(&mut read.edge.operators), ["ops"]);
         assert_eq!(read.edge.small_upload_bytes_max.take(), Some(SMALL_UPLOAD_BYTES_MAX));
         assert_eq!(read, Settings { demo: Some(false), ..Settings::default() });
     }

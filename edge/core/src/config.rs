@@ -27,6 +27,10 @@ pub struct Config {
     pub link_keys: Vec<Secret>,
     /// Signs what is sent to the origin.
     pub edge_key: Key,
+    /// The tenants whose admins operate the deployment: they ask about and change what is stored of
+    /// all routes and tenants. None: those of all tenants.
+    #[serde(default)]
+    pub operators: Vec<String>,
     /// Handed to whoever opens the page on this machine; for demonstration only.
     #[serde(default)]
     pub guest: Option<Guest>,

@@ -6,14 +6,14 @@ mod keeping;
 use std::net::IpAddr;
 
 use outport_wire::describe::Query;
-use outport_wire::identity::Identity;
+use outport_wire::identity::{Identity, Scope};
 use outport_wire::link::{Link, LinkRefusal};
 use outport_wire::problem::{Problem, ProblemType};
 use outport_wire::resumable::PARTIAL_TYPE;
 use outport_wire::tus;
 use serde::{Deserialize, Serialize};
 
-use self::authenticating::{Bearer, Caller, Waiting, beside};
+use self::authenticating::{Bearer, Caller, Waiting};
 use self::keeping::Accepting;
 use crate::answer::{Visit, json, reply};
 use crate::assets::{self, AssetAsk};
@@ -398,7 +398,7 @@ impl Edge {
         if visit.beside.is_none() && visit.within.is_none() && !visit.ahead {
             match self.bearer(Bearer::Beside, &guarded, moment)? {
                 Caller::Nobody => {}
-                Caller::Known(admin) => visit.beside = Some(beside(&admin)?),
+                Caller::Known(admin) => visit.beside = Some(self.beside(&admin)?),
                 Caller::Unknown(unknown) => {
                     return Ok(unknown.wait(Bearer::Beside, request, visit));
                 }
@@ -415,7 +415,7 @@ impl Edge {
             Caller::Known(identity) => Some(identity),
             Caller::Unknown(unknown) => return Ok(unknown.wait(Bearer::Caller, request, visit)),
         };
-        authorize(access, identity.as_ref())?;
+        authorize(access, identity.as_ref(), &self.config.operators)?;
         // Who asks anonymously, as a preflight does, is told what holds for most.
         let rules = match &identity {
             Some(identity) => self.config.uploads.for_tenant(&identity.tenant),
@@ -927,19 +927,30 @@ fn ask_upstream(visit: Visit, fetch: Fetch, forwarded: Forwarded) -> Step {
 }
 
 /// Whether the caller may do what is asked, as far as the token alone decides.
-fn authorize(access: Access, identity: Option<&Identity>) -> Result<(), Problem> {
-    let Access::Token(scope) = access else { return Ok(()) };
+fn authorize(
+    access: Access,
+    identity: Option<&Identity>,
+    operators: &[String],
+) -> Result<(), Problem> {
+    let scope = match access {
+        Access::Open | Access::Anybody => return Ok(()),
+        Access::Token(scope) => scope,
+        Access::Operator => Some(Scope::Admin),
+    };
     let Some(identity) = identity else {
         let detail = "Send `Authorization: Bearer` and a token.";
         return Err(Problem::new(ProblemType::TokenMissing, detail));
     };
-    match scope {
-        Some(scope) if !identity.scopes.allow(scope) => {
-            let detail = format!("The token lacks the scope `{}`.", scope.name());
-            Err(Problem::new(ProblemType::ScopeMissing, detail))
-        }
-        _ => Ok(()),
+    if let Some(scope) = scope.filter(|scope| !identity.scopes.allow(*scope)) {
+        let detail = format!("The token lacks the scope `{}`.", scope.name());
+        return Err(Problem::new(ProblemType::ScopeMissing, detail));
     }
+    let operates = operators.is_empty() || operators.contains(&identity.tenant);
+    if access == Access::Operator && !operates {
+        let detail = "This is for those who operate the deployment; the token's tenant does not.";
+        return Err(Problem::new(ProblemType::ScopeMissing, detail));
+    }
+    Ok(())
 }
 
 /// The stored response that a change of this resource makes wrong.

@@ -386,6 +386,7 @@ fn config() -> Option<Config> {
         issuer_secrets: BTreeMap::new(),
         link_keys: vec![secret()?],
         edge_key: Key { id: "k1".to_owned(), secret: secret()? },
+        operators: Vec::new(),
         guest: None,
         routes: Vec::new(),
         limits: BTreeMap::from(limits),

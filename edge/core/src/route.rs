@@ -50,6 +50,8 @@ pub(crate) enum Access {
     Anybody,
     /// Who has a good token with this scope, where one is named.
     Token(Option<Scope>),
+    /// Who operates the deployment: an admin, of a tenant whose admins do.
+    Operator,
 }
 
 /// The routes of `outport.toml`, ready to match.
@@ -159,9 +161,7 @@ impl Target {
             Self::File(_) if request.is_read() => Access::Anybody,
             Self::Files | Self::File(_) => Access::Token(Some(Scope::Write)),
             Self::Links(_) => Access::Token(Some(Scope::Share)),
-            Self::Purge | Self::Explain | Self::Warm | Self::Popular => {
-                Access::Token(Some(Scope::Admin))
-            }
+            Self::Purge | Self::Explain | Self::Warm | Self::Popular => Access::Operator,
             Self::Route(place) => {
                 match config.routes.get(usize::from(*place)).map(|route| route.auth) {
                     Some(Auth::None) => Access::Open,

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use outport_wire::identity::{Identity, Scope};
+use outport_wire::identity::Identity;
 use outport_wire::problem::{Problem, ProblemType};
 use serde::{Deserialize, Serialize};
 
@@ -233,7 +233,7 @@ impl Edge {
         let request = Request { head, peer, secure: visit.secure };
         match bearer {
             Bearer::Caller => self.begin_as(&request, moment, Some(identity), visit),
-            Bearer::Beside => match beside(&identity) {
+            Bearer::Beside => match self.beside(&identity) {
                 Ok(beside) => {
                     visit.beside = Some(beside);
                     self.begin_as(&request, moment, None, visit)
@@ -241,6 +241,12 @@ impl Edge {
                 Err(problem) => Step::Reply(visit.problem(&self.limits, &problem)),
             },
         }
+    }
+
+    /// What an admin is told beside the answer, if they may be.
+    pub(super) fn beside(&self, identity: &Identity) -> Result<Beside, Problem> {
+        authorize(Access::Operator, Some(identity), &self.config.operators)?;
+        Ok(Beside::new(&identity.tenant))
     }
 }
 
@@ -253,10 +259,4 @@ fn afresh(begun: Visit) -> Visit {
 fn unreachable() -> Problem {
     let detail = "The token's issuer gives no keys to check it with. Try again.";
     Problem::new(ProblemType::IssuerUnreachable, detail)
-}
-
-/// Who may be told beside the answer.
-pub(super) fn beside(identity: &Identity) -> Result<Beside, Problem> {
-    authorize(Access::Token(Some(Scope::Admin)), Some(identity))?;
-    Ok(Beside::new(&identity.tenant))
 }

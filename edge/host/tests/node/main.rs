@@ -107,6 +107,7 @@ fn core(origin: String) -> CoreConfig {
         issuer_secrets: BTreeMap::new(),
         link_keys: vec![secret.clone()],
         edge_key: Key { id: "k1".into(), secret },
+        operators: Vec::new(),
         guest: None,
         routes: vec![Route {
             path: "/legacy/{*rest}".into(),

@@ -220,3 +220,18 @@ fn who_may_be_told_beside_an_answer() {
     assert_eq!((refused.status, &*refused.problem()), (401, "token-untrusted"));
     assert_eq!(world.seen(), [] as [&str; 0]);
 }
+
+#[test]
+fn where_operators_are_named_the_admins_of_other_tenants_are_none() {
+    let mut world = World::with(SIGNATURES, |config| config.operators = vec!["ops".into()]);
+    let theirs = world.token("demo", "alice", "admin");
+    let ours = world.token("ops", "olga", "admin");
+    for line in ["GET /explain?url=/files", "POST /purge", "POST /warm", "GET /popular"] {
+        let refused = world.send(line, &theirs);
+        assert_eq!((refused.status, &*refused.problem()), (403, "scope-missing"), "{line}");
+        assert_ne!(world.send(line, &ours).status, 403, "{line}");
+    }
+    let beside = |token: &str| token.replace("authorization", "outport-explain");
+    assert_eq!(world.get("/healthz", &beside(&theirs)).status, 403);
+    assert_eq!(world.get("/healthz", &beside(&ours)).status, 200);
+}
