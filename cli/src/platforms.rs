@@ -49,6 +49,7 @@ const NEEDS: &[Row] = &[
     ("pages are composed of templates (ESI)", |platform| so_far(platform.abilities.fragments)),
     ("what is wanted next is fetched ahead", |platform| so_far(platform.abilities.prefetches)),
     ("what is stored is compressed", |platform| text(platform.compresses)),
+    ("against dictionaries (RFC 9842)", |platform| so_far(platform.abilities.dictionaries)),
     ("**Values**: built on", |platform| text(platform.values.on)),
     ("a new value is seen", |platform| text(platform.values.consistency)),
     ("**Small uploads** that end at the edge are kept in", |platform| text(platform.keeps)),

@@ -81,7 +81,7 @@ impl Parts {
             Need::Put { key, head, fresh_ms } => {
                 if let Some(holding) = looked {
                     let (body, tags) = (StoreBody::None, Vec::new());
-                    let store = Store { key, head, body, fresh_ms, tags };
+                    let store = Store { key, head, body, fresh_ms, tags, dictionary: None };
                     self.cache.store(holding, &store, None).await;
                 }
                 (Outcome::Put, Held::Nothing)
@@ -92,6 +92,8 @@ impl Parts {
             }
             // Never asked: the driver declares no ability to encode, which the platform does.
             Need::Encode { .. } => (Outcome::Encoded(false), Held::Nothing),
+            // Never asked: the driver declares no dictionaries.
+            Need::Dictionary { .. } => (Outcome::Dictionary(None), Held::Nothing),
             // Never asked: the driver declares no ability to slice.
             Need::Claim { .. } => (Outcome::Claimed(0), Held::Nothing),
             // Never asked: the driver declares no ability to make bodies of others.

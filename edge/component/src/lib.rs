@@ -37,6 +37,7 @@ impl Guest for Component {
             slices,
             fragments,
             prefetches,
+            dictionaries,
             ..
         } = abilities;
         let durable = durable.map(|value_bytes_max| core::Durable { value_bytes_max });
@@ -52,6 +53,7 @@ impl Guest for Component {
             slices,
             fragments,
             prefetches,
+            dictionaries,
         };
         let edge = Edge::new(Config::from_json(&config)?, abilities)?;
         EDGE.set(Some(edge));
@@ -125,6 +127,7 @@ fn from_outcome(outcome: wit::Outcome) -> core::Outcome {
         }
         wit::Outcome::Claim(claimed) => core::Outcome::Claimed(claimed),
         wit::Outcome::Put => core::Outcome::Put,
+        wit::Outcome::Dictionary(head) => core::Outcome::Dictionary(head),
         wit::Outcome::Popular(popular) => core::Outcome::Popular(
             popular
                 .into_iter()
@@ -164,6 +167,7 @@ fn from_form(form: wit::Form) -> core::Form {
         wit::Coding::Brotli => core::Coding::Brotli,
         wit::Coding::Zstd => core::Coding::Zstd,
         wit::Coding::Gzip => core::Coding::Gzip,
+        wit::Coding::Dcz(sha256) => core::Coding::Dcz(sha256.try_into().unwrap_or_default()),
     };
     core::Form { coding, bytes: form.bytes }
 }
@@ -173,6 +177,7 @@ fn to_coding(coding: core::Coding) -> wit::Coding {
         core::Coding::Brotli => wit::Coding::Brotli,
         core::Coding::Zstd => wit::Coding::Zstd,
         core::Coding::Gzip => wit::Coding::Gzip,
+        core::Coding::Dcz(sha256) => wit::Coding::Dcz(sha256.to_vec()),
     }
 }
 
@@ -207,6 +212,9 @@ fn to_need(need: core::Need) -> wit::Need {
         core::Need::Lookup { key } => wit::Need::Lookup(key),
         core::Need::Claim { keys } => wit::Need::Claim(keys),
         core::Need::Put { key, head, fresh_ms } => wit::Need::Put(wit::Put { key, head, fresh_ms }),
+        core::Need::Dictionary { scope, sha256 } => {
+            wit::Need::Dictionary(wit::Dictionary { scope, sha256: sha256.to_vec() })
+        }
         core::Need::Popular { most } => wit::Need::Popular(most),
         core::Need::Content { of, bytes_max } => {
             let upstream = of == core::Content::Upstream;
@@ -269,19 +277,24 @@ fn to_reply(reply: core::Reply) -> wit::Reply {
             .into_iter()
             .map(|core::Purge { tag, soft }| wit::Purge { tag, soft })
             .collect(),
-        store: store.map(|core::Store { key, head, body, fresh_ms, tags }| wit::Store {
-            key,
-            head,
-            body: match body {
-                core::StoreBody::None => wit::StoreBody::None,
-                core::StoreBody::Upstream(extent) => wit::StoreBody::Upstream(to_extent(extent)),
-                core::StoreBody::Slices { slice_bytes, bytes } => {
-                    wit::StoreBody::Slices(wit::Slices { slice_bytes, bytes })
-                }
-                core::StoreBody::Keep => wit::StoreBody::Keep,
-            },
-            fresh_ms,
-            tags,
+        store: store.map(|core::Store { key, head, body, fresh_ms, tags, dictionary }| {
+            wit::Store {
+                key,
+                head,
+                body: match body {
+                    core::StoreBody::None => wit::StoreBody::None,
+                    core::StoreBody::Upstream(extent) => {
+                        wit::StoreBody::Upstream(to_extent(extent))
+                    }
+                    core::StoreBody::Slices { slice_bytes, bytes } => {
+                        wit::StoreBody::Slices(wit::Slices { slice_bytes, bytes })
+                    }
+                    core::StoreBody::Keep => wit::StoreBody::Keep,
+                },
+                fresh_ms,
+                tags,
+                dictionary,
+            }
         }),
         prefetch,
         ended: match ended {

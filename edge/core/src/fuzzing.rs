@@ -318,6 +318,7 @@ fn outcome(need: &Need, luck: u8) -> Outcome {
         Need::Lookup { .. } => Outcome::Looked(Looked::Vacant),
         Need::Claim { keys } => Outcome::Claimed(keys.len() as u64),
         Need::Put { .. } => Outcome::Put,
+        Need::Dictionary { .. } => Outcome::Dictionary(None),
         Need::Popular { .. } => Outcome::Popular(Vec::new()),
         Need::Content { .. } => {
             let template = b"a<esi:include src='/b' onerror='continue'/>".to_vec();

@@ -134,6 +134,7 @@ pub const WASMTIME: Platform = Platform {
         slices: true,
         fragments: true,
         prefetches: true,
+        dictionaries: true,
     },
     cache: Cache {
         on: "memory, S3-FIFO",
@@ -185,6 +186,7 @@ pub const CLOUDFLARE: Platform = Platform {
         slices: false,
         fragments: false,
         prefetches: false,
+        dictionaries: false,
     },
     cache: Cache {
         on: "Cache API",
@@ -242,6 +244,7 @@ pub const FASTLY: Platform = Platform {
         slices: false,
         fragments: false,
         prefetches: false,
+        dictionaries: false,
     },
     cache: Cache {
         on: "core cache, transactions",
@@ -297,6 +300,7 @@ pub const SPIN: Platform = Platform {
         slices: false,
         fragments: false,
         prefetches: false,
+        dictionaries: false,
     },
     cache: Cache {
         on: "key-value store",

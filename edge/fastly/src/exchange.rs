@@ -42,7 +42,8 @@ impl<'a> Exchange<'a> {
             Need::Put { key, head, fresh_ms } => {
                 if let Some(place) = &mut self.place {
                     let tags = Vec::new();
-                    let store = Store { key, head, body: StoreBody::None, fresh_ms, tags };
+                    let body = StoreBody::None;
+                    let store = Store { key, head, body, fresh_ms, tags, dictionary: None };
                     place.store(&store, &mut None);
                     place.settle();
                 }
@@ -51,6 +52,8 @@ impl<'a> Exchange<'a> {
             Need::Body { bytes_max } => Outcome::Body(self.body_within(bytes_max)),
             // Never asked: the driver declares no ability to encode, which the platform does.
             Need::Encode { .. } => Outcome::Encoded(false),
+            // Never asked: the driver declares no dictionaries.
+            Need::Dictionary { .. } => Outcome::Dictionary(None),
             // Never asked: the driver declares no ability to slice.
             Need::Claim { .. } => Outcome::Claimed(0),
             // Never asked: the driver declares no ability to make bodies of others.

@@ -53,6 +53,9 @@ fn need(need: wit::Need) -> core::Need {
         wit::Need::Lookup(key) => core::Need::Lookup { key },
         wit::Need::Claim(keys) => core::Need::Claim { keys },
         wit::Need::Put(wit::Put { key, head, fresh_ms }) => core::Need::Put { key, head, fresh_ms },
+        wit::Need::Dictionary(wit::Dictionary { scope, sha256 }) => {
+            core::Need::Dictionary { scope, sha256: digest(sha256) }
+        }
         wit::Need::Popular(most) => core::Need::Popular { most },
         wit::Need::Content(wit::Content { upstream, bytes_max }) => {
             let of = if upstream { core::Content::Upstream } else { core::Content::Stored };
@@ -105,6 +108,7 @@ pub(crate) fn abilities(abilities: core::Abilities) -> wit::Abilities {
         slices,
         fragments,
         prefetches,
+        dictionaries,
         ..
     } = abilities;
     wit::Abilities {
@@ -119,6 +123,7 @@ pub(crate) fn abilities(abilities: core::Abilities) -> wit::Abilities {
         slices,
         fragments,
         prefetches,
+        dictionaries,
     }
 }
 
@@ -149,19 +154,22 @@ fn reply(reply: wit::Reply) -> core::Reply {
             .into_iter()
             .map(|wit::Purge { tag, soft }| core::Purge { tag, soft })
             .collect(),
-        store: store.map(|wit::Store { key, head, body, fresh_ms, tags }| core::Store {
-            key,
-            head,
-            body: match body {
-                wit::StoreBody::None => core::StoreBody::None,
-                wit::StoreBody::Upstream(length) => core::StoreBody::Upstream(extent(length)),
-                wit::StoreBody::Slices(wit::Slices { slice_bytes, bytes }) => {
-                    core::StoreBody::Slices { slice_bytes, bytes }
-                }
-                wit::StoreBody::Keep => core::StoreBody::Keep,
-            },
-            fresh_ms,
-            tags,
+        store: store.map(|wit::Store { key, head, body, fresh_ms, tags, dictionary }| {
+            core::Store {
+                key,
+                head,
+                body: match body {
+                    wit::StoreBody::None => core::StoreBody::None,
+                    wit::StoreBody::Upstream(length) => core::StoreBody::Upstream(extent(length)),
+                    wit::StoreBody::Slices(wit::Slices { slice_bytes, bytes }) => {
+                        core::StoreBody::Slices { slice_bytes, bytes }
+                    }
+                    wit::StoreBody::Keep => core::StoreBody::Keep,
+                },
+                fresh_ms,
+                tags,
+                dictionary,
+            }
         }),
         prefetch,
         ended: match ended {
@@ -186,7 +194,13 @@ fn coding(coding: wit::Coding) -> core::Coding {
         wit::Coding::Brotli => core::Coding::Brotli,
         wit::Coding::Zstd => core::Coding::Zstd,
         wit::Coding::Gzip => core::Coding::Gzip,
+        wit::Coding::Dcz(sha256) => core::Coding::Dcz(digest(sha256)),
     }
+}
+
+/// A digest of another length is nobody's.
+fn digest(sha256: Vec<u8>) -> [u8; 32] {
+    sha256.try_into().unwrap_or_default()
 }
 
 fn form(form: core::Form) -> wit::Form {
@@ -194,6 +208,7 @@ fn form(form: core::Form) -> wit::Form {
         core::Coding::Brotli => wit::Coding::Brotli,
         core::Coding::Zstd => wit::Coding::Zstd,
         core::Coding::Gzip => wit::Coding::Gzip,
+        core::Coding::Dcz(sha256) => wit::Coding::Dcz(sha256.to_vec()),
     };
     wit::Form { coding, bytes: form.bytes }
 }
@@ -226,6 +241,7 @@ pub(crate) fn outcome(outcome: core::Outcome) -> wit::Outcome {
         }
         core::Outcome::Claimed(claimed) => wit::Outcome::Claim(claimed),
         core::Outcome::Put => wit::Outcome::Put,
+        core::Outcome::Dictionary(head) => wit::Outcome::Dictionary(head),
         core::Outcome::Popular(popular) => wit::Outcome::Popular(
             popular
                 .into_iter()

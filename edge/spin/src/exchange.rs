@@ -51,6 +51,8 @@ impl Exchange {
             }),
             // Never asked: the driver declares no ability to encode.
             Need::Encode { .. } => Outcome::Encoded(false),
+            // Never asked: the driver declares no dictionaries.
+            Need::Dictionary { .. } => Outcome::Dictionary(None),
             // Never asked: the driver declares no ability to slice.
             Need::Claim { .. } => Outcome::Claimed(0),
             // Never asked: the driver declares no ability to make bodies of others.

@@ -36,6 +36,7 @@ const SIGNATURES: Abilities = Abilities {
     slices: false,
     fragments: false,
     prefetches: false,
+    dictionaries: false,
 };
 
 struct World {

@@ -59,6 +59,7 @@ const PASSING: Abilities = Abilities {
     slices: false,
     fragments: false,
     prefetches: false,
+    dictionaries: false,
 };
 /// One that cuts it into slices, sends several ranges at once, and composes pages.
 const COMPOSING: Abilities =

@@ -17,6 +17,7 @@ const KEEPING: Abilities = Abilities {
     slices: false,
     fragments: false,
     prefetches: false,
+    dictionaries: false,
 };
 
 fn keeping() -> World {
