@@ -95,8 +95,7 @@ fn pattern(stored: &StoredResponse<'_>, origin: &str, target: &str) -> Option<Pa
         return None;
     }
     let said = lines.all("use-as-dictionary").collect::<Vec<_>>().join(&b", "[..]);
-    let said = Parser::new(&said).parse_dictionary_with_visitor(Said::default()).ok()?;
-    Pattern::read(&said.pattern()?, origin, target)
+    Pattern::said(&said, origin, target)
 }
 
 /// Whether everybody who asks for it is given the same.
@@ -144,34 +143,43 @@ pub(crate) struct Pattern {
 }
 
 impl Pattern {
+    /// Reads `Use-As-Dictionary` of what was sent for `target` of this origin. `None` where that makes
+    /// it no dictionary.
+    pub(crate) fn said(field: &[u8], origin: &str, target: &str) -> Option<Self> {
+        let said = Parser::new(field).parse_dictionary_with_visitor(Said::default()).ok()?;
+        Self::read(&said.pattern()?, origin, target)
+    }
+
     /// Reads a pattern of a dictionary that was sent for `target` of this origin. `None` where it is
     /// malformed, of another origin, or has what this does not know: groups, names, escapes and
     /// fragments.
     fn read(text: &str, origin: &str, target: &str) -> Option<Self> {
-        let is_known = |byte: u8| byte.is_ascii_graphic() && !b"(){}+\\#".contains(&byte);
-        if text.len() > PATTERN_BYTES_MAX || !text.bytes().all(is_known) || text.contains("**") {
-            return None;
-        }
-        let own_path = target.split('?').next().unwrap_or_default();
+        let is_known = |byte: u8| byte.is_ascii_graphic() && !b"(){}+\\#\"".contains(&byte);
+        let path = target.split('?').next().unwrap_or_default();
+        // What stands for itself in a URL would mean more in a pattern.
+        let own = || Some(path).filter(|path| !path.contains(['*', ':', '(', ')', '{', '}', '+']));
         let text = match text.split_once("://") {
             Some((scheme, rest)) => {
-                let (authority, _) = rest.split_at_checked(rest.find('/')?)?;
-                let named = format!("{scheme}://{authority}");
-                if without_port(&named.to_ascii_lowercase()) != without_port(origin) {
+                let (authority, target) = rest.split_at_checked(rest.find('/')?)?;
+                let named = format!("{scheme}://{authority}").to_ascii_lowercase();
+                if without_port(&named) != without_port(origin) {
                     return None;
                 }
-                rest.get(authority.len()..)?.to_owned()
+                target.to_owned()
             }
-            None if text.starts_with("//") || text.is_empty() => return None,
+            None if text.is_empty() => return None,
             None if text.starts_with('/') => text.to_owned(),
-            None if text.starts_with('?') => format!("{own_path}{text}"),
+            None if text.starts_with('?') => format!("{}{text}", own()?),
             None => {
-                let folder = own_path.rsplit_once('/').map_or("", |(folder, _)| folder);
+                let folder = own()?.rsplit_once('/').map_or("", |(folder, _)| folder);
                 format!("{folder}/{text}")
             }
         };
+        if text.len() > PATTERN_BYTES_MAX || !text.bytes().all(is_known) || text.starts_with("//") {
+            return None;
+        }
         // A question mark behind a star would make that optional, and a colon begins a name.
-        if text.contains("*?") || text.contains(':') {
+        if text.contains("*?") || text.contains("**") || text.contains(':') {
             return None;
         }
         let (path, query) = match text.split_once('?') {
@@ -184,7 +192,7 @@ impl Pattern {
     }
 
     /// Whether it is for this path and query.
-    fn matches(&self, target: &str) -> bool {
+    pub(crate) fn matches(&self, target: &str) -> bool {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         matches(&self.path, path) && self.query.as_ref().is_none_or(|own| matches(own, query))
     }
@@ -386,12 +394,17 @@ mod tests {
             "/a+",
             "/a#b",
             "/a b",
+            "https://x//a",
             "/a?b?c",
             "/a/../b",
             "./b",
             &format!("/{}", "a".repeat(PATTERN_BYTES_MAX)),
         ] {
             assert_eq!(Pattern::read(pattern, ORIGIN, "/a/b"), None, "{pattern}");
+        }
+        for own in ["/a*/b", "/a:b/c", "/(a)/b"] {
+            assert_eq!(Pattern::read("c", ORIGIN, own), None, "{own}");
+            assert!(Pattern::read("/c", ORIGIN, own).is_some(), "{own}");
         }
     }
 
