@@ -341,6 +341,8 @@ impl<'a> ItemVisitor<'a> for Available<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::caching::freshness::Times;
+    use crate::caching::stored_response::{Asked, Storable};
     use crate::head::FieldLines;
 
     const ORIGIN: &str = "https://x";
@@ -445,6 +447,41 @@ mod tests {
             assert_eq!(of(&format!("available-dictionary: {value}\r\n")), None, "{value}");
         }
         assert_eq!(of(""), None);
+    }
+
+    #[test]
+    fn what_is_found_is_of_the_same_origin() {
+        let own = Dictionaries {
+            scope: String::new(),
+            origin: ORIGIN.into(),
+            target: "/app/2.js".into(),
+            available: Some([7; 32]),
+        };
+        let fields = b"cache-control: max-age=60\r\nuse-as-dictionary: match=\"/app/*\"\r\n";
+        let times = Times { requested_ms: 0, received_ms: 0 };
+        let storable =
+            Storable::read(200, FieldLines::new(fields), Asked::default(), times).unwrap();
+        let found = |url| own.found(&Entry::Response(storable.stored()).encode_from(url));
+        assert_eq!(found("https://x/app/1.js"), Some([7; 32]));
+        for url in
+            ["http://x/app/1.js", "https://y/app/1.js", "https://x.y/app/1.js", "https://x", ""]
+        {
+            assert_eq!(found(url), None, "{url}");
+        }
+        assert_eq!(own.found(b"another version's"), None);
+    }
+
+    #[test]
+    fn what_is_too_large_is_none() {
+        for (bytes, is_one) in [(DICTIONARY_BYTES_MAX, true), (DICTIONARY_BYTES_MAX + 1, false)] {
+            let fields = format!(
+                "etag: \"a\"\r\ncontent-length: {bytes}\r\nuse-as-dictionary: match=\"/a\"\r\n"
+            );
+            let times = Times { requested_ms: 0, received_ms: 0 };
+            let fields = FieldLines::new(fields.as_bytes());
+            let storable = Storable::read(200, fields, Asked::default(), times).unwrap();
+            assert_eq!(pattern(&storable.stored(), ORIGIN, "/").is_some(), is_one, "{bytes}");
+        }
     }
 
     #[test]

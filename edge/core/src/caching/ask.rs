@@ -267,9 +267,9 @@ impl Ask {
         Lines::new(fields.unwrap_or(FieldLines::new(b"")))
     }
 
-    /// Looks up the dictionary that the client has, where it can be of use.
+    /// Looks up the dictionary that the client has.
     pub(crate) fn dictionary_need(&self) -> Option<Need> {
-        self.dictionaries.as_ref()?.need().filter(|_| !self.wants_range())
+        self.dictionaries.as_ref()?.need()
     }
 
     /// Goes by the dictionary that was looked up.
@@ -434,6 +434,19 @@ mod tests {
             Place { claimed: vec![("subject".into(), "b".into())], ..place() }.key("/a?b"),
         ] {
             assert_ne!(other, key);
+        }
+    }
+
+    #[test]
+    fn scheme_and_authority_are_the_scope_of_dictionaries() {
+        let scope = place().scope();
+        assert_eq!(Place { route: 2, ..place() }.scope(), scope);
+        for other in [
+            Place { secure: true, ..place() },
+            Place { host: "y".into(), ..place() },
+            Place { forwarded_host: Some("x".into()), ..place() },
+        ] {
+            assert_ne!(other.scope(), scope);
         }
     }
 
