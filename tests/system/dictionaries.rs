@@ -172,9 +172,12 @@ async fn what_is_new_is_sent_as_what_differs() {
         assert!(well.body.len() < brotli / 3 && first.body.len() < brotli / 2);
         let known = parts.ask("/new/app.js", &[("if-none-match", "W/\"new-dcz\"")]).await;
         assert_eq!((known.status, known.body.len()), (304, 0));
-        let part = parts.ask("/new/app.js", &[("range", "bytes=10-19")]).await;
-        assert_eq!((part.status, part.field("content-range").is_empty()), (206, false));
-        assert_eq!(part.body, parts.new.as_bytes()[10..20]);
+        if framing == Framing::Length {
+            let part = parts.ask("/new/app.js", &[("range", "bytes=10-19")]).await;
+            let range = format!("bytes 10-19/{}", parts.new.len());
+            assert_eq!((part.status, part.field("content-range")), (206, range.as_str()));
+            assert_eq!(part.body, parts.new.as_bytes()[10..20]);
+        }
         let other = digest("what nobody has");
         let fields = [("accept-encoding", ACCEPTED), ("available-dictionary", &other)];
         let other = parts.api.get_with("/new/app.js", &fields).await;
