@@ -50,6 +50,7 @@ const NEEDS: &[Row] = &[
     ("issuers are asked for their keys", |platform| so_far(platform.abilities.documents)),
     ("what is wanted next is fetched ahead", |platform| so_far(platform.abilities.prefetches)),
     ("what is stored is compressed", |platform| text(platform.compresses)),
+    ("against dictionaries (RFC 9842)", |platform| so_far(platform.abilities.dictionaries)),
     ("**Values**: built on", |platform| text(platform.values.on)),
     ("a new value is seen", |platform| text(platform.values.consistency)),
     ("**Small uploads** that end at the edge are kept in", |platform| text(platform.keeps)),

@@ -8,6 +8,7 @@ mod ahead;
 mod backend;
 mod configured;
 mod crash;
+mod dictionaries;
 mod full_disk;
 mod herd;
 mod hooks;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         ahead::all(),
         configured::all(),
         crash::all(),
+        dictionaries::all(),
         full_disk::all(),
         herd::all(),
         hooks::all(),

@@ -111,6 +111,15 @@ impl Subject {
                     "leave esi out, or let `outport edge` serve it",
                 );
             }
+            if route.dictionaries && !platform.abilities.dictionaries {
+                let at = settings::route_value(text, place, "dictionaries");
+                let wrong = format!("{} encodes nothing against dictionaries", platform.name);
+                sink.note(
+                    at.unwrap_or_default(),
+                    wrong,
+                    "leave dictionaries out, or let `outport edge` serve it",
+                );
+            }
         }
         Ok(sink.into_mistakes(text))
     }
@@ -281,6 +290,26 @@ mod tests {
                 [format!(
                     "4:7 {name} composes no pages: templates are sent as they are | leave esi out, or \
                      let `outport edge` serve it"
+                )]
+            );
+        }
+    }
+
+    #[test]
+    fn dictionaries_that_a_platform_does_not_use() {
+        let config = "[[routes]]\npath = \"/a\"\nauth = \"none\"\ncache = true\ncompress = true\n\
+                      dictionaries = true\n";
+        for (target, name) in [
+            (Target::Cloudflare, "Cloudflare Workers"),
+            (Target::Fastly, "Fastly Compute"),
+            (Target::Spin, "Spin"),
+        ] {
+            let found = of_configuration(target, config);
+            assert_eq!(
+                found,
+                [format!(
+                    "6:16 {name} encodes nothing against dictionaries | leave dictionaries out, or let \
+                     `outport edge` serve it"
                 )]
             );
         }

@@ -294,12 +294,24 @@ fn route(
     let cache = section.flag("cache").unwrap_or(false);
     let compress = of_stored(&mut section, "compress", cache);
     let esi = of_stored(&mut section, "esi", cache);
+    let dictionaries = dictionaries(&mut section, auth, compress, esi);
     let prefetch = of_stored(&mut section, "prefetch", cache);
     let claims = claims(&mut section, auth);
     let limit = section.text("limit").map(|name| limit_name(&section, name, limits));
     let path = path.filter(|path| check_path(text, &section, path, taken));
     section.finish();
-    Some(Route { path: path?.value, proxy, auth, cache, compress, esi, prefetch, claims, limit })
+    Some(Route {
+        path: path?.value,
+        proxy,
+        auth,
+        cache,
+        compress,
+        dictionaries,
+        esi,
+        prefetch,
+        claims,
+        limit,
+    })
 }
 
 /// A flag that is about what is stored.
@@ -308,6 +320,31 @@ fn of_stored(section: &mut Section<'_>, key: &'static str, cache: bool) -> bool 
     if flag.value && !cache {
         let wrong = format!("{key} = true has no effect: no answer of this route is stored");
         section.note(flag.at, wrong, "add `cache = true`");
+    }
+    flag.value
+}
+
+/// Whether what is stored is encoded against dictionaries: what everybody is given, and in no other
+/// form than it is stored.
+fn dictionaries(section: &mut Section<'_>, auth: Auth, compress: bool, esi: bool) -> bool {
+    let Some(flag) = section.located_flag("dictionaries") else { return false };
+    let wrong = match flag.value {
+        true if !compress => Some((
+            "no answer of this route is compressed",
+            "add `cache = true` and `compress = true`",
+        )),
+        true if auth != Auth::None => Some((
+            "its answers may be one person's, and dictionaries are for what is everybody's",
+            "say `auth = \"none\"`, or leave dictionaries out",
+        )),
+        true if esi => Some((
+            "its answers may be templates, which are sent as pages",
+            "give what is no template a route of its own",
+        )),
+        _ => None,
+    };
+    if let Some((why, right)) = wrong {
+        section.note(flag.at, format!("dictionaries = true has no effect: {why}"), right);
     }
     flag.value
 }
@@ -466,6 +503,7 @@ mod tests {
             auth = "none"
             cache = true
             compress = true
+            dictionaries = true
             limit = "none"
             [[routes]]
             path = "/api/{name}"
@@ -503,6 +541,7 @@ mod tests {
             (Auth::None, true, true, Some("none"))
         );
         assert_eq!(legacy.proxy.as_deref(), Some("http://127.0.0.1:8000/old"));
+        assert_eq!((legacy.dictionaries, api.dictionaries), (true, false));
         assert_eq!((api.esi, api.prefetch), (true, true));
         assert_eq!(api.claims, [Claim::Tenant, Claim::Subject]);
         assert_eq!(
@@ -615,6 +654,19 @@ mod tests {
             ),
             ("path = \"/a\"\nproxy = \"https://b\"", "3:9 \"https://b\" is not plain HTTP"),
             ("path = \"/a\"\ncompress = true", "3:12 compress = true has no effect"),
+            (
+                "path = \"/a\"\nauth = \"none\"\ncache = true\ndictionaries = true",
+                "5:16 dictionaries = true has no effect: no answer of this route is compressed",
+            ),
+            (
+                "path = \"/a\"\ncache = true\ncompress = true\ndictionaries = true",
+                "5:16 dictionaries = true has no effect: its answers may be one person's",
+            ),
+            (
+                "path = \"/a\"\nauth = \"none\"\ncache = true\ncompress = true\nesi = true\n\
+                 dictionaries = true",
+                "7:16 dictionaries = true has no effect: its answers may be templates",
+            ),
             ("path = \"/a\"\nesi = true", "3:7 esi = true has no effect"),
             ("path = \"/a\"\nclaims = [\"email\"]", "3:11 there is no claim \"email\""),
             ("path = \"/a\"\nauth = \"none\"\nclaims = [\"subject\"]", "4:11 claims has no effect"),

@@ -38,6 +38,7 @@ impl Guest for Component {
             fragments,
             prefetches,
             documents,
+            dictionaries,
             ..
         } = abilities;
         let durable = durable.map(|value_bytes_max| core::Durable { value_bytes_max });
@@ -54,6 +55,7 @@ impl Guest for Component {
             fragments,
             prefetches,
             documents,
+            dictionaries,
         };
         let edge = Edge::new(Config::from_json(&config)?, abilities)?;
         EDGE.set(Some(edge));
@@ -127,6 +129,7 @@ fn from_outcome(outcome: wit::Outcome) -> core::Outcome {
         }
         wit::Outcome::Claim(claimed) => core::Outcome::Claimed(claimed),
         wit::Outcome::Put => core::Outcome::Put,
+        wit::Outcome::Dictionary(head) => core::Outcome::Dictionary(head),
         wit::Outcome::Popular(popular) => core::Outcome::Popular(
             popular
                 .into_iter()
@@ -167,6 +170,7 @@ fn from_form(form: wit::Form) -> core::Form {
         wit::Coding::Brotli => core::Coding::Brotli,
         wit::Coding::Zstd => core::Coding::Zstd,
         wit::Coding::Gzip => core::Coding::Gzip,
+        wit::Coding::Dcz(sha256) => core::Coding::Dcz(sha256.try_into().unwrap_or_default()),
     };
     core::Form { coding, bytes: form.bytes }
 }
@@ -176,6 +180,7 @@ fn to_coding(coding: core::Coding) -> wit::Coding {
         core::Coding::Brotli => wit::Coding::Brotli,
         core::Coding::Zstd => wit::Coding::Zstd,
         core::Coding::Gzip => wit::Coding::Gzip,
+        core::Coding::Dcz(sha256) => wit::Coding::Dcz(sha256.to_vec()),
     }
 }
 
@@ -212,6 +217,9 @@ fn to_need(need: core::Need) -> wit::Need {
         core::Need::Put { key, head, fresh_ms } => wit::Need::Put(wit::Put { key, head, fresh_ms }),
         core::Need::Document { url, bytes_max, timeout_ms } => {
             wit::Need::Document(wit::Document { url, bytes_max, timeout_ms })
+        }
+        core::Need::Dictionary { scope, sha256 } => {
+            wit::Need::Dictionary(wit::Dictionary { scope, sha256: sha256.to_vec() })
         }
         core::Need::Popular { most } => wit::Need::Popular(most),
         core::Need::Content { of, bytes_max } => {
@@ -280,19 +288,24 @@ fn to_reply(reply: core::Reply) -> wit::Reply {
             .into_iter()
             .map(|core::Purge { tag, soft }| wit::Purge { tag, soft })
             .collect(),
-        store: store.map(|core::Store { key, head, body, fresh_ms, tags }| wit::Store {
-            key,
-            head,
-            body: match body {
-                core::StoreBody::None => wit::StoreBody::None,
-                core::StoreBody::Upstream(extent) => wit::StoreBody::Upstream(to_extent(extent)),
-                core::StoreBody::Slices { slice_bytes, bytes } => {
-                    wit::StoreBody::Slices(wit::Slices { slice_bytes, bytes })
-                }
-                core::StoreBody::Keep => wit::StoreBody::Keep,
-            },
-            fresh_ms,
-            tags,
+        store: store.map(|core::Store { key, head, body, fresh_ms, tags, dictionary }| {
+            wit::Store {
+                key,
+                head,
+                body: match body {
+                    core::StoreBody::None => wit::StoreBody::None,
+                    core::StoreBody::Upstream(extent) => {
+                        wit::StoreBody::Upstream(to_extent(extent))
+                    }
+                    core::StoreBody::Slices { slice_bytes, bytes } => {
+                        wit::StoreBody::Slices(wit::Slices { slice_bytes, bytes })
+                    }
+                    core::StoreBody::Keep => wit::StoreBody::Keep,
+                },
+                fresh_ms,
+                tags,
+                dictionary,
+            }
         }),
         prefetch,
         ended: match ended {

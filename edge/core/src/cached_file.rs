@@ -509,6 +509,7 @@ impl FileExchange {
             body,
             fresh_ms: stored.fresh_ms(),
             tags: vec![purge::of_file(self.ask.id)],
+            dictionary: None,
         }
     }
 

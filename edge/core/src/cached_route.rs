@@ -56,6 +56,8 @@ pub(crate) struct RouteExchange {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Stage {
+    /// The dictionary is looked up that the client has.
+    Matching,
     /// The URI is looked up.
     Looking,
     /// Of its variants, the request's is looked up.
@@ -101,8 +103,11 @@ impl RouteExchange {
     /// Begins by asking the cache.
     pub(crate) fn begin(ask: Ask) -> (Self, Need) {
         let key = ask.key.clone();
-        let need = Need::Lookup { key: key.clone() };
-        (Self { ask, key, stage: Stage::Looking }, need)
+        let (stage, need) = match ask.dictionary_need() {
+            Some(need) => (Stage::Matching, need),
+            None => (Stage::Looking, Need::Lookup { key: key.clone() }),
+        };
+        (Self { ask, key, stage }, need)
     }
 
     /// What it is about.
@@ -114,6 +119,11 @@ impl RouteExchange {
     pub(crate) fn resume(mut self, outcome: Outcome, context: &Context<'_>) -> Option<Next<Self>> {
         let stage = std::mem::replace(&mut self.stage, Stage::Looking);
         Some(match (stage, outcome) {
+            (Stage::Matching, Outcome::Dictionary(head)) => {
+                let key = self.key.clone();
+                let ask = self.ask.with_dictionary(head.as_deref());
+                Self { ask, ..self }.look(Stage::Looking, key)
+            }
             (Stage::Looking, Outcome::Looked(looked)) => self.looked(looked, None, context),
             (Stage::Selecting(variants), Outcome::Looked(looked)) => {
                 self.looked(looked, Some(variants), context)
@@ -228,7 +238,7 @@ impl RouteExchange {
 
     /// What is asked for again is worth to be encoded well.
     fn encode_after(mut self, reply: Reply, found: &Found<'_>) -> Next<Self> {
-        let wanted = self.ask.wants_form(found.forms).filter(|_| !found.collapsed);
+        let wanted = self.ask.wants_form(&found.stored, found.forms).filter(|_| !found.collapsed);
         match wanted {
             Some(coding) if is_coded(&reply.body) => {
                 self.stage = Stage::Encoding;
@@ -341,8 +351,10 @@ impl RouteExchange {
             true => StoreBody::Upstream(extent),
             false => StoreBody::None,
         };
+        let vary = self.ask.negotiated(&stored);
+        let dictionary = self.ask.offers(&stored).filter(|_| has_content && !passes);
         let entry = Entry::Response(stored);
-        let store = Store { body, ..self.remembered(&entry, context) };
+        let store = Store { body, dictionary, ..self.remembered(&entry, context) };
         let status = RouteStatus::Forwarded(Forwarded {
             why: answered.why,
             status: answered.status,
@@ -353,7 +365,8 @@ impl RouteExchange {
         let several = context.abilities.composes;
         let length = length.filter(|_| !passes);
         let delivery = self.ask.delivery(answered.status, fields, length, several);
-        let sent = Sent { status: answered.status, fields, length, delivery, choice, age_ms: None };
+        let sent =
+            Sent { status: answered.status, fields, length, delivery, choice, vary, age_ms: None };
         let body = match has_content {
             true if passes => Body::Upstream,
             true => sent.body(context),
@@ -385,6 +398,7 @@ impl RouteExchange {
             length: None,
             delivery,
             choice: Choice::Plain,
+            vary: "",
             age_ms: None,
         };
         let mut sent = sent.reply(status, Body::Upstream, context);
@@ -431,7 +445,7 @@ impl RouteExchange {
         }
         let stale = stored.with(stored.freshness.failed(now_ms));
         let mut sent = self.deliver(&stale, &[], RouteStatus::StaleOnError, context);
-        sent.store = Some(self.kept(&Entry::Response(stale), context));
+        sent.store = Some(self.kept(stale, context));
         sent.ended = Ended::Origin;
         Some(sent)
     }
@@ -465,7 +479,10 @@ impl RouteExchange {
         };
         let forwarded = Forwarded { why, status: 304, stored: why_not.is_none(), why_not };
         let mut sent = self.deliver(&sent, &[], RouteStatus::Forwarded(forwarded), context);
-        sent.store = Some(self.kept(&Entry::Response(kept), context));
+        let mut store = self.kept(kept, context);
+        // What may not be stored any more is nobody's dictionary.
+        store.dictionary = store.dictionary.filter(|_| why_not.is_none());
+        sent.store = Some(store);
         sent.ended = Ended::Origin;
         sent
     }
@@ -497,6 +514,7 @@ impl RouteExchange {
             length: None,
             delivery: Delivery::Whole,
             choice: Choice::Plain,
+            vary: "",
             age_ms: None,
         };
         Reply { store, ..sent.reply(status, Body::Upstream, context) }
@@ -559,6 +577,7 @@ impl RouteExchange {
             length,
             delivery,
             choice,
+            vary: self.ask.negotiated(stored),
             age_ms,
         };
         let body = match self.ask.head_only || !has_content(stored) {
@@ -608,12 +627,14 @@ impl RouteExchange {
         let fresh_ms = entry.unled_ms(context.moment.unix_ms);
         let tags = self.tags(entry);
         let (key, head) = (self.key.clone(), entry.encode_from(&self.ask.source()));
-        Store { key, head, body: StoreBody::None, fresh_ms, tags }
+        Store { key, head, body: StoreBody::None, fresh_ms, tags, dictionary: None }
     }
 
     /// A new head for the content that is stored.
-    fn kept(&self, entry: &Entry<'_>, context: &Context<'_>) -> Store {
-        Store { body: StoreBody::Keep, ..self.remembered(entry, context) }
+    fn kept(&self, stored: StoredResponse<'_>, context: &Context<'_>) -> Store {
+        let dictionary = self.ask.offers(&stored);
+        let remembered = self.remembered(&Entry::Response(stored), context);
+        Store { body: StoreBody::Keep, dictionary, ..remembered }
     }
 
     fn look(mut self, stage: Stage, key: String) -> Next<Self> {
@@ -644,6 +665,8 @@ struct Sent<'a> {
     length: Option<u64>,
     delivery: Delivery,
     choice: Choice,
+    /// What the choice went by.
+    vary: &'static str,
     /// Of what is stored; what has just come says its age by itself.
     age_ms: Option<u64>,
 }
@@ -721,7 +744,7 @@ impl Sent<'_> {
     /// What the form that is sent has in place of [`OF_THE_PLAIN`].
     fn describe_form(&self, fields: &mut Fields) {
         if self.choice != Choice::Plain {
-            fields.push("vary", "accept-encoding");
+            fields.push("vary", self.vary);
         }
         let Some(coding) = self.choice.coding() else { return };
         if let Some(etag) = self.fields.get("etag") {
@@ -769,7 +792,8 @@ pub(crate) fn none_of_it(reply: Reply, context: &Context<'_>) -> Reply {
     let until_ms = context.moment.unix_ms + FAILED_MS;
     let entry = Entry::Failed { until_ms, status: reply.status };
     let fresh_ms = entry.unled_ms(context.moment.unix_ms);
-    let store = Store { head: entry.encode(), body: StoreBody::None, fresh_ms, ..store };
+    let store =
+        Store { head: entry.encode(), body: StoreBody::None, fresh_ms, dictionary: None, ..store };
     Reply { store: Some(store), ..reply }
 }
 

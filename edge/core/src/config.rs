@@ -202,6 +202,10 @@ pub struct Route {
     /// them plain.
     #[serde(default)]
     pub compress: bool,
+    /// Whether what is stored may be encoded against dictionaries (RFC 9842). It needs `compress`, and
+    /// is for routes whose answers are everybody's: without `auth`, `claims` and `esi`.
+    #[serde(default)]
+    pub dictionaries: bool,
     /// Whether answers may be templates of composed pages (ESI). It needs `cache`.
     #[serde(default)]
     pub esi: bool,

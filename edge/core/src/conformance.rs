@@ -6,6 +6,7 @@
 
 mod caching;
 mod composing;
+mod dictionaries;
 mod keeping;
 mod signed;
 
@@ -32,6 +33,10 @@ use self::caching::{
 use self::composing::{
     a_body_of_several_parts, a_cut_leaves_the_slices_that_are_whole,
     slices_are_stored_each_by_itself, what_is_read_before_it_is_sent, what_is_vacant_is_claimed,
+};
+use self::dictionaries::{
+    a_dictionary_goes_where_its_body_goes, a_dictionary_is_found_by_its_digest,
+    what_is_encoded_against_a_dictionary_is_small, what_is_too_large_is_no_dictionary,
 };
 use self::keeping::{
     a_body_that_breaks_off_is_not_kept, what_cant_be_handed_over_stays, what_is_kept_is_read,
@@ -117,6 +122,10 @@ macro_rules! conformance_tests {
             what_comes_after_a_purge_is_stored
             a_form_goes_where_the_body_goes
             a_form_that_saves_nothing_is_tried_once
+            a_dictionary_is_found_by_its_digest
+            what_is_encoded_against_a_dictionary_is_small
+            a_dictionary_goes_where_its_body_goes
+            what_is_too_large_is_no_dictionary
             a_cut_body_is_never_stored
             a_body_of_unknown_length_is_stored
             a_body_beyond_its_bound_passes_and_is_not_stored
@@ -301,6 +310,16 @@ const BEYOND: &[Beyond] = &[
         declared: |abilities| abilities.encodes,
         tests: &["a_form_goes_where_the_body_goes", "a_form_that_saves_nothing_is_tried_once"],
         why: "the driver encodes nothing: it is the platform's to do, or nobody's",
+    },
+    Beyond {
+        declared: |abilities| abilities.dictionaries,
+        tests: &[
+            "a_dictionary_is_found_by_its_digest",
+            "what_is_encoded_against_a_dictionary_is_small",
+            "a_dictionary_goes_where_its_body_goes",
+            "what_is_too_large_is_no_dictionary",
+        ],
+        why: "nothing is encoded against dictionaries, so far",
     },
     Beyond {
         declared: |abilities| abilities.purges,

@@ -25,6 +25,7 @@ pub const fn unmet(need: &Need) -> Outcome {
     match need {
         Need::Claim { .. } => Outcome::Claimed(0),
         Need::Encode { .. } => Outcome::Encoded(false),
+        Need::Dictionary { .. } => Outcome::Dictionary(None),
         Need::Popular { .. } => Outcome::Popular(Vec::new()),
         Need::Content { .. } => Outcome::Content(None),
         Need::Gather { .. } => Outcome::Gathered(None),

@@ -26,7 +26,7 @@ use crate::coding::Accepted;
 use crate::composing::{
     Asked, Attempt, Continued, Page, PageExchange, Reads, Share, Within, in_place,
 };
-use crate::config::{Config, Route};
+use crate::config::{Auth, Config, Route};
 use crate::cors;
 use crate::explain::{self, Beside, Explaining, Subject};
 use crate::file::FileAsk;
@@ -628,9 +628,14 @@ impl Edge {
 
     /// What a request wants of the cache of a route, if that has a part in it.
     fn cached(&self, request: &Guarded<'_>, route: &Route, proxied: &Proxied<'_>) -> Option<Ask> {
-        let Abilities { encodes, fragments, .. } = self.abilities;
-        let forms =
-            Forms { compresses: route.compress && encodes, composes: route.esi && fragments };
+        let Abilities { encodes, fragments, dictionaries, .. } = self.abilities;
+        let compresses = route.compress && encodes;
+        let is_for_all = route.auth == Auth::None && route.claims.is_empty() && !route.esi;
+        let forms = Forms {
+            compresses,
+            composes: route.esi && fragments,
+            dictionaries: route.dictionaries && compresses && dictionaries && is_for_all,
+        };
         Ask::read(request, proxied, forms).filter(|_| route.cache)
     }
 

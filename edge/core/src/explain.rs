@@ -21,7 +21,7 @@ use crate::caching::freshness::Freshness;
 use crate::caching::stored_response::{Entry, NotStorable, StoredResponse};
 use crate::caching::vary::Variants;
 use crate::head::FieldLines;
-use crate::step::{Form, Looked, Need, Outcome, Reply, StoreBody};
+use crate::step::{Coding, Form, Looked, Need, Outcome, Reply, StoreBody};
 use crate::stored::{Stored, StoredFile, file_key};
 
 /// In a request, `Bearer` and the token of an admin who wants to be told beside the answer; in the
@@ -353,6 +353,10 @@ impl Told {
             if_error_ms: freshness.if_error_ms,
         });
         self.say("lifetime_from", source(stored.fields()));
+        let dictionaries = ask.dictionaries.as_ref();
+        if let Some(pattern) = dictionaries.and_then(|own| own.pattern(stored)) {
+            self.say("dictionary_for", pattern.text());
+        }
         let (next, because) = next_of(ask, &freshness, purged, now_ms);
         self.next(next, because);
     }
@@ -369,7 +373,7 @@ impl Told {
 
     fn forms(&mut self, forms: &[Form]) {
         let forms: Map<_, _> =
-            forms.iter().map(|form| (form.coding.name().to_owned(), json!(form.bytes))).collect();
+            forms.iter().map(|form| (named(form.coding), json!(form.bytes))).collect();
         if !forms.is_empty() {
             self.say("forms", forms);
         }
@@ -401,6 +405,15 @@ struct Times {
     lifetime_ms: u64,
     while_revalidate_ms: u64,
     if_error_ms: u64,
+}
+
+/// A coding's name, and how the digest of its dictionary begins.
+fn named(coding: Coding) -> String {
+    let name = coding.name();
+    match coding.dictionary() {
+        None => name.to_owned(),
+        Some([a, b, c, d, ..]) => format!("{name} {a:02x}{b:02x}{c:02x}{d:02x}"),
+    }
 }
 
 /// What a request comes to that finds this.

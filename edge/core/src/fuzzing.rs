@@ -12,6 +12,7 @@ use outport_wire::secret::{Key, Secret};
 
 use crate::config::{Config, Issuer, READ_LIMIT, WRITE_LIMIT};
 use crate::deployment::{self, Deployment};
+use crate::dictionary::Pattern;
 use crate::esi::{self, Item};
 use crate::exchange::{Edge, Exchange};
 use crate::forwarded::TrustedProxies;
@@ -119,8 +120,30 @@ pub const TARGETS: &[Target] = &[
               \"secret\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"}}",
         ],
     },
+    Target {
+        name: "dictionary",
+        parse: dictionary,
+        examples: &[
+            b"match=\"/app/*.js\", id=\"one\", type=raw, match-dest=(\"script\" \"style\")",
+            b"match=\"https://x/a*b/*?v=*&c\";d=1",
+            b"match=\"?v=*\", match=\"c.*\"",
+        ],
+    },
     Target { name: "tagged", parse: tagged, examples: &[b"0", b"19ac0a2b3c4 9f3e 0 ffffffffffffffff"] },
 ];
+
+/// A dictionary is for its own origin alone, for the same URLs when it is told of, and for whatever
+/// stands for its stars.
+pub fn dictionary(bytes: &[u8]) {
+    let Some(pattern) = Pattern::said(bytes, "https://x", "/a/b?c") else { return };
+    let text = pattern.text();
+    assert!(text.starts_with('/') && !text.starts_with("//"), "{text}");
+    for filled in ["", "d", "/d/e", "*"] {
+        assert!(pattern.matches(&text.replace('*', filled)), "{text}");
+    }
+    let again = format!("match=\"{text}\"");
+    assert_eq!(Pattern::said(again.as_bytes(), "http://y", "/"), Some(pattern));
+}
 
 /// What is remembered of what is stored is written as it means, and read the same again.
 pub fn tagged(bytes: &[u8]) {
@@ -321,6 +344,7 @@ fn outcome(need: &Need, luck: u8) -> Outcome {
         Need::Lookup { .. } => Outcome::Looked(Looked::Vacant),
         Need::Claim { keys } => Outcome::Claimed(keys.len() as u64),
         Need::Put { .. } => Outcome::Put,
+        Need::Dictionary { .. } => Outcome::Dictionary(None),
         Need::Popular { .. } => Outcome::Popular(Vec::new()),
         Need::Document { .. } => Outcome::Document(None),
         Need::Content { .. } => {

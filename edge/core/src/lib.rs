@@ -27,6 +27,7 @@ pub mod config;
 pub mod conformance;
 mod cors;
 pub mod deployment;
+mod dictionary;
 pub mod driver;
 mod esi;
 mod exchange;

@@ -5,14 +5,16 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use sha2::{Digest as _, Sha256};
+
 use crate::Edge;
 use crate::head::FieldLines;
 use crate::kept::{Packed, handed_over};
 use crate::key_set::{RSA_EXPONENT, uncompressed};
 use crate::step::{
-    Body, ByteRange, Coding, Content, Extent, Fetch, FetchError, Form, Handed, Kept, KeptHead,
-    Looked, Moment, Need, Outcome, Part, PartStep, Popular, PublicKey, Purge, Reply, Step, Store,
-    StoreBody, Taken, Upstream, UpstreamHead,
+    Body, ByteRange, Coding, Content, DICTIONARY_BYTES_MAX, Extent, Fetch, FetchError, Form,
+    Handed, Kept, KeptHead, Looked, Moment, Need, Outcome, Part, PartStep, Popular, PublicKey,
+    Purge, Reply, Step, Store, StoreBody, Taken, Upstream, UpstreamHead,
 };
 
 /// Names an exchange towards the driver.
@@ -68,6 +70,8 @@ struct StoredResponse {
     forms: BTreeMap<Coding, Option<Vec<u8>>>,
     fresh_until_ms: u64,
     tags: Vec<String>,
+    /// Where it is found as a dictionary.
+    dictionary: Option<String>,
     /// How often it was found.
     hits: u64,
     /// How much had been purged when it was looked up, to be stored.
@@ -79,6 +83,13 @@ impl StoredResponse {
     fn is_purged(&self, purges: &[Purge], soft: bool) -> bool {
         let since = purges.get(self.purges_then..).unwrap_or_default();
         since.iter().any(|purge| purge.soft == soft && self.tags.contains(&purge.tag))
+    }
+
+    /// Its body, if this names it as a dictionary.
+    fn dictionary(&self, scope: &str, sha256: &[u8; 32]) -> Option<&[u8]> {
+        let body = self.body.as_ref().filter(|_| self.dictionary.as_deref() == Some(scope))?;
+        let fits = body.len() as u64 <= DICTIONARY_BYTES_MAX;
+        (fits && Sha256::digest(body)[..] == sha256[..]).then_some(body)
     }
 }
 
@@ -95,6 +106,8 @@ struct Pending {
     kept: Vec<u8>,
     stored_body: Option<Vec<u8>>,
     forms: BTreeMap<Coding, Option<Vec<u8>>>,
+    /// The digest of a dictionary, and all of it.
+    dictionary: Option<([u8; 32], Vec<u8>)>,
     value: Vec<u8>,
     upstream_body: Vec<u8>,
 }
@@ -182,6 +195,9 @@ impl MemoryDriver {
                 self.store(ticket, Store::head(key, head, fresh_ms), &mut pending);
                 self.exchanges.insert(ticket, pending);
                 Some(Outcome::Put)
+            }
+            Need::Dictionary { scope, sha256 } => {
+                Some(Outcome::Dictionary(self.dictionary(ticket, &scope, sha256)))
             }
             Need::Popular { most } => Some(Outcome::Popular(self.popular(most))),
             Need::Content { of, bytes_max } => {
@@ -300,16 +316,31 @@ impl MemoryDriver {
     }
 
     fn encode(&mut self, ticket: Ticket, coding: Coding) -> bool {
-        let Some((key, generation)) = self.pending(ticket).looked.clone() else { return false };
+        let pending = self.pending(ticket);
+        let (Some((key, generation)), dictionary) =
+            (pending.looked.clone(), pending.dictionary.clone())
+        else {
+            return false;
+        };
         let Some(entry) = self.cache.get_mut(&key) else { return false };
         let Some(stored) = entry.stored.as_mut().filter(|_| entry.generation == generation) else {
             return false;
         };
         let Some(body) = &stored.body else { return false };
-        let form = encoded(coding, body);
+        let form = encoded(coding, body, dictionary.as_ref());
         let small = (form.len() as u64) < body.len() as u64 * 19 / 20;
         stored.forms.insert(coding, small.then_some(form));
         true
+    }
+
+    fn dictionary(&mut self, ticket: Ticket, scope: &str, sha256: [u8; 32]) -> Option<Vec<u8>> {
+        let stored = self.cache.values().filter_map(|entry| entry.stored.as_ref());
+        let mut there = stored.filter(|stored| !stored.is_purged(&self.purges, false));
+        let (head, body) = there.find_map(|stored| {
+            Some((stored.head.clone(), stored.dictionary(scope, &sha256)?.to_vec()))
+        })?;
+        self.pending(ticket).dictionary = Some((sha256, body));
+        Some(head)
     }
 
     fn keep(&mut self, ticket: Ticket, key: String, head: &[u8], bytes: u64) -> Kept {
@@ -430,7 +461,7 @@ impl MemoryDriver {
 
     /// Stores what a reply says. Returns whether the body was whole.
     fn store(&mut self, ticket: Ticket, store: Store, pending: &mut Pending) -> bool {
-        let Store { key, head, body, fresh_ms, tags } = store;
+        let Store { key, head, body, fresh_ms, tags, dictionary } = store;
         let began = pending.looked.as_ref().map(|(_, began)| *began);
         let keeps = body == StoreBody::Keep;
         let mut fits = true;
@@ -466,6 +497,7 @@ impl MemoryDriver {
             }
         };
         let mut stored = self.stored(&head, body, fresh_ms, &tags, pending);
+        stored.dictionary = dictionary;
         if keeps && let Some(kept) = self.cache.get(&key).and_then(|entry| entry.stored.as_ref()) {
             stored.forms = kept.forms.clone();
         }
@@ -487,6 +519,7 @@ impl MemoryDriver {
             forms: BTreeMap::new(),
             fresh_until_ms: self.now_ms + fresh_ms,
             tags: tags.to_vec(),
+            dictionary: None,
             hits: 0,
             purges_then: pending.purges_then,
         }
@@ -531,7 +564,7 @@ impl MemoryDriver {
                 break;
             }
         }
-        (coding.map_or_else(|| all.clone(), |coding| encoded(coding, &all)), whole)
+        (coding.map_or_else(|| all.clone(), |coding| encoded(coding, &all, None)), whole)
     }
 
     /// What a body goes on with, and whether that is all of it.
@@ -625,7 +658,8 @@ fn simple_body(body: Body, pending: &mut Pending) -> Vec<u8> {
         Body::Stored(range) => cut(pending.stored_body.clone().unwrap_or_default(), range),
         Body::Coded(coding) => pending.forms.get(&coding).cloned().flatten().unwrap_or_default(),
         Body::Encoding(coding) => {
-            encoded(coding, pending.stored_body.as_deref().unwrap_or_default())
+            let body = pending.stored_body.as_deref().unwrap_or_default();
+            encoded(coding, body, pending.dictionary.as_ref())
         }
         Body::Value => std::mem::take(&mut pending.value),
         Body::Upstream => std::mem::take(&mut pending.upstream_body),
@@ -633,8 +667,16 @@ fn simple_body(body: Body, pending: &mut Pending) -> Vec<u8> {
     }
 }
 
-/// A coding of this driver's own: its name, and every byte of a run once with the run's length.
-fn encoded(coding: Coding, body: &[u8]) -> Vec<u8> {
+/// A coding of this driver's own: its name, how many bytes are as in the dictionary, and of the
+/// others every byte of a run once with the run's length.
+fn encoded(coding: Coding, body: &[u8], dictionary: Option<&([u8; 32], Vec<u8>)>) -> Vec<u8> {
+    if let Some(sha256) = coding.dictionary() {
+        let held = dictionary.filter(|(digest, _)| *digest == sha256);
+        let dictionary = held.map(|(_, dictionary)| dictionary.as_slice()).unwrap_or_default();
+        let alike = body.iter().zip(dictionary).take_while(|(one, other)| one == other).count();
+        let rest = encoded(Coding::Gzip, body.get(alike..).unwrap_or_default(), None);
+        return [format!("dcz {alike} ").into_bytes(), rest].concat();
+    }
     let runs = body.chunk_by(|one, next| one == next).flat_map(|run| run.chunks(127));
     let runs = runs.flat_map(|run| [run.first().copied().unwrap_or_default(), run.len() as u8]);
     coding.name().bytes().chain(runs).collect()

@@ -135,6 +135,7 @@ pub const WASMTIME: Platform = Platform {
         fragments: true,
         prefetches: true,
         documents: true,
+        dictionaries: true,
     },
     cache: Cache {
         on: "memory, S3-FIFO",
@@ -187,6 +188,7 @@ pub const CLOUDFLARE: Platform = Platform {
         fragments: false,
         prefetches: false,
         documents: false,
+        dictionaries: false,
     },
     cache: Cache {
         on: "Cache API",
@@ -245,6 +247,7 @@ pub const FASTLY: Platform = Platform {
         fragments: false,
         prefetches: false,
         documents: false,
+        dictionaries: false,
     },
     cache: Cache {
         on: "core cache, transactions",
@@ -301,6 +304,7 @@ pub const SPIN: Platform = Platform {
         fragments: false,
         prefetches: false,
         documents: false,
+        dictionaries: false,
     },
     cache: Cache {
         on: "key-value store",

@@ -261,6 +261,7 @@ impl SliceExchange {
                 Whose::File(id) => vec![purge::of_file(*id)],
                 Whose::Route { tags, .. } => tags.clone(),
             },
+            dictionary: None,
         }
     }
 }

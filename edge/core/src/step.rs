@@ -99,6 +99,19 @@ pub enum Need {
         /// How.
         coding: Coding,
     },
+    /// Look a dictionary up: what is stored with this scope as its [`Store::dictionary`], and has a
+    /// body, whole, of this SHA-256. Nobody is waited for, and nothing is led. What can't be found at
+    /// once need not be found. Answered by [`Outcome::Dictionary`]. Asked only of drivers that declare
+    /// [`Abilities::dictionaries`].
+    ///
+    /// The exchange holds it to its end, beside what it has looked up: [`Coding::Dcz`] of this digest
+    /// is encoded against it. What is gone, or purged otherwise than softly, is found no more.
+    Dictionary {
+        /// The scope: any string of at most 512 bytes.
+        scope: String,
+        /// The SHA-256 of the body.
+        sha256: [u8; 32],
+    },
     /// Tell what is stored and was asked for most since it was stored first. Answered by
     /// [`Outcome::Popular`]. Asked only of drivers that declare [`Abilities::prefetches`].
     Popular {
@@ -274,6 +287,8 @@ pub enum Outcome {
     /// Of [`Need::Encode`]: whether lookups tell of the form from now on. It may not be done where
     /// there is too much to do, or where the body is gone or still arriving.
     Encoded(bool),
+    /// Of [`Need::Dictionary`]: the head, as in [`Store`], of what was found.
+    Dictionary(Option<Vec<u8>>),
     /// Of [`Need::Popular`], what was asked for most often first.
     Popular(Vec<Popular>),
     /// Of [`Need::Content`]. `None`: it has more bytes, or broke off, and what the upstream sent is
@@ -378,7 +393,14 @@ pub enum Coding {
     Zstd,
     /// `gzip` (RFC 1952).
     Gzip,
+    /// `dcz` (RFC 9842, section 5) against the dictionary of this SHA-256, which the exchange has
+    /// looked up, with a window of at most 4 MiB. Asked only of drivers that declare
+    /// [`Abilities::dictionaries`].
+    Dcz([u8; 32]),
 }
+
+/// The most bytes that a dictionary has.
+pub const DICTIONARY_BYTES_MAX: u64 = 2 << 20;
 
 /// A form of a stored body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -550,12 +572,15 @@ pub struct Store {
     pub fresh_ms: u64,
     /// By what it can be purged: at most 72, each of at most 300 bytes.
     pub tags: Vec<String>,
+    /// The scope in which [`Need::Dictionary`] finds it once its body is whole, if that has at most
+    /// [`DICTIONARY_BYTES_MAX`] bytes. Only for drivers that declare [`Abilities::dictionaries`].
+    pub dictionary: Option<String>,
 }
 
 impl Store {
     /// A head alone.
     pub const fn head(key: String, head: Vec<u8>, fresh_ms: u64) -> Self {
-        Self { key, head, body: StoreBody::None, fresh_ms, tags: Vec::new() }
+        Self { key, head, body: StoreBody::None, fresh_ms, tags: Vec::new(), dictionary: None }
     }
 }
 
@@ -663,6 +688,9 @@ pub struct Abilities {
     pub prefetches: bool,
     /// It fetches documents from elsewhere. Without it, issuers can't be asked for their keys.
     pub documents: bool,
+    /// It finds what is stored by the digest of its body, and encodes against it. It declares
+    /// [`Self::encodes`] too.
+    pub dictionaries: bool,
 }
 
 /// How a driver keeps things.

@@ -10,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use outport_edge_core::step::Coding;
 
-use crate::encoder::Encoding;
+use crate::encoder::{Dictionary, Encoding};
 
 /// A body ended before its length, so the response is cut off rather than ended.
 #[derive(Debug, thiserror::Error)]
@@ -76,9 +76,9 @@ impl EdgeBody {
         Self::Full((!bytes.is_empty()).then_some(bytes))
     }
 
-    /// This body in a coding.
-    pub(crate) fn encoded(self, coding: Coding) -> Self {
-        match Encoding::new(self, coding) {
+    /// This body in a coding, which may need a dictionary.
+    pub(crate) fn encoded(self, coding: Coding, dictionary: Option<&Dictionary>) -> Self {
+        match Encoding::new(self, coding, dictionary) {
             Ok(encoding) => Self::Encoding(Box::new(encoding)),
             Err(error) => {
                 tracing::error!("a body can't be encoded: {error}");

@@ -24,7 +24,7 @@ use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
 use tokio::sync::watch;
 
 use crate::disk::{Counted, Disk, Grave, Stored};
-use crate::encoder::{self, Encoders};
+use crate::encoder::{self, Dictionary, Encoders};
 use crate::purges::{Purged, Purges};
 use crate::stored_body::StoredBody;
 
@@ -52,6 +52,10 @@ const PARTS_PER_THREAD: u64 = 4;
 /// something can't be stored, are not worth it.
 const BODILESS_FRESH_MIN: Duration = Duration::from_secs(10);
 
+/// How many dictionaries are found by their digests at once. Beyond, those are not that were not asked
+/// for for longest.
+const DICTIONARIES_MAX: usize = 4_096;
+
 type Memory = Entries<String, Arc<Entry>, Weight, DefaultHashBuilder, ToDisk>;
 
 /// The cache.
@@ -62,6 +66,9 @@ pub(crate) struct Cache {
     remembered_bytes_max: u64,
     hasher: RandomState,
     encoders: Encoders,
+    /// The keys of what is stored as a dictionary, by scope and digest. Whoever finds one looks
+    /// whether it is that still.
+    dictionaries: Entries<(Arc<str>, [u8; 32]), String>,
     purges: Arc<Purges>,
     /// Who is fetching what is not stored. Whatever changes an entry holds its key's shard.
     flights: Box<[Mutex<HashMap<String, Flight>>]>,
@@ -85,6 +92,8 @@ pub(crate) struct Entry {
     fresh_until: Instant,
     /// By what it can be purged.
     tags: Arc<[String]>,
+    /// The scope in which it is a dictionary.
+    dictionary: Option<Arc<str>>,
     /// The last purge when it was looked up, to be stored.
     purges_then: u64,
     /// How often it was found, and what it renewed before it.
@@ -138,13 +147,14 @@ impl Entry {
             forms: self.forms.clone(),
             fresh_until: self.fresh_until,
             tags: self.tags.clone(),
+            dictionary: self.dictionary.clone(),
             purges_then: self.purges_then,
         })
     }
 
     /// What comes from the disk.
     fn from_stored(stored: Stored) -> Arc<Self> {
-        let Stored { head, body, forms, fresh_until, tags, purges_then } = stored;
+        let Stored { head, body, forms, fresh_until, tags, dictionary, purges_then } = stored;
         let body = body.map(|chunks| {
             let bytes = chunks.iter().map(|chunk| chunk.len() as u64).sum();
             let body = StoredBody::new(Extent::Exactly(bytes));
@@ -163,10 +173,17 @@ impl Entry {
             body_bytes,
             fresh_until,
             tags,
+            dictionary,
             purges_then,
             hits,
             shared,
         })
+    }
+
+    /// The scope and the digest by which it is found as a dictionary, if it is one.
+    fn as_dictionary(&self) -> Option<(Arc<str>, [u8; 32])> {
+        let scope = self.dictionary.clone()?;
+        Some((scope, self.body.as_ref()?.sha256()?))
     }
 
     fn is(&self, other: &Self) -> bool {
@@ -182,6 +199,7 @@ impl Entry {
             forms,
             fresh_until: self.fresh_until,
             tags: self.tags.clone(),
+            dictionary: self.dictionary.clone(),
             purges_then: self.purges_then,
             hits: self.hits.clone(),
             shared: self.shared.clone(),
@@ -195,7 +213,8 @@ struct Weight;
 impl Weighter<String, Arc<Entry>> for Weight {
     fn weight(&self, key: &String, entry: &Arc<Entry>) -> u64 {
         let tags = entry.tags.iter().map(String::len).sum::<usize>();
-        entry_bytes(key.len(), entry.head.len() + tags, entry.body_bytes)
+        let scope = entry.dictionary.as_ref().map_or(0, |scope| scope.len());
+        entry_bytes(key.len(), entry.head.len() + tags + scope, entry.body_bytes)
     }
 }
 
@@ -271,6 +290,7 @@ impl Cache {
             disk,
             remembered_bytes_max: bytes_max / REMEMBERED_SHARE,
             encoders: Encoders::new(),
+            dictionaries: Entries::new(DICTIONARIES_MAX),
             purges,
             hasher: RandomState::new(),
             flights: (0..SHARDS).map(|_| Mutex::default()).collect(),
@@ -367,6 +387,21 @@ impl Cache {
         Some(Holding { cache: self.clone(), key, held, purges_then, collapsed: false })
     }
 
+    /// Finds what is stored as a dictionary, and its head. What is on the disk alone is not found.
+    pub(crate) fn dictionary(&self, scope: &str, sha256: [u8; 32]) -> Option<(Bytes, Dictionary)> {
+        let named = (Arc::from(scope), sha256);
+        let (entry, _) = self.stored(&self.dictionaries.get(&named)?)?;
+        let body = entry.body.as_ref().filter(|_| entry.as_dictionary() == Some(named))?;
+        Some((entry.head.clone(), Dictionary::new(sha256, &body.whole()?)?))
+    }
+
+    /// Has a response found by its digest, if it is a dictionary.
+    fn name(&self, key: &str, entry: &Entry) {
+        if let Some(named) = entry.as_dictionary() {
+            self.dictionaries.insert(named, key.to_owned());
+        }
+    }
+
     /// What is stored at a key, and whether it was purged softly.
     fn stored(&self, key: &str) -> Option<(Arc<Entry>, bool)> {
         self.unless_gone(self.entries.get(key)?)
@@ -394,6 +429,7 @@ impl Cache {
         let Some((entry, purged)) = self.unless_gone(Entry::from_stored(stored)) else {
             return disk.supersede(key);
         };
+        self.name(key, &entry);
         self.enter(key.clone(), entry.clone());
         flight.over.send_replace(true);
         flights.remove(key);
@@ -441,6 +477,7 @@ impl Cache {
 
     /// The body of a response is whole. Where nobody knew its length before, it is counted anew.
     pub(crate) fn filled(&self, key: &str, entry: &Arc<Entry>) {
+        self.name(key, entry);
         let _flights = self.flights(key);
         let Some(mut current) = self.current(key, entry) else { return };
         if current.body.as_ref().is_some_and(|body| body.is_unannounced()) {
@@ -540,6 +577,7 @@ impl Holding {
         body: NewBody,
         fresh: Duration,
         tags: Vec<String>,
+        dictionary: Option<String>,
     ) -> Option<Arc<Entry>> {
         let mut flights = self.cache.flights(&self.key);
         let current = match &self.held {
@@ -563,6 +601,7 @@ impl Holding {
             forms,
             fresh_until: Instant::now() + fresh,
             tags: tags.into(),
+            dictionary: dictionary.map(Arc::from),
             purges_then: self.purges_then,
             hits,
             shared: Arc::default(),
@@ -574,11 +613,13 @@ impl Holding {
         }
         self.cache.stored_anew(&self.key, &entry, keeps);
         flights.remove(&self.key);
+        drop(flights);
+        self.cache.name(&self.key, &entry);
         Some(entry)
     }
 
     /// Makes a form of the body and stores it beside it, once. Whether lookups tell of it now.
-    pub(crate) async fn encode(&self, coding: Coding) -> bool {
+    pub(crate) async fn encode(&self, coding: Coding, dictionary: Option<Dictionary>) -> bool {
         let Held::Entry { entry, .. } = &self.held else { return false };
         let made = |entry: &Entry| entry.forms.iter().any(|(other, _)| *other == coding);
         match self.cache.entries.peek(&self.key).filter(|current| current.is(entry)) {
@@ -590,7 +631,11 @@ impl Holding {
         if entry.shared.encoding.swap(true, Ordering::AcqRel) {
             return false;
         }
-        let form = self.cache.encoders.run(move || encoder::best(coding, &body)).await;
+        let form = self
+            .cache
+            .encoders
+            .run(move || encoder::best(coding, dictionary.as_ref(), &body))
+            .await;
         entry.shared.encoding.store(false, Ordering::Release);
         form.is_some_and(|form| self.cache.add(&self.key, entry, coding, form))
     }
@@ -663,7 +708,7 @@ mod tests {
         let holding = cache.look(key.to_owned()).await;
         let body = StoredBody::new(Extent::Exactly(length as u64));
         body.push(Bytes::from(vec![0; length])).unwrap();
-        holding.store(vec![], NewBody::Arriving(body), Duration::from_secs(60), vec![]);
+        holding.store(vec![], NewBody::Arriving(body), Duration::from_secs(60), vec![], None);
     }
 
     #[tokio::test]
@@ -734,7 +779,7 @@ mod tests {
         let holding = cache.look("a".into()).await;
         let body = StoredBody::new(Extent::AtMost(5_000));
         let stored = NewBody::Arriving(body.clone());
-        let entry = holding.store(vec![], stored, Duration::from_secs(60), vec![]).unwrap();
+        let entry = holding.store(vec![], stored, Duration::from_secs(60), vec![], None).unwrap();
         let before = cache.size().0;
         body.push(Bytes::from(vec![0; 5_000])).unwrap();
         body.end().unwrap();
@@ -756,7 +801,7 @@ mod tests {
             })
             .collect();
         tokio::task::yield_now().await;
-        leader.store(vec![1], NewBody::None, Duration::from_secs(60), vec![]);
+        leader.store(vec![1], NewBody::None, Duration::from_secs(60), vec![], None);
         for waiter in waiting {
             assert!(waiter.await.unwrap());
         }
@@ -776,7 +821,7 @@ mod tests {
         let tags = tags.iter().map(ToString::to_string).collect();
         let arriving = StoredBody::new(Extent::AtMost(100));
         let stored = NewBody::Arriving(arriving.clone());
-        let entry = holding.store(vec![1], stored, Duration::from_secs(60), tags).unwrap();
+        let entry = holding.store(vec![1], stored, Duration::from_secs(60), tags, None).unwrap();
         arriving.push(Bytes::from_static(body.as_bytes())).unwrap();
         arriving.end().unwrap();
         cache.filled(key, &entry);
@@ -805,7 +850,7 @@ mod tests {
         let body = StoredBody::new(Extent::Exactly(10));
         body.push(Bytes::from_static(b"half")).unwrap();
         let holding = cache.look("half".into()).await;
-        holding.store(vec![1], NewBody::Arriving(body), Duration::from_secs(60), vec![]);
+        holding.store(vec![1], NewBody::Arriving(body), Duration::from_secs(60), vec![], None);
         let cache = killed(cache, &folder).await;
         let looking: Vec<_> = (0..100)
             .map(|_| {
@@ -853,14 +898,14 @@ mod tests {
         }
         let minute = Duration::from_secs(60);
         let holding = cache.look("renewed".into()).await;
-        holding.store(vec![2], NewBody::Keep, minute, vec![]).unwrap();
+        holding.store(vec![2], NewBody::Keep, minute, vec![], None).unwrap();
         let holding = cache.look("replaced".into()).await;
         let arriving = NewBody::Arriving(StoredBody::new(Extent::Exactly(10)));
-        holding.store(vec![2], arriving, minute, vec![]).unwrap();
+        holding.store(vec![2], arriving, minute, vec![], None).unwrap();
         let holding = cache.look("without".into()).await;
-        holding.store(vec![2], NewBody::None, minute, vec![]).unwrap();
+        holding.store(vec![2], NewBody::None, minute, vec![], None).unwrap();
         let holding = cache.look("failed".into()).await;
-        holding.store(vec![2], NewBody::None, Duration::from_secs(1), vec![]).unwrap();
+        holding.store(vec![2], NewBody::None, Duration::from_secs(1), vec![], None).unwrap();
         let cache = killed(cache, &folder).await;
         assert_eq!(found(&cache, "renewed").await.unwrap(), (vec![2], b"body".to_vec(), false));
         assert!(found(&cache, "replaced").await.is_none());
@@ -929,8 +974,8 @@ mod tests {
         let body = StoredBody::new(Extent::Exactly(text.len() as u64));
         body.push(Bytes::from_static(text.as_bytes())).unwrap();
         let stored = NewBody::Arriving(body);
-        holding.store(vec![1], stored, Duration::from_secs(60), vec![]).unwrap();
-        assert!(cache.look("a".into()).await.encode(Coding::Gzip).await);
+        holding.store(vec![1], stored, Duration::from_secs(60), vec![], None).unwrap();
+        assert!(cache.look("a".into()).await.encode(Coding::Gzip, None).await);
         let cache = killed(cache, &folder).await;
         let holding = cache.look("a".into()).await;
         let entry = holding.found().unwrap().entry;

@@ -56,6 +56,9 @@ fn need(need: wit::Need) -> core::Need {
         wit::Need::Document(wit::Document { url, bytes_max, timeout_ms }) => {
             core::Need::Document { url, bytes_max, timeout_ms }
         }
+        wit::Need::Dictionary(wit::Dictionary { scope, sha256 }) => {
+            core::Need::Dictionary { scope, sha256: digest(sha256) }
+        }
         wit::Need::Popular(most) => core::Need::Popular { most },
         wit::Need::Content(wit::Content { upstream, bytes_max }) => {
             let of = if upstream { core::Content::Upstream } else { core::Content::Stored };
@@ -117,6 +120,7 @@ pub(crate) fn abilities(abilities: core::Abilities) -> wit::Abilities {
         fragments,
         prefetches,
         documents,
+        dictionaries,
         ..
     } = abilities;
     wit::Abilities {
@@ -132,6 +136,7 @@ pub(crate) fn abilities(abilities: core::Abilities) -> wit::Abilities {
         fragments,
         prefetches,
         documents,
+        dictionaries,
     }
 }
 
@@ -162,19 +167,22 @@ fn reply(reply: wit::Reply) -> core::Reply {
             .into_iter()
             .map(|wit::Purge { tag, soft }| core::Purge { tag, soft })
             .collect(),
-        store: store.map(|wit::Store { key, head, body, fresh_ms, tags }| core::Store {
-            key,
-            head,
-            body: match body {
-                wit::StoreBody::None => core::StoreBody::None,
-                wit::StoreBody::Upstream(length) => core::StoreBody::Upstream(extent(length)),
-                wit::StoreBody::Slices(wit::Slices { slice_bytes, bytes }) => {
-                    core::StoreBody::Slices { slice_bytes, bytes }
-                }
-                wit::StoreBody::Keep => core::StoreBody::Keep,
-            },
-            fresh_ms,
-            tags,
+        store: store.map(|wit::Store { key, head, body, fresh_ms, tags, dictionary }| {
+            core::Store {
+                key,
+                head,
+                body: match body {
+                    wit::StoreBody::None => core::StoreBody::None,
+                    wit::StoreBody::Upstream(length) => core::StoreBody::Upstream(extent(length)),
+                    wit::StoreBody::Slices(wit::Slices { slice_bytes, bytes }) => {
+                        core::StoreBody::Slices { slice_bytes, bytes }
+                    }
+                    wit::StoreBody::Keep => core::StoreBody::Keep,
+                },
+                fresh_ms,
+                tags,
+                dictionary,
+            }
         }),
         prefetch,
         ended: match ended {
@@ -199,7 +207,13 @@ fn coding(coding: wit::Coding) -> core::Coding {
         wit::Coding::Brotli => core::Coding::Brotli,
         wit::Coding::Zstd => core::Coding::Zstd,
         wit::Coding::Gzip => core::Coding::Gzip,
+        wit::Coding::Dcz(sha256) => core::Coding::Dcz(digest(sha256)),
     }
+}
+
+/// A digest of another length is nobody's.
+fn digest(sha256: Vec<u8>) -> [u8; 32] {
+    sha256.try_into().unwrap_or_default()
 }
 
 fn form(form: core::Form) -> wit::Form {
@@ -207,6 +221,7 @@ fn form(form: core::Form) -> wit::Form {
         core::Coding::Brotli => wit::Coding::Brotli,
         core::Coding::Zstd => wit::Coding::Zstd,
         core::Coding::Gzip => wit::Coding::Gzip,
+        core::Coding::Dcz(sha256) => wit::Coding::Dcz(sha256.to_vec()),
     };
     wit::Form { coding, bytes: form.bytes }
 }
@@ -239,6 +254,7 @@ pub(crate) fn outcome(outcome: core::Outcome) -> wit::Outcome {
         }
         core::Outcome::Claimed(claimed) => wit::Outcome::Claim(claimed),
         core::Outcome::Put => wit::Outcome::Put,
+        core::Outcome::Dictionary(head) => wit::Outcome::Dictionary(head),
         core::Outcome::Popular(popular) => wit::Outcome::Popular(
             popular
                 .into_iter()

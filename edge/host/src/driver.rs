@@ -25,6 +25,7 @@ use crate::cache::{Cache, Entry, Found, Holding, NewBody};
 use crate::composed::{self, Continuing};
 use crate::convert::{PartStep, Pending, Step};
 use crate::documents::Documents;
+use crate::encoder::Dictionary;
 use crate::head;
 use crate::instances::Instances;
 use crate::instances::bindings::outport::edge::types as wit;
@@ -256,6 +257,7 @@ pub(crate) struct Exchange {
     looked: Option<Holding>,
     /// What it leads beside that.
     claimed: Vec<Holding>,
+    dictionary: Option<Dictionary>,
     value: Option<Bytes>,
     kept: Option<Bytes>,
     upstream_body: Option<EdgeBody>,
@@ -270,6 +272,7 @@ impl Exchange {
             interim,
             looked: None,
             claimed: Vec::new(),
+            dictionary: None,
             value: None,
             kept: None,
             upstream_body: None,
@@ -286,7 +289,8 @@ impl Exchange {
             }
             Need::Put { head, fresh_ms, .. } => {
                 if let Some(holding) = &self.looked {
-                    holding.store(head, NewBody::None, Duration::from_millis(fresh_ms), Vec::new());
+                    let fresh = Duration::from_millis(fresh_ms);
+                    holding.store(head, NewBody::None, fresh, Vec::new(), None);
                 }
                 Outcome::Put
             }
@@ -312,9 +316,14 @@ impl Exchange {
             Need::Encode { coding } => {
                 let holding = self.looked.as_ref();
                 Outcome::Encoded(match holding {
-                    Some(holding) => holding.encode(coding).await,
+                    Some(holding) => holding.encode(coding, self.dictionary.clone()).await,
                     None => false,
                 })
+            }
+            Need::Dictionary { scope, sha256 } => {
+                let found = self.needs.cache.dictionary(&scope, sha256).unzip();
+                self.dictionary = found.1;
+                Outcome::Dictionary(found.0.map(|head| head.to_vec()))
             }
             Need::Value { key } => {
                 let read = self.needs.values.get(key).await;
@@ -438,7 +447,8 @@ impl Exchange {
                 form.map_or(EdgeBody::empty(), EdgeBody::full)
             }
             Body::Encoding(coding) => {
-                stored.map_or(EdgeBody::empty(), |stored| stored.read(None)).encoded(coding)
+                let body = stored.map_or(EdgeBody::empty(), |stored| stored.read(None));
+                body.encoded(coding, self.dictionary.as_ref())
             }
             Body::Value => self.value.take().map_or(EdgeBody::empty(), EdgeBody::full),
             Body::Kept(range) => self.kept.take().map_or(EdgeBody::empty(), |kept| {
@@ -446,7 +456,7 @@ impl Exchange {
             }),
             Body::Composed(parts) => composed::body(parts, stored, continuing),
             Body::ComposedEncoding(coding, parts) => {
-                composed::body(parts, stored, continuing).encoded(coding)
+                composed::body(parts, stored, continuing).encoded(coding, None)
             }
             Body::Upstream => self.upstream_body.take().unwrap_or(EdgeBody::empty()),
         };
@@ -470,11 +480,12 @@ impl Exchange {
         let fresh = Duration::from_millis(store.fresh_ms);
         let extents = match store.body {
             StoreBody::None => {
-                holding.store(store.head, NewBody::None, fresh, store.tags);
+                holding.store(store.head, NewBody::None, fresh, store.tags, None);
                 return None;
             }
             StoreBody::Keep => {
-                holding.store(store.head, NewBody::Keep, fresh, store.tags);
+                let Store { head, tags, dictionary, .. } = store;
+                holding.store(head, NewBody::Keep, fresh, tags, dictionary);
                 return None;
             }
             StoreBody::Upstream(extent) => vec![extent],
@@ -484,7 +495,8 @@ impl Exchange {
         let fillings = extents.into_iter().zip(holdings).map(|(extent, holding)| {
             let body = StoredBody::new(extent);
             let new = NewBody::Arriving(body.clone());
-            let entry = holding.store(store.head.clone(), new, fresh, store.tags.clone());
+            let Store { head, tags, dictionary, .. } = store.clone();
+            let entry = holding.store(head, new, fresh, tags, dictionary);
             let (cache, key) = holding.place();
             Filling { body, cache, key, entry }
         });
@@ -692,7 +704,7 @@ mod tests {
                 Disk::open(&folder, 64 << 20, b"edition", Arc::clone(&purges)).unwrap()
             });
             let needs = Arc::new(Needs {
-                cache: Cache::with_disk(1 << 20, 1 << 16, disk, purges),
+                cache: Cache::with_disk(8 << 20, 4 << 20, disk, purges),
                 values: Values::open(&folder.path().join("values")).unwrap(),
                 limiter: Limiter::new(),
                 handover: Handover::start(kept.clone(), upstreams.clone(), Box::new(Scripted)),

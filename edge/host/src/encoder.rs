@@ -2,6 +2,7 @@
 //! well.
 
 use std::io::{self, Write};
+use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
@@ -27,6 +28,15 @@ const BROTLI_BEST_BYTES_MAX: usize = 512 << 10;
 const QUICK_MAX: usize = 32;
 /// Of what is made smaller by less than this share nothing is stored.
 const WORTH_SHARE: usize = 20;
+
+/// What a body begins with in the coding `dcz`, before the digest of its dictionary: a frame that is
+/// skipped (RFC 9842, section 5).
+const DCZ_MAGIC: [u8; 8] = [0x5e, 0x2a, 0x4d, 0x18, 0x20, 0, 0, 0];
+/// What a dictionary of zstd's own format begins with (RFC 8878, section 5).
+const ZSTD_DICTIONARY_MAGIC: [u8; 4] = [0x37, 0xa4, 0x30, 0xec];
+/// The windows of `dcz` as powers of two: where it ends, the dictionary is out of reach. What clients
+/// need not take begins at 8 MB (RFC 9842, section 5).
+const DCZ_WINDOW_LOGS: RangeInclusive<u32> = 17..=22;
 
 /// How much is being encoded while it is sent.
 static ENCODING: AtomicUsize = AtomicUsize::new(0);
@@ -78,6 +88,24 @@ impl Effort {
     }
 }
 
+/// What other bodies are encoded against.
+#[derive(Clone)]
+pub(crate) struct Dictionary {
+    sha256: [u8; 32],
+    content: Bytes,
+}
+
+impl Dictionary {
+    /// The body of this digest. `None` where zstd would take it for more than mere content.
+    pub(crate) fn new(sha256: [u8; 32], body: &[Bytes]) -> Option<Self> {
+        let content = match body {
+            [whole] => whole.clone(),
+            chunks => chunks.concat().into(),
+        };
+        (!content.starts_with(&ZSTD_DICTIONARY_MAGIC)).then_some(Self { sha256, content })
+    }
+}
+
 /// A body on its way into a coding.
 enum Encoder {
     Brotli(Box<CompressorWriter<Vec<u8>>>),
@@ -86,7 +114,13 @@ enum Encoder {
 }
 
 impl Encoder {
-    fn new(coding: Coding, effort: Effort) -> io::Result<Self> {
+    /// Begins to encode a body, of so many bytes where that is known.
+    fn new(
+        coding: Coding,
+        dictionary: Option<&Dictionary>,
+        effort: Effort,
+        bytes: Option<u64>,
+    ) -> io::Result<Self> {
         Ok(match coding {
             Coding::Brotli => {
                 let params = BrotliEncoderParams {
@@ -104,6 +138,11 @@ impl Encoder {
                 Self::Zstd(encoder)
             }
             Coding::Gzip => Self::Gzip(GzEncoder::new(Vec::new(), Compression::new(effort.gzip()))),
+            Coding::Dcz(sha256) => {
+                let held = dictionary.filter(|dictionary| dictionary.sha256 == sha256);
+                let held = held.ok_or_else(|| io::Error::other("its dictionary is not held"))?;
+                Self::Zstd(against(held, effort, bytes)?)
+            }
         })
     }
 
@@ -135,6 +174,28 @@ impl Encoder {
     }
 }
 
+/// Begins to encode in `dcz`. Who has too much to do leaves the dictionary aside, which takes memory
+/// for each body: what comes of it is in the same coding.
+fn against(
+    dictionary: &Dictionary,
+    effort: Effort,
+    bytes: Option<u64>,
+) -> io::Result<ZstdEncoder<'static, Vec<u8>>> {
+    let begun = [&DCZ_MAGIC[..], &dictionary.sha256].concat();
+    if let Effort::Least = effort {
+        let mut encoder = ZstdEncoder::new(begun, effort.zstd())?;
+        encoder.window_log(effort.window_log())?;
+        return Ok(encoder);
+    }
+    let (least, most) = DCZ_WINDOW_LOGS.into_inner();
+    let whole = bytes.and_then(u64::checked_next_power_of_two).map_or(most, u64::ilog2);
+    let mut encoder = ZstdEncoder::with_dictionary(begun, effort.zstd(), &dictionary.content)?;
+    encoder.window_log(whole.clamp(least, most))?;
+    // Who knows how much there is finds more of it in the dictionary.
+    encoder.set_pledged_src_size(bytes)?;
+    Ok(encoder)
+}
+
 /// A body that is encoded while it is sent.
 pub(crate) struct Encoding {
     body: EdgeBody,
@@ -146,10 +207,14 @@ pub(crate) struct Encoding {
 
 impl Encoding {
     /// Begins to encode. The error: the coding is not to be had.
-    pub(crate) fn new(body: EdgeBody, coding: Coding) -> io::Result<Self> {
+    pub(crate) fn new(
+        body: EdgeBody,
+        coding: Coding,
+        dictionary: Option<&Dictionary>,
+    ) -> io::Result<Self> {
         let busy = ENCODING.load(Ordering::Relaxed) >= QUICK_MAX;
         let effort = if busy { Effort::Least } else { Effort::Quick };
-        let encoder = Encoder::new(coding, effort)?;
+        let encoder = Encoder::new(coding, dictionary, effort, body.size_hint().exact())?;
         ENCODING.fetch_add(1, Ordering::Relaxed);
         Ok(Self { body, encoder: Some(encoder), dirty: false })
     }
@@ -269,9 +334,13 @@ impl Drop for Waiting<'_> {
 
 /// Encodes a body as well as can be. `None`: that would not make it smaller by a twentieth. Takes up
 /// to seconds; not for a task that must not block.
-pub(crate) fn best(coding: Coding, body: &[Bytes]) -> io::Result<Option<Bytes>> {
+pub(crate) fn best(
+    coding: Coding,
+    dictionary: Option<&Dictionary>,
+    body: &[Bytes],
+) -> io::Result<Option<Bytes>> {
     let bytes = body.iter().map(Bytes::len).sum::<usize>();
-    let mut encoder = Encoder::new(coding, Effort::Best(bytes))?;
+    let mut encoder = Encoder::new(coding, dictionary, Effort::Best(bytes), Some(bytes as u64))?;
     for chunk in body {
         encoder.writer().write_all(chunk)?;
     }
@@ -294,6 +363,7 @@ mod tests {
                 brotli::Decompressor::new(form, 4096).read_to_end(&mut body).unwrap();
             }
             Coding::Zstd => body = zstd::stream::decode_all(form).unwrap(),
+            Coding::Dcz(_) => panic!("it takes a dictionary"),
             Coding::Gzip => {
                 flate2::read::GzDecoder::new(form).read_to_end(&mut body).unwrap();
             }
@@ -310,7 +380,7 @@ mod tests {
         let text = text();
         let chunks: Vec<_> = text.chunks(1_000).map(Bytes::copy_from_slice).collect();
         for coding in Coding::ALL {
-            let form = best(coding, &chunks).unwrap().unwrap();
+            let form = best(coding, None, &chunks).unwrap().unwrap();
             assert!(form.len() < text.len() / 5, "{coding:?} {}", form.len());
             assert!(decoded(coding, &form) == text, "{coding:?}");
         }
@@ -320,7 +390,7 @@ mod tests {
     fn what_saves_nothing_is_no_form() {
         let noise: Vec<u8> = (0..1_000).map(|_| rand::random()).collect();
         for coding in Coding::ALL {
-            assert!(best(coding, &[noise.clone().into()]).unwrap().is_none());
+            assert!(best(coding, None, &[noise.clone().into()]).unwrap().is_none());
         }
     }
 
@@ -333,7 +403,7 @@ mod tests {
                 let chunks: Vec<_> =
                     text.chunks(10_000).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
                 let body = EdgeBody::Stored(futures::stream::iter(chunks).boxed(), None);
-                let sent = Encoding::new(body, coding).unwrap();
+                let sent = Encoding::new(body, coding, None).unwrap();
                 let sent: Vec<_> = sent.map(Result::unwrap).collect().await;
                 ENCODING.fetch_sub(if busy { QUICK_MAX } else { 0 }, Ordering::Relaxed);
                 let form = sent.concat();
@@ -342,11 +412,90 @@ mod tests {
         }
     }
 
+    /// What a client makes of `dcz`: the header, then a stream that needs the dictionary.
+    fn decoded_against(dictionary: &[u8], sha256: [u8; 32], form: &[u8]) -> Vec<u8> {
+        let (header, stream) = form.split_at(40);
+        assert_eq!((&header[..8], &header[8..]), (&DCZ_MAGIC[..], &sha256[..]));
+        let mut body = Vec::new();
+        let mut decoder = zstd::stream::read::Decoder::with_dictionary(stream, dictionary).unwrap();
+        // As much as every client takes (RFC 9842, section 5).
+        decoder.window_log_max(23).unwrap();
+        decoder.read_to_end(&mut body).unwrap();
+        body
+    }
+
+    #[tokio::test]
+    async fn what_is_new_in_a_body_is_all_that_is_sent() {
+        let noise: Vec<u8> = (0..1_500_000).map(|_| rand::random()).collect();
+        let sha256 = [7; 32];
+        let chunks: Vec<_> = noise.chunks(100_000).map(Bytes::copy_from_slice).collect();
+        let dictionary = Dictionary::new(sha256, &chunks).unwrap();
+        let coding = Coding::Dcz(sha256);
+        for (mut new, bytes) in [(noise[900_000..].to_vec(), Some(600_005)), (noise.clone(), None)]
+        {
+            new.extend(b"after");
+            let form = best(coding, Some(&dictionary), &[new.clone().into()]).unwrap().unwrap();
+            assert!(form.len() < new.len() / 50, "{}", form.len());
+            assert!(decoded_against(&noise, sha256, &form) == new);
+            let mut quick = against(&dictionary, Effort::Quick, bytes).unwrap();
+            quick.write_all(&new).unwrap();
+            let form = quick.finish().unwrap();
+            // Where nobody knows how much there is, less of it is found.
+            let share = if bytes.is_some() { 50 } else { 3 };
+            assert!(form.len() < new.len() / share, "{}", form.len());
+            assert!(decoded_against(&noise, sha256, &form) == new);
+            // Whoever is busy sends more of it, and what is decoded in the same way.
+            for busy in [false, true] {
+                ENCODING.fetch_add(if busy { QUICK_MAX } else { 0 }, Ordering::Relaxed);
+                let chunks: Vec<_> =
+                    new.chunks(10_000).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
+                let body = EdgeBody::Stored(futures::stream::iter(chunks).boxed(), bytes);
+                let sent = Encoding::new(body, coding, Some(&dictionary)).unwrap();
+                let sent: Vec<_> = sent.map(Result::unwrap).collect().await;
+                ENCODING.fetch_sub(if busy { QUICK_MAX } else { 0 }, Ordering::Relaxed);
+                assert!(decoded_against(&noise, sha256, &sent.concat()) == new);
+            }
+        }
+    }
+
+    #[test]
+    fn a_window_is_what_every_client_takes() {
+        let text = text();
+        let dictionary = Dictionary::new([7; 32], &[text.clone().into()]).unwrap();
+        for (times, known) in [(1, true), (1, false), (20, true), (20, false)] {
+            let body = text.repeat(times);
+            let bytes = known.then_some(body.len() as u64);
+            let mut encoder = against(&dictionary, Effort::Quick, bytes).unwrap();
+            encoder.write_all(&body).unwrap();
+            let form = encoder.finish().unwrap();
+            // RFC 8878, sections 3.1.1.1.1 and 3.1.1.1.2: the window is what the body has, or its
+            // exponent stands in the five highest bits.
+            let window = match form[44] & 0b0010_0000 {
+                0 => 1 << (10 + u32::from(form[45] >> 3)),
+                _ => body.len(),
+            };
+            assert!(window <= 1 << DCZ_WINDOW_LOGS.end(), "{window}");
+            assert!(times == 1 || body.len() > window, "it has more than a window");
+        }
+    }
+
+    #[test]
+    fn what_zstd_takes_for_more_is_no_dictionary() {
+        let own = [&ZSTD_DICTIONARY_MAGIC[..], b"and more"].concat();
+        assert!(Dictionary::new([0; 32], &[own.into()]).is_none());
+        let coding = Coding::Dcz([0; 32]);
+        let other = Dictionary::new([1; 32], &[Bytes::from_static(b"other")]);
+        for dictionary in [None, other.as_ref()] {
+            assert!(best(coding, dictionary, &[]).is_err(), "it is not held");
+        }
+    }
+
     #[tokio::test]
     async fn what_has_arrived_is_not_held_back() {
         for coding in Coding::ALL {
             let (sender, receiver) = futures::channel::mpsc::unbounded();
-            let mut sent = Encoding::new(EdgeBody::Stored(receiver.boxed(), None), coding).unwrap();
+            let body = EdgeBody::Stored(receiver.boxed(), None);
+            let mut sent = Encoding::new(body, coding, None).unwrap();
             sender.unbounded_send(Ok(Bytes::from_static(b"first"))).unwrap();
             let first = sent.next().await.unwrap().unwrap();
             sender.unbounded_send(Ok(Bytes::from_static(b" second"))).unwrap();
@@ -360,7 +509,7 @@ mod tests {
     async fn what_is_cut_is_not_ended() {
         let chunks = vec![Ok(Bytes::from_static(b"some")), Err(Cut)];
         let body = EdgeBody::Stored(futures::stream::iter(chunks).boxed(), None);
-        let sent: Vec<_> = Encoding::new(body, Coding::Gzip).unwrap().collect().await;
+        let sent: Vec<_> = Encoding::new(body, Coding::Gzip, None).unwrap().collect().await;
         assert!(sent.last().unwrap().is_err());
     }
 }

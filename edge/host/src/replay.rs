@@ -42,7 +42,7 @@ impl Replay {
         } else {
             NewBody::Arriving(StoredBody::new(Extent::Exactly(body_bytes)))
         };
-        holding.store(vec![0; head_bytes], body, FRESH, Vec::new());
+        holding.store(vec![0; head_bytes], body, FRESH, Vec::new(), None);
         false
     }
 

@@ -4,11 +4,12 @@
 //! the cache, and passes through to who reads it already, as fast as the slowest of them takes it.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
-use outport_edge_core::step::{ByteRange, Extent};
+use outport_edge_core::step::{ByteRange, DICTIONARY_BYTES_MAX, Extent};
+use ring::digest::{Context, SHA256};
 use tokio::sync::watch;
 
 use crate::body::{Cut, EdgeBody};
@@ -20,6 +21,7 @@ const PASSING_BYTES_MAX: u64 = 1 << 20;
 pub(crate) struct StoredBody {
     extent: Extent,
     arriving: watch::Sender<Arriving>,
+    sha256: OnceLock<[u8; 32]>,
 }
 
 #[derive(Default)]
@@ -49,7 +51,8 @@ pub(crate) enum Pushed {
 impl StoredBody {
     /// A body of this extent, of which nothing has arrived.
     pub(crate) fn new(extent: Extent) -> Arc<Self> {
-        Arc::new(Self { extent, arriving: watch::Sender::new(Arriving::default()) })
+        let (arriving, sha256) = (watch::Sender::new(Arriving::default()), OnceLock::new());
+        Arc::new(Self { extent, arriving, sha256 })
     }
 
     /// What it takes, or will take, in bytes.
@@ -151,6 +154,19 @@ impl StoredBody {
             Extent::AtMost(_) => arriving.ended,
         };
         (whole && arriving.first == 0).then(|| arriving.chunks.iter().cloned().collect())
+    }
+
+    /// The SHA-256 of a body that can be a dictionary: once all of it has arrived, if it is not too
+    /// large. Reckoned when it is asked for first, which takes milliseconds.
+    pub(crate) fn sha256(&self) -> Option<[u8; 32]> {
+        let whole = self.whole().filter(|_| self.bytes() <= DICTIONARY_BYTES_MAX)?;
+        let sha256 = self.sha256.get_or_init(|| {
+            let mut context = Context::new(&SHA256);
+            whole.iter().for_each(|chunk| context.update(chunk));
+            // It has just so many bytes.
+            context.finish().as_ref().try_into().unwrap_or_default()
+        });
+        Some(*sha256)
     }
 
     fn ended_at(&self) -> Option<u64> {
@@ -345,6 +361,23 @@ mod tests {
         filling.await.unwrap();
         assert!(reader.frame().await.is_none());
         assert!(body.read(None).collect().await.is_err(), "its beginning is gone");
+    }
+
+    #[test]
+    fn what_is_whole_and_not_too_large_has_a_digest() {
+        let body = StoredBody::new(Extent::Exactly(3));
+        body.push(Bytes::from_static(b"ab")).unwrap();
+        assert_eq!(body.sha256(), None);
+        body.push(Bytes::from_static(b"c")).unwrap();
+        // FIPS 180-2, appendix B.1.
+        assert_eq!(body.sha256().unwrap()[..4], [0xba, 0x78, 0x16, 0xbf]);
+        let most = DICTIONARY_BYTES_MAX as usize;
+        for (bytes, has) in [(most, true), (most + 1, false)] {
+            let body = StoredBody::new(Extent::AtMost(bytes as u64));
+            body.push(Bytes::from(vec![0; bytes])).unwrap();
+            body.end().unwrap();
+            assert_eq!(body.sha256().is_some(), has, "{bytes}");
+        }
     }
 
     #[tokio::test]

@@ -41,7 +41,8 @@ impl Exchange {
             Need::Put { key, head, fresh_ms } => {
                 if let Some(holding) = &mut self.looked {
                     let (body, tags) = (StoreBody::None, Vec::new());
-                    holding.put(ToStore { key, head, body, fresh_ms, tags }, None);
+                    let store = ToStore { key, head, body, fresh_ms, tags, dictionary: None };
+                    holding.put(store, None);
                 }
                 Outcome::Put
             }

@@ -1,5 +1,7 @@
 //! A cached route before an upstream that answers by script.
 
+mod dictionaries;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;

@@ -10,11 +10,12 @@ use super::freshness::Freshness;
 use super::stored_response::{Asked, StoredResponse};
 use crate::coding::{Accepted, Choice, compressible, without_coding};
 use crate::composing::is_template;
+use crate::dictionary::{Dictionaries, NEGOTIATED, is_for_all};
 use crate::forward::{self, Proxied};
 use crate::guard::Guarded;
 use crate::head::{FieldLines, RequestHead};
 use crate::purge;
-use crate::step::{Coding, Fetch, Form};
+use crate::step::{Coding, Fetch, Form, Need};
 
 /// The fields of a condition and of a range: the cache answers them, or sends its own.
 const CONDITIONS: &[&str] =
@@ -43,6 +44,8 @@ pub(crate) struct Forms {
     pub(crate) compresses: bool,
     /// Those that are templates are composed.
     pub(crate) composes: bool,
+    /// They may be dictionaries, and encoded against them.
+    pub(crate) dictionaries: bool,
 }
 
 /// Names what is stored of a route for one authority: all that goes upstream beside target and
@@ -69,6 +72,8 @@ pub(crate) struct Ask {
     pub(crate) tag: String,
     /// The codings that the client takes, where stored answers are encoded here.
     accepted: Option<Accepted>,
+    /// What it has to do with dictionaries, where it has.
+    pub(crate) dictionaries: Option<Dictionaries>,
     /// What it gives may be a template.
     pub(crate) composes: bool,
     no_cache: bool,
@@ -97,14 +102,29 @@ impl Place {
     }
 
     /// The host as clients name it.
-    fn public_host(&self) -> &str {
+    pub(crate) fn public_host(&self) -> &str {
         self.forwarded_host.as_deref().unwrap_or(&self.host)
+    }
+
+    const fn scheme(&self) -> &'static str {
+        if self.secure { "https" } else { "http" }
+    }
+
+    /// Scheme and authority as clients name them.
+    pub(crate) fn origin(&self) -> String {
+        format!("{}://{}", self.scheme(), self.public_host())
+    }
+
+    /// Names scheme and authority, whatever the route.
+    pub(crate) fn scope(&self) -> String {
+        let host = [self.scheme(), &self.host, self.forwarded_host.as_deref().unwrap_or("\0")];
+        format!("dictionaries {}", digest(host))
     }
 
     /// The key of this target.
     pub(crate) fn key(&self, target: &str) -> String {
-        let scheme = if self.secure { "https" } else { "http" };
-        let host = [scheme, &self.host, self.forwarded_host.as_deref().unwrap_or("\0"), target];
+        let forwarded = self.forwarded_host.as_deref().unwrap_or("\0");
+        let host = [self.scheme(), &self.host, forwarded, target];
         let claimed = self.claimed.iter().flat_map(|(name, value)| [&**name, value]);
         format!("route {} {}", self.route, digest(host.into_iter().chain(claimed)))
     }
@@ -162,6 +182,10 @@ impl Ask {
             accepted: forms
                 .compresses
                 .then(|| Accepted::read(request.fields.get("accept-encoding"))),
+            dictionaries: match forms.dictionaries {
+                true => Dictionaries::read(request, &place),
+                false => None,
+            },
             no_cache: directives.no_cache.is_there() || pragma,
             max_age_s: directives.max_age_s,
             min_fresh_s: directives.min_fresh_s.unwrap_or_default(),
@@ -243,9 +267,40 @@ impl Ask {
         Lines::new(fields.unwrap_or(FieldLines::new(b"")))
     }
 
+    /// Looks up the dictionary that the client has.
+    pub(crate) fn dictionary_need(&self) -> Option<Need> {
+        self.dictionaries.as_ref()?.need()
+    }
+
+    /// Goes by the dictionary that was looked up.
+    pub(crate) fn with_dictionary(self, head: Option<&[u8]>) -> Self {
+        let found = self.dictionaries.as_ref().zip(head).and_then(|(own, head)| own.found(head));
+        let accepted = self.accepted.map(|accepted| accepted.with_dictionary(found));
+        Self { accepted, ..self }
+    }
+
+    /// Where a response to this is found as a dictionary, if it is one.
+    pub(crate) fn offers(&self, stored: &StoredResponse<'_>) -> Option<String> {
+        self.dictionaries.as_ref()?.offered(stored)
+    }
+
+    /// What the form of a response differs by, as `Vary` says it.
+    pub(crate) fn negotiated(&self, stored: &StoredResponse<'_>) -> &'static str {
+        match self.dictionaries {
+            Some(_) if is_for_all(stored) => "accept-encoding, available-dictionary",
+            _ => "accept-encoding",
+        }
+    }
+
+    /// The codings that the client takes of a response.
+    fn accepted_of(&self, stored: &StoredResponse<'_>) -> Option<Accepted> {
+        let accepted = self.accepted?;
+        Some(if is_for_all(stored) { accepted } else { accepted.with_dictionary(None) })
+    }
+
     /// Chooses the form of a response that is stored or arriving, of whose body there are these.
     pub(crate) fn choose(&self, stored: &StoredResponse<'_>, forms: &[Form]) -> Choice {
-        match self.accepted {
+        match self.accepted_of(stored) {
             Some(accepted) if is_compressible(stored) && !self.is_template(stored.fields()) => {
                 match self.wants_range() {
                     true => Choice::Identity,
@@ -257,8 +312,8 @@ impl Ask {
     }
 
     /// The coding of a form that is to be made for clients like this one.
-    pub(crate) fn wants_form(&self, forms: &[Form]) -> Option<Coding> {
-        self.accepted?.wants_form(forms)
+    pub(crate) fn wants_form(&self, stored: &StoredResponse<'_>, forms: &[Form]) -> Option<Coding> {
+        self.accepted_of(stored)?.wants_form(forms)
     }
 
     /// Decides what is delivered of a response with these fields and, where it is known, this
@@ -314,10 +369,12 @@ impl Ask {
 }
 
 fn whole(request: &Guarded<'_>, proxied: &Proxied<'_>, forms: Forms) -> Fetch {
-    let Forms { compresses, composes } = forms;
+    let Forms { compresses, composes, dictionaries } = forms;
     let passes = |name: &str| {
         let is_plain = compresses || composes;
-        let answered_here = CONDITIONS.contains(&name) || is_plain && name == "accept-encoding";
+        let answered_here = CONDITIONS.contains(&name)
+            || is_plain && name == "accept-encoding"
+            || dictionaries && NEGOTIATED.contains(&name);
         !answered_here && !UNKEYED.contains(&name)
     };
     let mut fetch = forward::to_route(request, proxied, passes);
@@ -377,6 +434,19 @@ mod tests {
             Place { claimed: vec![("subject".into(), "b".into())], ..place() }.key("/a?b"),
         ] {
             assert_ne!(other, key);
+        }
+    }
+
+    #[test]
+    fn scheme_and_authority_are_the_scope_of_dictionaries() {
+        let scope = place().scope();
+        assert_eq!(Place { route: 2, ..place() }.scope(), scope);
+        for other in [
+            Place { secure: true, ..place() },
+            Place { host: "y".into(), ..place() },
+            Place { forwarded_host: Some("x".into()), ..place() },
+        ] {
+            assert_ne!(other.scope(), scope);
         }
     }
 

@@ -396,7 +396,7 @@ async fn put_tagged<S: Subject>(subject: &mut S, key: &str, tags: &[&str]) {
     subject.reply(leader, with(Body::Empty, Some(store))).await;
 }
 
-async fn purge<S: Subject>(subject: &mut S, tag: &str, soft: bool) {
+pub(super) async fn purge<S: Subject>(subject: &mut S, tag: &str, soft: bool) {
     let ticket = subject.open();
     let purge = vec![Purge { tag: tag.to_owned(), soft }];
     subject.reply(ticket, Reply { purge, ..with(Body::Empty, None) }).await;
@@ -425,7 +425,8 @@ pub(super) fn found(head: &[u8], body: bool, lead: bool, collapsed: bool) -> Loo
 }
 
 pub(super) fn store(key: &str, head: &[u8], body: StoreBody, fresh_ms: u64) -> Store {
-    Store { key: key.to_owned(), head: head.to_vec(), body, fresh_ms, tags: Vec::new() }
+    let (key, head, tags) = (key.to_owned(), head.to_vec(), Vec::new());
+    Store { key, head, body, fresh_ms, tags, dictionary: None }
 }
 
 fn tagged(key: &str, body: StoreBody, tags: &[&str]) -> Store {

@@ -38,6 +38,7 @@ const SIGNATURES: Abilities = Abilities {
     fragments: false,
     prefetches: false,
     documents: false,
+    dictionaries: false,
 };
 
 struct World {

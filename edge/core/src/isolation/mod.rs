@@ -60,6 +60,7 @@ const PASSING: Abilities = Abilities {
     fragments: false,
     prefetches: false,
     documents: false,
+    dictionaries: false,
 };
 /// One that cuts it into slices, sends several ranges at once, and composes pages.
 const COMPOSING: Abilities =

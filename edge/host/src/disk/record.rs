@@ -22,6 +22,8 @@ pub(crate) struct Stored {
     pub(crate) forms: Vec<(Coding, Option<Bytes>)>,
     pub(crate) fresh_until: Instant,
     pub(crate) tags: Arc<[String]>,
+    /// The scope in which it is a dictionary.
+    pub(crate) dictionary: Option<Arc<str>>,
     /// The last purge when it was looked up, to be stored.
     pub(crate) purges_then: u64,
 }
@@ -50,6 +52,7 @@ struct Meta<'a> {
     head: &'a [u8],
     #[serde(borrow)]
     tags: Cow<'a, [String]>,
+    dictionary: Option<Cow<'a, str>>,
     purges_then: u64,
     /// When this was written, in milliseconds since 1970.
     written_ms: u64,
@@ -87,6 +90,7 @@ impl Stored {
             key,
             head: &self.head,
             tags: Cow::Borrowed(&self.tags),
+            dictionary: self.dictionary.as_deref().map(Cow::Borrowed),
             purges_then: self.purges_then,
             written_ms: now.unix_ms,
             fresh_ms: u64::try_from(fresh.as_millis()).unwrap_or(u64::MAX),
@@ -126,6 +130,7 @@ impl Stored {
             forms,
             fresh_until: now.instant + left(meta.written_ms, meta.fresh_ms, now.unix_ms),
             tags: meta.tags.into_owned().into(),
+            dictionary: meta.dictionary.map(Arc::from),
             purges_then: meta.purges_then,
         })
     }
@@ -158,6 +163,7 @@ mod tests {
             forms: vec![(Coding::Gzip, None), (Coding::Brotli, Some(Bytes::from_static(b"br")))],
             fresh_until: now.instant + Duration::from_secs(60),
             tags: vec!["a".to_owned(), "b".to_owned()].into(),
+            dictionary: Some("scope".into()),
             purges_then: 7,
         }
     }
@@ -180,7 +186,7 @@ mod tests {
                 (&stored.head, &b"some body"[..])
             );
             assert_eq!((read.forms, read.tags), (stored.forms.clone(), stored.tags.clone()));
-            assert_eq!(read.purges_then, 7);
+            assert_eq!((read.purges_then, read.dictionary.as_deref()), (7, Some("scope")));
         }
         let set_back = Now { unix_ms: now.unix_ms - 1, ..now };
         let read = Stored::read("key", &meta, rest, set_back).unwrap();

@@ -66,6 +66,7 @@ fn stored(head: &str, body: &[u8]) -> Stored {
         forms: vec![],
         fresh_until: Instant::now() + Duration::from_secs(600),
         tags: vec!["tag".to_owned()].into(),
+        dictionary: None,
         purges_then: 0,
     }
 }

@@ -69,6 +69,34 @@ fn a_route_that_is_stored() {
 }
 
 #[test]
+fn a_dictionary_tells_what_it_is_for() {
+    let abilities = Abilities { encodes: true, dictionaries: true, ..SIGNATURES };
+    let mut world = World::with(abilities, |config| {
+        config.trusted_proxies.push("192.0.2.1".into());
+        config.routes.push(Route {
+            path: "/shop/{*rest}".into(),
+            proxy: Some("http://127.0.0.1:1".into()),
+            auth: Auth::None,
+            cache: true,
+            compress: true,
+            dictionaries: true,
+            limit: Some("none".into()),
+            ..Route::default()
+        });
+    });
+    for (target, of, told) in [
+        ("/shop/a/b", "match=\"*.js?v=*\"", json!("/shop/a/*.js?v=*")),
+        ("/shop/a/c", "match=\"https://other/*\"", Value::Null),
+    ] {
+        world.gives(target, &format!("cache-control: max-age=60|use-as-dictionary: {of}"));
+        let url = format!("https://edge{target}");
+        assert_eq!(world.explain(&url, "")["stored"], json!(false));
+        world.get(target, "x-forwarded-proto: https\r\n");
+        assert_eq!(world.explain(&url, "")["dictionary_for"], told);
+    }
+}
+
+#[test]
 fn an_answer_that_varies() {
     let mut world = explaining();
     world.gives("/shop/a", "cache-control: max-age=60|vary: accept-language");

@@ -18,6 +18,7 @@ const KEEPING: Abilities = Abilities {
     fragments: false,
     prefetches: false,
     documents: false,
+    dictionaries: false,
 };
 
 fn keeping() -> World {
