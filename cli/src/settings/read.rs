@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::mistake::{Mistake, Sink, line_of};
 use super::section::{Located, Section, most_similar};
-use super::{Cache, Edge, GIB, KIB, Life, Limit, MIB, Settings, TIB, hooks, rules};
+use super::{Cache, Edge, GIB, KIB, Life, Limit, MIB, Settings, TIB, firewall, hooks, rules};
 
 /// The fastest rate a limit can say; far above what one node serves.
 const PER_SECOND_MAX: u64 = 1_000_000;
@@ -96,6 +96,9 @@ fn root(text: &str, mut root: Section<'_>) -> Settings {
     }
     if let Some(section) = root.section("cors") {
         settings.cors_origins = cors(section);
+    }
+    if let Some(section) = root.section("firewall") {
+        settings.firewall = firewall::firewall(section, &settings.limits);
     }
     settings.routes = routes(text, root.sections("routes"), &settings.limits);
     root.finish();

@@ -372,6 +372,7 @@ fn edge() -> Option<Edge> {
         assets: BTreeMap::new(),
         cors_origins: vec!["*".to_owned()],
         public_base_url: None,
+        firewall: Default::default(),
         trusted_proxies: vec!["127.0.0.0/8".to_owned()],
         uploads: Rules::same(TenantRules::sized(1 << 30).for_edge()),
         small_upload_bytes_max: 1 << 10,

@@ -32,6 +32,7 @@ mod esi;
 mod exchange;
 mod explain;
 mod file;
+pub mod firewall;
 pub mod flights;
 mod forward;
 pub mod forwarded;
