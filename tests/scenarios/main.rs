@@ -14,6 +14,7 @@ mod changes;
 mod clients;
 mod conditional;
 mod delivery;
+mod firewall;
 mod links;
 mod listing;
 mod malformed;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         clients::all(),
         conditional::all(),
         delivery::all(),
+        firewall::all(),
         links::all(),
         listing::all(),
         malformed::all(),

@@ -8,6 +8,7 @@ mod ahead;
 mod backend;
 mod configured;
 mod crash;
+mod firewall;
 mod full_disk;
 mod herd;
 mod hooks;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         ahead::all(),
         configured::all(),
         crash::all(),
+        firewall::all(),
         full_disk::all(),
         herd::all(),
         hooks::all(),

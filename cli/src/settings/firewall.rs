@@ -377,7 +377,7 @@ mod tests {
             ),
             (
                 "match = { country = \"DE\" }",
-                "2:11 match in [[firewall.rules]] has no key \"country\"",
+                "2:11 match in [[firewall.rules]] has no key \"country\" | known here: networks, methods, ",
             ),
             (
                 "action = \"block\"",

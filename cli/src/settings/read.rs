@@ -657,6 +657,7 @@ mod tests {
         assert_eq!(read.routes.pop().map(|route| route.auth), Some(Auth::Required));
         let acme = read.rules.tenants.remove("acme").unwrap();
         assert_eq!(acme.declared.size_max_bytes, 5_000_000_000);
+        assert_eq!(std::mem::take(&mut read.firewall.rules).len(), 1);
         let hooks = std::mem::take(&mut read.hooks);
         assert_eq!(hooks.told.len(), 1);
         assert!(hooks.asked.is_some());

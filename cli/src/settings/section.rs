@@ -101,12 +101,17 @@ impl<'a> Section<'a> {
         &mut self,
         key: &'static str,
     ) -> Option<Located<Vec<Located<String>>>> {
-        let value = match self.table.get(key).map(Spanned::get_ref) {
-            Some(DeValue::String(_)) => vec![self.text(key)?],
-            _ => self.texts(key)?,
+        let Some(sent) = self.table.get(key) else {
+            self.known.push(key);
+            return None;
         };
-        let at = self.table.get(key)?.span().start;
-        Some(Located { value, at })
+        let (value, is_empty) = match sent.get_ref() {
+            DeValue::String(_) => (vec![self.text(key)?], false),
+            DeValue::Array(items) => (self.texts(key)?, items.is_empty()),
+            _ => (self.texts(key)?, false),
+        };
+        // What is no text was noted, and is no reason to call the list empty.
+        (is_empty || !value.is_empty()).then(|| Located { value, at: sent.span().start })
     }
 
     /// A list of texts.
