@@ -14,7 +14,7 @@ use crate::deployment::{self, Deployment};
 use crate::esi::{self, Item};
 use crate::exchange::{Edge, Exchange};
 use crate::forwarded::TrustedProxies;
-use crate::guard::guard;
+use crate::guard::{canonical_path, guard, has_dot_segment};
 use crate::head::{FieldLines, Fields};
 use crate::marks::Tagged;
 use crate::step::{
@@ -140,6 +140,9 @@ pub fn head(bytes: &[u8]) {
             .split('/')
             .any(|segment| { matches!(segment.replace("%2e", ".").as_str(), "." | "..") })
     );
+    let canonical = canonical_path(request.path);
+    assert!(!has_dot_segment(&canonical) && !canonical.windows(2).any(|pair| pair == b"//"));
+    assert!(!canonical.contains(&b';') && !canonical.iter().any(u8::is_ascii_control));
     assert!(request.fields.get("host").is_some());
     assert_eq!(request.fields.iter().count(), request.lines.iter().count());
     // Field lines that are written anew never make more lines than there were.
