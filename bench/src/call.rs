@@ -185,6 +185,7 @@ pub(crate) fn config_with(keys: Vec<Jwk>) -> Result<Config> {
         cors_origins: vec!["*".into()],
         public_base_url: None,
         trusted_proxies: Vec::new(),
+        firewall: Default::default(),
         uploads: Rules::same(TenantRules::sized(1 << 40).for_edge()),
         stored_bytes_max: 1 << 20,
         slice_bytes: 1 << 20,

@@ -54,6 +54,7 @@ pub(crate) fn core_config(
         cors_origins: settings.cors_origins,
         public_base_url: settings.edge.public_base_url,
         trusted_proxies: settings.edge.trusted_proxies,
+        firewall: settings.firewall,
         uploads: settings.rules.map(TenantRules::for_edge),
         small_upload_bytes_max: small,
         region: 0,

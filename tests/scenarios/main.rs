@@ -14,6 +14,7 @@ mod changes;
 mod clients;
 mod conditional;
 mod delivery;
+mod firewall;
 mod issuers;
 mod links;
 mod listing;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         conditional::all(),
         delivery::all(),
         issuers::all(),
+        firewall::all(),
         links::all(),
         listing::all(),
         malformed::all(),

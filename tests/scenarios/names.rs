@@ -11,6 +11,8 @@ scenarios![
     names_of_dots,
     names_with_nul_and_other_control_characters,
     names_with_direction_marks,
+    names_of_devices,
+    names_of_programs_that_look_like_documents,
     a_name_too_long,
     a_name_in_content_disposition,
     no_name,
@@ -55,6 +57,20 @@ async fn names_with_direction_marks(world: World) {
     for mark in ['\u{200f}', '\u{202e}', '\u{2066}', '\u{061c}'] {
         expect_refused(&world.owner(), &format!("txt{mark}fdp.exe")).await;
     }
+}
+
+async fn names_of_devices(world: World) {
+    for name in ["CON", "nul.txt", "com1.tar.gz"] {
+        expect_refused(&world.owner(), name).await;
+    }
+    expect_name(&world.owner(), "console.txt", "console.txt").await;
+}
+
+async fn names_of_programs_that_look_like_documents(world: World) {
+    for name in ["invoice.pdf.exe", "photo.jpg      .scr", "a.docx.lnk."] {
+        expect_refused(&world.owner(), name).await;
+    }
+    expect_name(&world.owner(), "setup.exe", "setup.exe").await;
 }
 
 async fn a_name_too_long(world: World) {

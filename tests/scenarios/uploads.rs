@@ -284,7 +284,7 @@ async fn metadata_that_is_none(world: World) {
 
 async fn an_unknown_upload(world: World) {
     let owner = world.owner();
-    for id in ["01000G0000000C000000000004", "x", "..%2f..%2fetc", "0123456789012345678901234567"] {
+    for id in ["01000G0000000C000000000004", "x", "..a%2f..etc", "0123456789012345678901234567"] {
         let fields = [tus::VERSION, ("upload-offset", "0"), ("content-type", tus::PATCH_TYPE)];
         for method in [Method::HEAD, Method::PATCH, Method::DELETE, Method::GET] {
             let path = format!("/uploads/{id}");

@@ -61,6 +61,9 @@ struct Inner {
     _data: Option<Data>,
 }
 
+/// The rules that scenarios are about.
+const FIREWALL: &str = include_str!("../scenarios/firewall.toml");
+
 impl World {
     /// The server named in the environment, or one of our own.
     pub fn open() -> Self {
@@ -93,7 +96,7 @@ impl World {
         let (route, upstream) = ("/scripted", scripted::start());
         let config = data.config(&format!(
             "[[routes]]\npath = \"{route}/{{*rest}}\"\nproxy = \"{upstream}\"\nauth = \"none\"\n\
-             cache = true\n{}",
+             cache = true\n{FIREWALL}{}",
             issued::config()
         ));
         let config = config.to_str().expect("the path is text");

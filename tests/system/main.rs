@@ -9,6 +9,7 @@ mod backend;
 mod configured;
 mod crash;
 mod dictionaries;
+mod firewall;
 mod full_disk;
 mod herd;
 mod hooks;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         configured::all(),
         crash::all(),
         dictionaries::all(),
+        firewall::all(),
         full_disk::all(),
         herd::all(),
         hooks::all(),

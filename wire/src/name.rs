@@ -25,6 +25,12 @@ pub enum NameError {
     /// It holds a mark that changes the direction of text, so that it reads as another name.
     #[error("the name holds a mark that changes the direction of text")]
     Direction,
+    /// It is a device's on Windows, whatever its extension is.
+    #[error("the name is a device's on Windows, such as CON or LPT1")]
+    Device,
+    /// It is a program's and looks like a document's where extensions are hidden.
+    #[error("the name has a program's extension behind a document's")]
+    Disguised,
 }
 
 impl FileName {
@@ -53,6 +59,12 @@ impl FileName {
         if name.chars().all(|c| c == '.' || c.is_whitespace()) {
             return Err(NameError::Empty);
         }
+        if is_device(name) {
+            return Err(NameError::Device);
+        }
+        if is_disguised(name) {
+            return Err(NameError::Disguised);
+        }
         Ok(Self(name.to_owned()))
     }
 
@@ -75,6 +87,45 @@ fn changes_direction(c: char) -> bool {
     )
 }
 
+/// Whether Windows takes a name for a device's, wherever it is and whatever follows a dot
+/// (<https://learn.microsoft.com/en-us/windows/win32/fileio/naming-a-file>).
+fn is_device(name: &str) -> bool {
+    let base = name.split(['.', ':']).next().unwrap_or_default().trim_end();
+    let base = base.to_ascii_uppercase();
+    if matches!(base.as_str(), "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$") {
+        return true;
+    }
+    let number = base.strip_prefix("COM").or_else(|| base.strip_prefix("LPT"));
+    number.is_some_and(|number| {
+        matches!(number.as_bytes(), [b'1'..=b'9']) || matches!(number, "¹" | "²" | "³")
+    })
+}
+
+/// What a double click runs on some system.
+const PROGRAMS: [&str; 19] = [
+    "bat", "cmd", "com", "cpl", "exe", "hta", "jse", "lnk", "msc", "msi", "pif", "ps1", "scf",
+    "scr", "vbe", "vbs", "wsf", "wsh", "xll",
+];
+
+/// What people open without a thought.
+const DOCUMENTS: [&str; 24] = [
+    "avi", "bmp", "csv", "doc", "docx", "gif", "heic", "jpeg", "jpg", "mov", "mp3", "mp4", "odp",
+    "ods", "odt", "pdf", "png", "ppt", "pptx", "rtf", "txt", "webp", "xls", "xlsx",
+];
+
+/// Whether a program's extension stands behind a document's. Dots and spaces at the end count for
+/// nothing, since Windows cuts them off, nor do spaces before the last extension.
+fn is_disguised(name: &str) -> bool {
+    let is_one_of = |extension: Option<&str>, list: &[&str]| {
+        extension
+            .is_some_and(|extension| list.contains(&extension.trim().to_ascii_lowercase().as_str()))
+    };
+    let end = |c: char| c == '.' || c.is_whitespace();
+    let mut parts = name.trim_end_matches(end).rsplit('.');
+    let (last, before) = (parts.next(), parts.next());
+    parts.next().is_some() && is_one_of(last, &PROGRAMS) && is_one_of(before, &DOCUMENTS)
+}
+
 impl From<NameError> for Problem {
     fn from(error: NameError) -> Self {
         Self::new(ProblemType::InvalidName, error.to_string())
@@ -93,6 +144,23 @@ mod tests {
     fn ordinary_names_stay() {
         for name in ["report.pdf", ".profile", "a..b", "日本語 résumé.txt", "مرحبا.txt", "100%"]
         {
+            assert_eq!(parse(name).as_deref(), Ok(name));
+        }
+        for name in [
+            "console.txt",
+            "com.txt",
+            "com10.txt",
+            "auxiliary",
+            "nullable.rs",
+            "setup.exe",
+            "v1.2.exe",
+            "pdf.exe",
+            "a.pdf",
+            "data.csv.gz",
+            "icon.png.js",
+            "Letter to Smith Jr.",
+            "🎉 party.png",
+        ] {
             assert_eq!(parse(name).as_deref(), Ok(name));
         }
     }
@@ -114,6 +182,24 @@ mod tests {
         }
         for name in ["exe.\u{202e}fdp", "a\u{200f}", "\u{2066}a\u{2069}", "a\u{2028}b"] {
             assert_eq!(parse(name), Err(NameError::Direction), "{name:?}");
+        }
+        for name in [
+            "CON",
+            "nul.txt",
+            "Aux.tar.gz",
+            "com1",
+            "LPT9.pdf",
+            "com¹.txt",
+            "nul .txt",
+            "a/prn.",
+            "con:x",
+        ] {
+            assert_eq!(parse(name), Err(NameError::Device), "{name:?}");
+        }
+        for name in
+            ["invoice.pdf.exe", "a.JPG.Scr", "a.docx   .exe", "a.pdf.exe.", "a.b.txt.lnk . "]
+        {
+            assert_eq!(parse(name), Err(NameError::Disguised), "{name:?}");
         }
         assert_eq!(parse(&"ä".repeat(33)), Err(NameError::TooLong(64)));
         assert!(parse(&"ä".repeat(32)).is_ok());

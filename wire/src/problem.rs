@@ -66,6 +66,8 @@ problems! {
     TokenUntrusted "token-untrusted" 401 "The token is not trusted here";
     /// What reached the origin was not signed by one of its edges.
     EdgeSignature "edge-signature" 401 "The request is not signed by a known edge";
+    /// A rule of the deployment refuses the request.
+    ForbiddenByRule "forbidden-by-rule" 403 "The request is not let pass";
     /// The token does not carry the scope.
     ScopeMissing "scope-missing" 403 "The token does not allow this";
     /// The tenant has as much as it may have. No retry helps until something is removed, so this

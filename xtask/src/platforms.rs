@@ -38,7 +38,7 @@ proxy = \"http://127.0.0.1:1\"
 fn scenarios_config(upstream: &str) -> String {
     format!(
         "[edge]\nsmall_upload_bytes_max = 0\n\n[[routes]]\npath = \"{SCENARIOS_ROUTE}/{{*rest}}\"\n\
-         proxy = \"{upstream}\"\nauth = \"none\"\ncache = true\n"
+         proxy = \"{upstream}\"\nauth = \"none\"\ncache = true\n{FIREWALL}"
     )
 }
 
@@ -48,6 +48,8 @@ fn issuers_config(workspace: &Workspace) -> Result<String> {
     let config = fs::read_to_string(folder.join("issuers.toml"))?;
     Ok(config.replace("FOLDER", &folder.to_string_lossy()))
 }
+/// The rules that scenarios are about.
+const FIREWALL: &str = include_str!("../../tests/scenarios/firewall.toml");
 
 /// Where that route begins.
 const SCENARIOS_ROUTE: &str = "/scripted";

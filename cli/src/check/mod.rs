@@ -249,7 +249,7 @@ mod tests {
         let found = of_configuration(Target::Cloudflare, &long);
         assert_eq!(found.len(), 1);
         assert!(found[0].starts_with("1:1 the configuration has "), "{found:?}");
-        assert!(found[0].contains("and the platform takes 80000 | fewer or shorter routes"));
+        assert!(found[0].contains("and the platform takes 80000 | fewer or shorter routes, rules"));
         assert_eq!(of_configuration(Target::Spin, &long), [""; 0]);
     }
 

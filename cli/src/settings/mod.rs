@@ -2,6 +2,7 @@
 //!
 //! Reading never stops at the first mistake. What a file leaves out has the default written here.
 
+mod firewall;
 mod hooks;
 mod issuers;
 mod mistake;
@@ -16,6 +17,7 @@ pub(crate) use hooks::{Asked, Hooks, Peer, Secrets, Told};
 pub(crate) use issuers::TrustedIssuer;
 pub(crate) use mistake::{Mistake, Mistakes, Sink};
 use outport_edge_core::config::{READ_LIMIT, Route, SLICE_BYTES, WRITE_LIMIT};
+use outport_edge_core::firewall::Firewall;
 use outport_wire::rules::{Rules, TenantRules};
 pub(crate) use read::route_value;
 
@@ -23,8 +25,7 @@ pub(crate) use read::route_value;
 pub(crate) const DEFAULT_FILE: &str = "outport.toml";
 
 /// What to do where a platform takes no configuration of such a size.
-pub(crate) const SMALLER: &str =
-    "fewer or shorter routes, limits, tenants and web origins make the configuration smaller";
+pub(crate) const SMALLER: &str = "fewer or shorter routes, rules, limits, tenants and web origins make the configuration smaller";
 
 /// The largest configuration that is read.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -58,6 +59,8 @@ pub(crate) struct Settings {
     pub(crate) cors_origins: Vec<String>,
     /// Routes besides Outport's own, in the order of the file.
     pub(crate) routes: Vec<Route>,
+    /// What is refused, limited or logged.
+    pub(crate) firewall: Firewall,
 }
 
 /// The edge itself.
@@ -135,6 +138,7 @@ impl Default for Settings {
             demo: None,
             cors_origins: Vec::new(),
             routes: Vec::new(),
+            firewall: Firewall::default(),
         }
     }
 }

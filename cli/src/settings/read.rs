@@ -10,7 +10,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::mistake::{Mistake, Sink, line_of};
 use super::section::{Located, Section, most_similar};
-use super::{Cache, Edge, GIB, KIB, Life, Limit, MIB, Settings, TIB, hooks, issuers, rules};
+use super::{
+    Cache, Edge, GIB, KIB, Life, Limit, MIB, Settings, TIB, firewall, hooks, issuers, rules,
+};
 
 /// The fastest rate a limit can say; far above what one node serves.
 const PER_SECOND_MAX: u64 = 1_000_000;
@@ -99,6 +101,9 @@ fn root(text: &str, mut root: Section<'_>) -> Settings {
     }
     if let Some(section) = root.section("cors") {
         settings.cors_origins = cors(section);
+    }
+    if let Some(section) = root.section("firewall") {
+        settings.firewall = firewall::firewall(section, &settings.limits);
     }
     settings.routes = routes(text, root.sections("routes"), &settings.limits);
     root.finish();
@@ -721,6 +726,7 @@ mod tests {
         assert_eq!(read.routes.pop().map(|route| route.auth), Some(Auth::Required));
         let acme = read.rules.tenants.remove("acme").unwrap();
         assert_eq!(acme.declared.size_max_bytes, 5_000_000_000);
+        assert_eq!(std::mem::take(&mut read.firewall.rules).len(), 1);
         let hooks = std::mem::take(&mut read.hooks);
         assert_eq!(hooks.told.len(), 1);
         assert!(hooks.asked.is_some());

@@ -50,12 +50,31 @@ impl<'a> Section<'a> {
     /// The tables of the array of tables `[[key]]`.
     pub(super) fn sections(&mut self, key: &'static str) -> Vec<Section<'a>> {
         let Some(value) = self.take(key) else { return Vec::new() };
+        let title = match self.title.trim_matches(['[', ']']) {
+            "" => format!("[[{key}]]"),
+            prefix => format!("[[{prefix}.{key}]]"),
+        };
         let DeValue::Array(items) = value.get_ref() else {
-            self.wrong_type::<()>(value, key, &format!("sections that begin with [[{key}]]"));
+            self.wrong_type::<()>(value, key, &format!("sections that begin with {title}"));
             return Vec::new();
         };
-        let title = format!("[[{key}]]");
         items.iter().filter_map(|item| self.table_below(title.clone(), item)).collect()
+    }
+
+    /// The table that is the value of `key`, written in braces.
+    pub(super) fn table(&mut self, key: &'static str) -> Option<Section<'a>> {
+        let value = self.take(key)?;
+        self.table_in_braces(key, value)
+    }
+
+    /// Every table that is the value of a key here, with that key: for keys that the user chooses.
+    pub(super) fn named_tables(self) -> Vec<(Located<String>, Section<'a>)> {
+        let read = |(key, value): (&'a Spanned<_>, &'a Spanned<_>)| {
+            let name: &std::borrow::Cow<'_, str> = key.get_ref();
+            let table = self.table_in_braces(name, value)?;
+            Some((Located { value: name.to_string(), at: key.span().start }, table))
+        };
+        self.table.iter().filter_map(read).collect()
     }
 
     /// Every table below this one, with its name: for sections whose names the user chooses.
@@ -89,6 +108,24 @@ impl<'a> Section<'a> {
             }
             _ => self.wrong_type(value, key, "a text in double quotes"),
         }
+    }
+
+    /// A list of texts, or one text alone.
+    pub(super) fn text_or_texts(
+        &mut self,
+        key: &'static str,
+    ) -> Option<Located<Vec<Located<String>>>> {
+        let Some(sent) = self.table.get(key) else {
+            self.known.push(key);
+            return None;
+        };
+        let (value, is_empty) = match sent.get_ref() {
+            DeValue::String(_) => (vec![self.text(key)?], false),
+            DeValue::Array(items) => (self.texts(key)?, items.is_empty()),
+            _ => (self.texts(key)?, false),
+        };
+        // What is no text was noted, and is no reason to call the list empty.
+        (is_empty || !value.is_empty()).then(|| Located { value, at: sent.span().start })
     }
 
     /// A list of texts.
@@ -162,6 +199,21 @@ impl<'a> Section<'a> {
         chosen.map(|(_, value)| *value)
     }
 
+    /// Whether a key is there, whatever its value is.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
+    /// How many keys are there.
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether no key is there.
+    pub(super) fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
     /// Notes a mistake at byte `at`.
     pub(super) fn note(&self, at: usize, wrong: impl Into<String>, right: impl Into<String>) {
         self.sink.note(at, wrong, right);
@@ -214,6 +266,14 @@ impl<'a> Section<'a> {
                 None
             }
         }
+    }
+
+    fn table_in_braces(&self, key: &str, value: &'a Spanned<DeValue<'a>>) -> Option<Section<'a>> {
+        let DeValue::Table(table) = value.get_ref() else {
+            return self.wrong_type(value, key, "a table in braces, such as { a = \"b\" }");
+        };
+        let title = self.key_title(key);
+        Some(Section { title, at: value.span().start, table, known: Vec::new(), sink: self.sink })
     }
 
     fn wrong_type<T>(&self, value: &Spanned<DeValue<'_>>, key: &str, right: &str) -> Option<T> {

@@ -262,7 +262,9 @@ fn to_fetch(fetch: core::Fetch) -> wit::Fetch {
 }
 
 fn to_reply(reply: core::Reply) -> wit::Reply {
-    let core::Reply { status, fields, body, forget, purge, store, prefetch, ended } = reply;
+    let core::Reply { status, fields, body, forget, purge, store, prefetch, ended, matched } =
+        reply;
+    let core::Matched { rules, note } = matched;
     wit::Reply {
         status,
         fields,
@@ -313,6 +315,7 @@ fn to_reply(reply: core::Reply) -> wit::Reply {
             core::Ended::Cache => wit::Ended::Cache,
             core::Ended::Origin => wit::Ended::Origin,
         },
+        matched: wit::Matched { rules, note },
     }
 }
 

@@ -10,7 +10,7 @@ use crate::explain::Beside;
 use crate::head::Fields;
 use crate::limit::Limit;
 use crate::rules::UploadLimit;
-use crate::step::{Body, Ended, Reply, Taken};
+use crate::step::{Body, Ended, Matched, Reply, Taken};
 
 /// What the end of an exchange must still know of its beginning.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,9 +33,19 @@ pub(crate) struct Visit {
     pub(crate) ahead: bool,
     /// What an admin is told beside the answer, who asked for it.
     pub(crate) beside: Option<Beside>,
+    /// The rules of the firewall that match.
+    pub(crate) matched: Matched,
+    /// The limits of these rules are spent already.
+    pub(crate) is_limited: bool,
 }
 
 impl Visit {
+    /// That of an exchange which begins again, now that more is known.
+    pub(crate) fn again(self) -> Self {
+        let Self { secure, within, ahead, beside, is_limited, .. } = self;
+        Self { secure, within, ahead, beside, is_limited, ..Self::default() }
+    }
+
     /// The fields that every reply begins with.
     pub(crate) fn fields(&self, limits: &[Limit]) -> Fields {
         let mut fields = Fields::new();
@@ -91,6 +101,7 @@ pub(crate) fn reply(status: u16, fields: Fields, body: Body) -> Reply {
         store: None,
         prefetch: Vec::new(),
         ended: Ended::Edge,
+        matched: Matched::default(),
     }
 }
 

@@ -10,6 +10,7 @@ use outport_wire::rules::{EdgeRules, Rules};
 use outport_wire::secret::{Key, Secret};
 use serde::{Deserialize, Serialize};
 
+use crate::firewall::Firewall;
 use crate::key_set::{Algorithm, Jwk};
 use crate::step::Allowance;
 
@@ -52,6 +53,9 @@ pub struct Config {
     /// [`TrustedProxies`](crate::forwarded::TrustedProxies) reads them.
     #[serde(default)]
     pub trusted_proxies: Vec<String>,
+    /// What is refused, limited or logged.
+    #[serde(default)]
+    pub firewall: Firewall,
     /// What may be uploaded, by tenant.
     pub uploads: Rules<EdgeRules>,
     /// The largest file that the edge accepts by itself and hands over afterwards, in bytes, where

@@ -14,8 +14,8 @@ use std::collections::VecDeque;
 use std::fmt::Write as _;
 
 use crate::step::{
-    Abilities, Allowance, Body, Ended, Fetch, FetchError, Left, Need, Outcome, Reply, Store, Taken,
-    Upstream, UpstreamHead,
+    Abilities, Allowance, Body, Ended, Fetch, FetchError, Left, Matched, Need, Outcome, Reply,
+    Store, Taken, Upstream, UpstreamHead,
 };
 
 use self::caching::{
@@ -539,6 +539,7 @@ fn with(body: Body, store: Option<Store>) -> Reply {
         purge: Vec::new(),
         store,
         prefetch: Vec::new(),
+        matched: Matched::default(),
         ended: Ended::Edge,
     }
 }

@@ -30,6 +30,7 @@ use crate::config::{Auth, Config, Route};
 use crate::cors;
 use crate::explain::{self, Beside, Explaining, Subject};
 use crate::file::FileAsk;
+use crate::firewall::{Asking, Rules, Verdict, Who};
 use crate::forward::{self, Proxied};
 use crate::forwarded::{Client, TrustedProxies};
 use crate::guard::{Guarded, guard};
@@ -46,8 +47,8 @@ use crate::rules::{self, UploadLimit};
 use crate::session;
 use crate::slices::SliceExchange;
 use crate::step::{
-    Abilities, Body, Ended, Fetch, FetchError, Moment, Need, Outcome, PartStep, Purge, Reply,
-    Request, Step, Taken, UpstreamHead,
+    Abilities, Body, Ended, Fetch, FetchError, Matched, Moment, Need, Outcome, PartStep, Purge,
+    Reply, Request, Step, Taken, UpstreamHead,
 };
 use crate::stored::file_key;
 use crate::token::{Grant, VerifiedTokens};
@@ -62,6 +63,7 @@ pub struct Edge {
     routes: Routes,
     limits: Vec<Limit>,
     trusted_proxies: TrustedProxies,
+    firewall: Rules,
     tokens: VerifiedTokens,
 }
 
@@ -79,6 +81,9 @@ enum Stage {
     Verifying(Waiting, Grant),
     /// An issuer is asked for its keys, for a token; then its signature is checked.
     Asking(Waiting, KeyExchange),
+    /// A unit is taken from each of these limits, by their places, as rules of the firewall want;
+    /// then it all begins again.
+    Limiting { head: Vec<u8>, peer: IpAddr, caller: Option<Identity>, limits: Vec<u16> },
     /// A value of the page is read.
     Asset(AssetAsk),
     /// A file is delivered.
@@ -170,8 +175,9 @@ impl Edge {
         }
         let trusted_proxies = TrustedProxies::parse(&config.trusted_proxies)
             .map_err(|wrong| format!("the trusted proxy {wrong} is neither network nor address"))?;
+        let firewall = Rules::new(&config)?;
         let tokens = VerifiedTokens::default();
-        Ok(Self { config, abilities, issuers, routes, limits, trusted_proxies, tokens })
+        Ok(Self { config, abilities, issuers, routes, limits, trusted_proxies, firewall, tokens })
     }
 
     /// Begins an exchange with its head.
@@ -183,7 +189,8 @@ impl Edge {
     /// Goes on with an exchange, given one outcome for each need of its last step.
     pub fn resume(&mut self, exchange: Exchange, outcomes: Vec<Outcome>, moment: Moment) -> Step {
         let is_included = exchange.visit.within.is_some();
-        let step = self.resumed(exchange, outcomes, moment);
+        let matched = exchange.visit.matched.clone();
+        let step = matching(self.resumed(exchange, outcomes, moment), matched);
         if is_included { placed(step) } else { step }
     }
 
@@ -198,6 +205,10 @@ impl Edge {
             Stage::Asking(waiting, keys) => {
                 let Some(outcome) = outcomes.next() else { return self.confused(&visit) };
                 return self.asked_issuer(waiting, visit, keys, outcome, moment);
+            }
+            Stage::Limiting { head, peer, caller, limits } => {
+                let request = Request { head: &head, peer, secure: visit.secure };
+                return self.limited(&request, caller, visit, limits, outcomes, moment);
             }
             stage => stage,
         };
@@ -371,6 +382,7 @@ impl Edge {
             Ok(step) => step,
             Err(problem) => Step::Reply(visit.problem(&self.limits, &problem)),
         };
+        let step = matching(step, visit.matched);
         told_beside(step, visit.beside.as_ref(), None, moment)
     }
 
@@ -388,6 +400,11 @@ impl Edge {
         visit.secure = client.secure;
         let target = self.routes.find(&guarded, &self.config);
         visit.allowed_origin = cors::allowed_origin(&guarded, &target, &self.config.cors_origins);
+        let route = if let Target::Route(place) = target { Some(place) } else { None };
+        let asking = Asking { request: &guarded, client: client.address, route };
+        let who = caller.as_ref().map_or(Who::Unknown, Who::Known);
+        let judged = self.firewall.judge(&asking, who, &self.routes);
+        let judged = judged.map(|verdict| judged_by(verdict, visit)).transpose()?;
         if let Some(within) = &visit.within {
             self.check_include(&target, within)?;
         }
@@ -415,6 +432,18 @@ impl Edge {
             Caller::Known(identity) => Some(identity),
             Caller::Unknown(unknown) => return Ok(unknown.wait(Bearer::Caller, request, visit)),
         };
+        let rule_limits = match judged {
+            Some(limits) => limits,
+            None => {
+                let who = identity.as_ref().map_or(Who::Nobody, Who::Known);
+                let verdict = self.firewall.judge(&asking, who, &self.routes);
+                judged_by(verdict.unwrap_or_default(), visit)?
+            }
+        };
+        let is_asked_for = visit.within.is_none() && !visit.ahead;
+        if is_asked_for && !visit.is_limited && !rule_limits.is_empty() {
+            return Ok(self.take_by_rules(&rule_limits, request, identity, client.address, visit));
+        }
         authorize(access, identity.as_ref(), &self.config.operators)?;
         // Who asks anonymously, as a preflight does, is told what holds for most.
         let rules = match &identity {
@@ -428,11 +457,10 @@ impl Edge {
         self.bound_body(&guarded)?;
         uploads::check_trailer(&guarded, &target, self.abilities.request_trailers)?;
         // What takes a place in a page comes with it, and what is fetched ahead is asked for by nobody.
-        let take = match (&visit.within, visit.ahead) {
-            (Some(_), _) | (_, true) => None,
-            (None, false) => {
-                self.limit(&guarded, &target, identity.as_ref(), client.address, visit)
-            }
+        let take = if is_asked_for {
+            self.limit(&guarded, &target, identity.as_ref(), client.address, visit)
+        } else {
+            None
         };
         self.answer(&guarded, target, identity, take, client, request.peer, visit.clone(), moment)
     }
@@ -444,6 +472,46 @@ impl Edge {
         let mut refused = visit.problem(&self.limits, &problem);
         refused.fields.extend_from_slice(format!("allow: {allowed}\r\n").as_bytes());
         Ok(Step::Reply(refused))
+    }
+
+    /// Takes from the limits of these names, as rules of the firewall want.
+    fn take_by_rules(
+        &self,
+        names: &[String],
+        request: &Request<'_>,
+        caller: Option<Identity>,
+        client: IpAddr,
+        visit: &Visit,
+    ) -> Step {
+        let place = |name: &String| self.limits.iter().position(|limit| limit.name == *name);
+        let limits: Vec<_> =
+            names.iter().filter_map(place).filter_map(|place| u16::try_from(place).ok()).collect();
+        let named = limits.iter().filter_map(|place| self.limits.get(usize::from(*place)));
+        let needs = named.map(|limit| limit.need(caller.as_ref(), client)).collect();
+        let (head, peer) = (request.head.to_vec(), request.peer);
+        let stage = Stage::Limiting { head, peer, caller, limits };
+        Step::Needs(Exchange { visit: visit.clone(), stage }, needs)
+    }
+
+    /// What was taken as rules of the firewall want is there, or is not.
+    fn limited(
+        &mut self,
+        request: &Request<'_>,
+        caller: Option<Identity>,
+        mut visit: Visit,
+        limits: Vec<u16>,
+        mut outcomes: impl Iterator<Item = Outcome>,
+        moment: Moment,
+    ) -> Step {
+        for limit in limits {
+            let Some(Outcome::Taken(taken)) = outcomes.next() else { return self.confused(&visit) };
+            if !taken.allowed {
+                (visit.limit, visit.taken) = (Some(limit), Some(taken));
+                return Step::Reply(self.too_many(&visit, taken));
+            }
+        }
+        let visit = Visit { is_limited: true, ..visit.again() };
+        self.begin_as(request, moment, caller, visit)
     }
 
     /// Refuses a body that the platform would not let pass.
@@ -883,6 +951,28 @@ impl Changed {
             named.filter_map(|reference| self.place.key_of_reference(reference, &self.target)),
         );
         keys
+    }
+}
+
+/// Keeps what the rules of the firewall come to: the names of the limits that they want spent, or
+/// the refusal.
+fn judged_by(verdict: Verdict, visit: &mut Visit) -> Result<Vec<String>, Problem> {
+    let Verdict { matched, refusal, limits } = verdict;
+    visit.matched = matched;
+    refusal.map_or(Ok(limits), Err)
+}
+
+/// A step whose reply, if it is one, says which rules the request matched.
+fn matching(step: Step, matched: Matched) -> Step {
+    match step {
+        Step::Reply(reply) if reply.matched.rules.is_empty() => {
+            Step::Reply(Reply { matched, ..reply })
+        }
+        Step::ReplyFirst(mut reply, exchange, needs) if reply.matched.rules.is_empty() => {
+            reply.matched = matched;
+            Step::ReplyFirst(reply, exchange, needs)
+        }
+        step => step,
     }
 }
 

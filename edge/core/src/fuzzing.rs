@@ -16,7 +16,7 @@ use crate::dictionary::Pattern;
 use crate::esi::{self, Item};
 use crate::exchange::{Edge, Exchange};
 use crate::forwarded::TrustedProxies;
-use crate::guard::guard;
+use crate::guard::{canonical_path, guard, has_dot_segment};
 use crate::head::{FieldLines, Fields};
 use crate::issuer::Trusted;
 use crate::key_set::{Algorithm, Jwk};
@@ -166,6 +166,9 @@ pub fn head(bytes: &[u8]) {
             .split('/')
             .any(|segment| { matches!(segment.replace("%2e", ".").as_str(), "." | "..") })
     );
+    let canonical = canonical_path(request.path);
+    assert!(!has_dot_segment(&canonical) && !canonical.windows(2).any(|pair| pair == b"//"));
+    assert!(!canonical.contains(&b';') && !canonical.iter().any(u8::is_ascii_control));
     assert!(request.fields.get("host").is_some());
     assert_eq!(request.fields.iter().count(), request.lines.iter().count());
     // Field lines that are written anew never make more lines than there were.
@@ -417,6 +420,7 @@ fn config() -> Option<Config> {
         assets: BTreeMap::new(),
         cors_origins: vec!["*".to_owned()],
         public_base_url: None,
+        firewall: Default::default(),
         trusted_proxies: vec!["127.0.0.0/8".to_owned()],
         uploads: Rules::same(TenantRules::sized(1 << 30).for_edge()),
         small_upload_bytes_max: 1 << 10,

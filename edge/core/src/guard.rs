@@ -1,5 +1,7 @@
 //! The first stage: what is malformed or hostile ends here, before any work.
 
+use std::borrow::Cow;
+
 use outport_wire::problem::{Problem, ProblemType};
 
 use crate::head::{FieldIndex, FieldLines, RequestHead};
@@ -165,14 +167,55 @@ fn guard_segment(segment: &str) -> Result<(), Problem> {
     if decoded.iter().any(u8::is_ascii_control) {
         return Err(malformed("The path holds a control character."));
     }
-    if matches!(decoded.as_slice(), b"." | b"..") {
+    if has_dot_segment(&decoded) {
         return Err(malformed("The path holds a dot segment; send the path that it stands for."));
     }
     Ok(())
 }
 
+/// Whether a decoded path has a dot segment for somebody who counts a backslash as a slash, or
+/// takes what follows a `;` from each segment before looking at it.
+pub(crate) fn has_dot_segment(decoded: &[u8]) -> bool {
+    segments(decoded).any(|segment| matches!(segment, b"." | b".."))
+}
+
+/// The segments of a decoded path, as in [`canonical_path`].
+fn segments(decoded: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let segments = decoded.split(|byte| matches!(byte, b'/' | b'\\'));
+    segments.map(|segment| segment.split(|byte| *byte == b';').next().unwrap_or_default())
+}
+
+/// The one form of all paths that a server may take for the same, for who compares them:
+/// percent-encoding is undone, once; a backslash is a slash; slashes beside each other are one; and
+/// no segment has parameters, which begin with `;` (RFC 3986, section 3.3). It may hold any bytes
+/// but control characters, and has no dot segments: [`guard`] refuses both.
+pub(crate) fn canonical_path(path: &str) -> Cow<'_, [u8]> {
+    if !path.contains(['%', ';']) && !path.contains("//") {
+        return Cow::Borrowed(path.as_bytes());
+    }
+    let decoded = decode(path).unwrap_or_else(|| path.as_bytes().to_vec());
+    let mut canonical = Vec::with_capacity(decoded.len());
+    for segment in segments(&decoded) {
+        let is_next_to_slash = canonical.last() == Some(&b'/');
+        if !segment.is_empty() || !is_next_to_slash {
+            canonical.extend_from_slice(segment);
+            canonical.push(b'/');
+        }
+    }
+    // Each segment has added the slash behind it.
+    if !ends_with_slash(&decoded) {
+        canonical.pop();
+    }
+    Cow::Owned(canonical)
+}
+
+/// Whether nothing is in the last segment.
+fn ends_with_slash(decoded: &[u8]) -> bool {
+    segments(decoded).last().is_some_and(<[u8]>::is_empty)
+}
+
 /// Undoes percent-encoding (RFC 3986, section 2.1). `None` where it is malformed.
-fn decode(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
@@ -186,7 +229,7 @@ fn decode(text: &str) -> Option<Vec<u8>> {
     Some(decoded)
 }
 
-fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
+fn malformed(detail: impl Into<Cow<'static, str>>) -> Problem {
     Problem::new(ProblemType::MalformedRequest, detail)
 }
 
@@ -219,11 +262,51 @@ mod tests {
 
     #[test]
     fn paths_that_mean_two_things() {
-        for path in ["/a/../b", "/./a", "/a/%2e%2E/b", "/a%00", "/a%0d%0ab", "/a\\b", "/%zz", "/%4"]
-        {
+        for path in [
+            "/a/../b",
+            "/./a",
+            "/a/%2e%2E/b",
+            "/a%00",
+            "/a%0d%0ab",
+            "/a\\b",
+            "/%zz",
+            "/%4",
+            // Dot segments for who takes an encoded slash for a slash, or parameters out.
+            "/a/..%2fb",
+            "/a%2F..",
+            "/a/..%5Cb",
+            "/a%2f%2e%2e%2fb",
+            "/a/..;/b",
+            "/..;x=1/b",
+            "/.%3b/a",
+        ] {
             let head = format!("GET {path} HTTP/1.1\r\n");
             assert_eq!(kind(&head), Some(ProblemType::MalformedRequest), "{path}");
         }
+    }
+
+    #[test]
+    fn one_form_of_paths() {
+        for (path, canonical) in [
+            ("/", "/"),
+            ("*", "*"),
+            ("/a/b.c", "/a/b.c"),
+            ("/a/", "/a/"),
+            ("/%61dm%69n", "/admin"),
+            ("/a%2Fb%5cc", "/a/b/c"),
+            ("//a///b//", "/a/b/"),
+            ("/a;v=1/b;/c%3bd", "/a/b/c"),
+            ("/;x/a", "/a"),
+            ("/a/;x", "/a/"),
+            ("/a%2f", "/a/"),
+            ("/%2fa", "/a"),
+            // Once, so that what is encoded twice is what it says.
+            ("/%2561", "/%61"),
+            ("/gr%C3%BC%C3%9Fe", "/gr\u{fc}\u{df}e"),
+        ] {
+            assert_eq!(canonical_path(path), canonical.as_bytes(), "{path}");
+        }
+        assert_eq!(*canonical_path("/%ff"), b"/\xff"[..]);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! edge with its races and failures runs in a unit test.
 //!
 //! ```text
-//! head → guard → route → authenticate → authorize → limit → answer → finish → head + body plan
+//! head → guard → route → firewall → authenticate → authorize → limit → answer → finish → head + body plan
 //!               (needs: cached? value? allowance? signature? origin's answer?)  ⇄ driver
 //! ```
 //!
@@ -33,6 +33,7 @@ mod esi;
 mod exchange;
 mod explain;
 mod file;
+pub mod firewall;
 pub mod flights;
 mod forward;
 pub mod forwarded;

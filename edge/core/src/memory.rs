@@ -720,6 +720,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::config::{Asset, Config, READ_LIMIT, WRITE_LIMIT};
     use crate::conformance::{self, Subject};
+    use crate::firewall::Firewall;
     use crate::platform::WASMTIME;
     use crate::step::{Abilities, Allowance};
 
@@ -750,6 +751,7 @@ pub(crate) mod tests {
             cors_origins: vec!["*".into()],
             public_base_url: None,
             trusted_proxies: Vec::new(),
+            firewall: Firewall::default(),
             uploads: Rules::same(TenantRules::sized(1 << 40).for_edge()),
             stored_bytes_max: 1 << 20,
             slice_bytes: 1 << 10,

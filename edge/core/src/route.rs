@@ -71,10 +71,15 @@ impl Routes {
         Ok(Self { own })
     }
 
+    /// The place of the route that a path is one of.
+    pub(crate) fn place(&self, path: &str) -> Option<u16> {
+        self.own.at(path).ok().map(|found| *found.value)
+    }
+
     /// What a request is for. Outport's own routes come first.
     pub(crate) fn find(&self, request: &Guarded<'_>, config: &Config) -> Target {
         outports(request, config)
-            .or_else(|| self.own.at(request.path).ok().map(|found| Target::Route(*found.value)))
+            .or_else(|| self.place(request.path).map(Target::Route))
             .unwrap_or(Target::Nothing)
     }
 }

@@ -476,6 +476,18 @@ pub struct Reply {
     pub prefetch: Vec<Vec<u8>>,
     /// Where the request ended, for the metrics.
     pub ended: Ended,
+    /// The rules of the firewall that the request matched.
+    pub matched: Matched,
+}
+
+/// The rules of the firewall that a request matched, for metrics and logs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Matched {
+    /// The places of these rules among [`Firewall::counted`](crate::firewall::Firewall::counted). At
+    /// most as many as there are rules.
+    pub rules: Vec<u16>,
+    /// A line for the log, if one of these rules asks for that or is not enforced.
+    pub note: Option<String>,
 }
 
 impl Reply {

@@ -117,6 +117,9 @@ fn send(request: &RequestHandle, reply: &Reply, mut body: Body) {
     let line = format!("{{\"outcome\":\"{}\",\"status\":{}}}", reply.ended.label(), reply.status);
     // Nobody is harmed by a line that is lost.
     let _ = Endpoint::try_from_name(LOG).map(|mut log| writeln!(log, "{line}"));
+    if let Some(note) = &reply.matched.note {
+        eprintln!("outport: firewall: {note}");
+    }
 }
 
 /// Tells the log of a failure that the edge can go on after.

@@ -141,7 +141,8 @@ pub(crate) fn abilities(abilities: core::Abilities) -> wit::Abilities {
 }
 
 fn reply(reply: wit::Reply) -> core::Reply {
-    let wit::Reply { status, fields, body, forget, purge, store, prefetch, ended } = reply;
+    let wit::Reply { status, fields, body, forget, purge, store, prefetch, ended, matched } = reply;
+    let wit::Matched { rules, note } = matched;
     core::Reply {
         status,
         fields,
@@ -190,6 +191,7 @@ fn reply(reply: wit::Reply) -> core::Reply {
             wit::Ended::Cache => core::Ended::Cache,
             wit::Ended::Origin => core::Ended::Origin,
         },
+        matched: core::Matched { rules, note },
     }
 }
 

@@ -15,8 +15,8 @@ use hyper::body::{Body as _, Incoming};
 use outport_edge_core::driver::{STEPS_MAX, broken};
 use outport_edge_core::kept::Packed;
 use outport_edge_core::step::{
-    Body, ByteRange, Content, Ended, Extent, Fetch, Kept as Keeping, KeptHead, Looked, Moment,
-    Need, Outcome, Reply, Store, StoreBody,
+    Body, ByteRange, Content, Ended, Extent, Fetch, Kept as Keeping, KeptHead, Looked, Matched,
+    Moment, Need, Outcome, Reply, Store, StoreBody,
 };
 use outport_interim::Interim;
 
@@ -120,6 +120,7 @@ impl Driver {
             Decided { reply: broken(), after: None }
         });
         self.metrics.request_ended(reply.ended);
+        self.tell(&reply.matched);
         self.ahead.add(std::mem::take(&mut reply.prefetch), &self.metrics);
         let unread = exchange.request_body.take().filter(|body| !waits && !body.is_end_stream());
         if let Some(unread) = unread {
@@ -140,6 +141,14 @@ impl Driver {
         match self.go_on(Step::Needs(pending), &mut exchange).await {
             Ok(decided) => drop(exchange.respond(decided.reply.unsent(), None).await),
             Err(fault) => tracing::error!("a request could not be brought to its end: {fault}"),
+        }
+    }
+
+    /// Counts and logs the rules that a request matched.
+    fn tell(&self, matched: &Matched) {
+        self.metrics.rules_matched(matched);
+        if let Some(note) = &matched.note {
+            tracing::info!("firewall: {note}");
         }
     }
 
@@ -171,6 +180,7 @@ impl Driver {
             let mut exchange = Exchange::new(self.needs.clone(), None);
             let Decided { reply, after } = self.go_on(step, &mut exchange).await.map_err(broken)?;
             count(&self.metrics, reply.ended);
+            self.tell(&reply.matched);
             if reply.status == 200 {
                 let body = exchange.respond(reply, Some(Continuing::new(self))).await.into_body();
                 if let Some(after) = after {

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use outport_edge_core::step::Ended;
+use outport_edge_core::firewall::{Counted as CountedRule, Firewall};
+use outport_edge_core::step::{Ended, Matched};
 
 use crate::disk::Counted;
 
@@ -17,6 +18,14 @@ pub(crate) struct Metrics {
     prefetches_dropped: AtomicU64,
     instances_made: AtomicU64,
     instances_failed: AtomicU64,
+    rules: Vec<Rule>,
+}
+
+/// A rule of the firewall.
+#[derive(Debug)]
+struct Rule {
+    labels: String,
+    matched: AtomicU64,
 }
 
 /// What is read from elsewhere when it is asked for.
@@ -44,6 +53,22 @@ fn count(counts: &[AtomicU64; 3], ended: Ended) {
 }
 
 impl Metrics {
+    /// Those of a node with these rules.
+    pub(crate) fn of(firewall: &Firewall) -> Self {
+        let rule = |CountedRule { rule, action, enforced }: CountedRule<'_>| Rule {
+            labels: format!("{{rule=\"{rule}\",action=\"{action}\",enforced=\"{enforced}\"}}"),
+            matched: AtomicU64::new(0),
+        };
+        Self { rules: firewall.counted().map(rule).collect(), ..Self::default() }
+    }
+
+    /// A request matched these rules.
+    pub(crate) fn rules_matched(&self, matched: &Matched) {
+        for rule in matched.rules.iter().filter_map(|place| self.rules.get(usize::from(*place))) {
+            rule.matched.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// A request was answered.
     pub(crate) fn request_ended(&self, ended: Ended) {
         count(&self.requests, ended);
@@ -135,6 +160,14 @@ impl Metrics {
             "Instances that trapped or ran too long, and were replaced.",
             &[("", self.instances_failed.load(Ordering::Relaxed))],
         );
+        let matched = |rule: &'_ Rule| rule.matched.load(Ordering::Relaxed);
+        let rules: Vec<_> = self.rules.iter().map(|rule| (&*rule.labels, matched(rule))).collect();
+        family(
+            "outport_edge_rules_total",
+            "counter",
+            "Requests that a rule of the firewall matched.",
+            &rules,
+        );
         family("outport_edge_cache_bytes", "gauge", "Bytes in the cache.", &[("", cached_bytes)]);
         family("outport_edge_cache_responses", "gauge", "Stored responses.", &[("", cached)]);
         for (name, kind, help, value) in disk.iter().flat_map(on_disk) {
@@ -192,7 +225,29 @@ fn on_disk(disk: &Counted) -> [(&'static str, &'static str, &'static str, u64); 
 
 #[cfg(test)]
 mod tests {
+    use outport_edge_core::firewall::{Action, Conditions, CoreSet, Rule as FirewallRule};
+
     use super::*;
+
+    #[test]
+    fn counts_by_rule() {
+        let rule = |name: &str, action, dry_run| {
+            let name = name.to_owned();
+            FirewallRule { name, matches: Conditions::default(), unless: None, action, dry_run }
+        };
+        let rules = vec![rule("a", Action::Log, false), rule("b", Action::Deny(None), true)];
+        let metrics = Metrics::of(&Firewall { core: CoreSet::Log, rules });
+        metrics.rules_matched(&Matched { rules: vec![1, 2], note: None });
+        metrics.rules_matched(&Matched { rules: vec![1, 99], note: None });
+        let text = metrics.text(&Gauges::default());
+        for line in [
+            "{rule=\"a\",action=\"log\",enforced=\"true\"} 0",
+            "{rule=\"b\",action=\"deny\",enforced=\"false\"} 2",
+            "{rule=\"core-route\",action=\"deny\",enforced=\"false\"} 1",
+        ] {
+            assert!(text.contains(&format!("outport_edge_rules_total{line}\n")), "{text}");
+        }
+    }
 
     #[test]
     fn counts_by_outcome() {

@@ -139,7 +139,7 @@ impl EdgeNode {
         let values = open_values(&config)?;
         config.core.assets = page::deploy(config.page, &values)
             .map_err(|source| StartError::Values { folder: config.data_dir.clone(), source })?;
-        let metrics = Arc::new(Metrics::default());
+        let metrics = Arc::new(Metrics::of(&config.core.firewall));
         let instances = Instances::new(
             config.component,
             config.core.to_json(),

@@ -78,6 +78,9 @@ fn send(reply: Reply, exchange: Exchange, is_head: bool) -> Result<Response, Err
 
 fn log_reply(reply: &Reply) {
     log(&format!("status={} outcome={}", reply.status, reply.ended.label()));
+    if let Some(note) = &reply.matched.note {
+        log(&format!("firewall: {note}"));
+    }
 }
 
 /// Writes a line to the component's log, at once: others write there too.

@@ -217,7 +217,7 @@ impl Edge {
 
     fn refuse(&self, waiting: &Waiting, begun: Visit, problem: &Problem) -> Step {
         let is_tus = guard(&waiting.head).is_ok_and(|guarded| uploads::is_tus(&guarded));
-        Step::Reply(Visit { is_tus, ..afresh(begun) }.problem(&self.limits, problem))
+        Step::Reply(Visit { is_tus, ..begun.again() }.problem(&self.limits, problem))
     }
 
     /// Begins again, with the bearer of the token known.
@@ -228,7 +228,7 @@ impl Edge {
         identity: Identity,
         moment: Moment,
     ) -> Step {
-        let mut visit = afresh(begun);
+        let mut visit = begun.again();
         let Waiting { ref head, peer, bearer } = *waiting;
         let request = Request { head, peer, secure: visit.secure };
         match bearer {
@@ -248,12 +248,6 @@ impl Edge {
         authorize(Access::Operator, Some(identity), &self.config.operators)?;
         Ok(Beside::new(&identity.tenant))
     }
-}
-
-/// What is known of a visit before its stages.
-fn afresh(begun: Visit) -> Visit {
-    let Visit { secure, within, ahead, beside, .. } = begun;
-    Visit { secure, within, ahead, beside, ..Visit::default() }
 }
 
 fn unreachable() -> Problem {

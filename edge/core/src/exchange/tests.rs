@@ -17,6 +17,7 @@ use crate::token::tests::{Mint, NOW};
 
 mod composing;
 mod explain;
+mod firewall;
 mod issuers;
 mod kept;
 mod parts;
@@ -74,12 +75,14 @@ struct Sent {
     fields: String,
     body: Vec<u8>,
     ended: Ended,
+    matched: Matched,
 }
 
 impl Sent {
     fn of(reply: &Reply, body: Vec<u8>) -> Self {
         let fields = String::from_utf8(reply.fields.clone()).unwrap();
-        Self { status: reply.status, fields, body, ended: reply.ended }
+        let matched = reply.matched.clone();
+        Self { status: reply.status, fields, body, ended: reply.ended, matched }
     }
 
     fn field(&self, name: &str) -> Option<&str> {

@@ -121,6 +121,7 @@ fn core(origin: String) -> CoreConfig {
         cors_origins: Vec::new(),
         public_base_url: None,
         trusted_proxies: Vec::new(),
+        firewall: Default::default(),
         uploads: Rules::same(TenantRules::sized(1 << 40).for_edge()),
         stored_bytes_max: 1 << 16,
         slice_bytes: 1 << 20,
