@@ -52,8 +52,7 @@ const PARTS_PER_THREAD: u64 = 4;
 /// something can't be stored, are not worth it.
 const BODILESS_FRESH_MIN: Duration = Duration::from_secs(10);
 
-/// How many dictionaries are found by their digests at once. Beyond, those are not that were not asked
-/// for for longest.
+/// How many dictionaries are found by their digests at once. Of more, those are that were asked for.
 const DICTIONARIES_MAX: usize = 4_096;
 
 type Memory = Entries<String, Arc<Entry>, Weight, DefaultHashBuilder, ToDisk>;
