@@ -5,8 +5,9 @@ use outport_wire::problem::{Problem, ProblemType};
 use crate::answer::Visit;
 use crate::step::{FetchError, Kept, Need, Outcome, Reply};
 
-/// The most steps of an exchange. The core's longest has five; more would be a loop.
-pub const STEPS_MAX: usize = 16;
+/// The most steps of an exchange; more would be a loop. The core's longest asks an issuer twice for each
+/// of two tokens, of nine steps each, and then a route that varies and has dictionaries, of eight.
+pub const STEPS_MAX: usize = 32;
 
 /// The answer when there is no decision: the core failed, or its steps had no end.
 pub fn broken() -> Reply {
