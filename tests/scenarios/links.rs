@@ -16,6 +16,8 @@ scenarios![
     a_link_is_for_one_file,
     a_download_link_is_only_for_saving,
     a_link_only_reads,
+    a_link_begins_when_it_says,
+    a_link_for_a_network_is_not_good_elsewhere,
     lives_that_are_none,
 ];
 
@@ -67,6 +69,37 @@ async fn a_changed_link_is_none(world: World) {
     for changed in [later.as_str(), cut, "signature=&expires=9999999999", "signature=x"] {
         let answer = world.anonymous().get(&format!("{path}?{changed}")).await;
         assert_eq!(answer.status, 404, "{changed}: {answer:?}");
+    }
+}
+
+async fn a_link_begins_when_it_says(world: World) {
+    let owner = world.owner();
+    let file = upload(&owner, "private").await;
+    let link = bounded(&owner, &file, &json!({"expires_in": 60, "starts_in": 4})).await;
+    world.anonymous().get(&link).await.expect_problem(403, "link-not-here");
+    owner.get(&link).await.expect_status(200);
+    tokio::time::sleep(Duration::from_millis(5_500)).await;
+    assert_eq!(world.anonymous().get(&link).await.body, "0123456789");
+    let early = link.replacen("begins=1", "begins=0", 1);
+    assert_ne!(early, link);
+    world.anonymous().get(&early).await.expect_status(404);
+}
+
+async fn a_link_for_a_network_is_not_good_elsewhere(world: World) {
+    let owner = world.owner();
+    let file = upload(&owner, "private").await;
+    let nobody = world.anonymous();
+    // Nobody is there: it is for documentation (RFC 5737).
+    let elsewhere = bounded(&owner, &file, &json!({"network": "203.0.113.7/24"})).await;
+    assert!(elsewhere.contains("network=203.0.113.0/24"), "{elsewhere}");
+    nobody.get(&elsewhere).await.expect_problem(403, "link-not-here");
+    assert_eq!(owner.get(&elsewhere).await.body, "0123456789", "it takes no right away");
+    let moved = elsewhere.replace("203.0.113.0/24", "0.0.0.0/0");
+    nobody.get(&moved).await.expect_status(404);
+    for network in ["x", "", "10.0.0.0/33", "10.0.0.0/", "::1/129"] {
+        let wanted = json!({"network": network});
+        let links = format!("{}/links", file.path());
+        owner.json(Method::POST, &links, &wanted).await.expect_problem(400, "invalid-field");
     }
 }
 
@@ -122,8 +155,11 @@ async fn upload(owner: &Api, visibility: &str) -> File {
 }
 
 async fn link(owner: &Api, file: &File, expires_in: u64, download: bool) -> String {
-    let wanted = json!({ "expires_in": expires_in, "download": download });
-    let answer = owner.json(Method::POST, &format!("{}/links", file.path()), &wanted).await;
+    bounded(owner, file, &json!({ "expires_in": expires_in, "download": download })).await
+}
+
+async fn bounded(owner: &Api, file: &File, wanted: &serde_json::Value) -> String {
+    let answer = owner.json(Method::POST, &format!("{}/links", file.path()), wanted).await;
     answer.expect_status(201);
     let link = answer.json()["url"].as_str().expect("it has an address").to_owned();
     assert!(link.starts_with(&file.path()), "{link}");

@@ -79,6 +79,7 @@ impl Names {
             (date(text), "{date}"),
             (time(text), "{time}"),
             (token(text), "{token}"),
+            (after(text, "begins=", |c| c.is_ascii_digit()), "begins={time}"),
             (after(text, "expires=", |c| c.is_ascii_digit()), "expires={time}"),
             (after(text, "signature=", is_base64url), "signature={signature}"),
             (after(text, "outport-part-", |c| c.is_ascii_hexdigit()), "outport-part-{boundary}"),

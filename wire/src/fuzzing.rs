@@ -1,6 +1,8 @@
 //! What fuzz targets call, and what the tests give mutated bytes to: each function takes anything,
 //! and asserts what holds of whatever is made of it.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use outport_mutate::Target;
 
 use crate::conditions::{Conditions, Delivery, Representation};
@@ -31,6 +33,7 @@ pub const TARGETS: &[Target] = &[
         parse: link,
         examples: &[
             b"expires=100&signature=AAAA",
+            b"begins=9&network=2001:db8::/32&expires=100&signature=AAAA",
             b"download&expires=18446744073709551615&signature=uJwd9Q",
         ],
     },
@@ -115,12 +118,18 @@ pub fn identity(bytes: &[u8]) {
 pub fn link(bytes: &[u8]) {
     let Some(query) = text(bytes) else { return };
     let id = FileId::new(crate::id::Home { region: 0, shard: 0 }, 0, 0);
-    let read = Link::read(id, query, &keys(), 50);
+    let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let read = Link::read(id, query, &keys(), 50, here);
     assert!(!matches!(read, Some(Ok(_))), "{query}");
     // What we make for an expiry of any digits is one.
     let expires_s = query.bytes().fold(50, |sum: u64, byte| sum.wrapping_mul(31) | u64::from(byte));
-    let made = Link { id, expires_s, download: bytes.len().is_multiple_of(2) };
-    let read = keys().first().and_then(|key| Link::read(id, &made.query(key), &keys(), 50));
+    let made = Link {
+        download: bytes.len().is_multiple_of(2),
+        begins_s: Some(50).filter(|_| bytes.len().is_multiple_of(3)),
+        network: Some(here.into()).filter(|_| bytes.len().is_multiple_of(5)),
+        ..Link::until(id, expires_s)
+    };
+    let read = keys().first().and_then(|key| Link::read(id, &made.query(key), &keys(), 50, here));
     assert_eq!(read, Some(Ok(made)));
 }
 

@@ -1,10 +1,15 @@
-//! Signed links: a URL that lets whoever holds it fetch one file for a while.
+//! Signed links: a URL that lets whoever holds it fetch one file for a while, and perhaps from
+//! somewhere only.
 //!
-//! The query carries the expiry and an HMAC-SHA256 over the id, the expiry and whether the link
-//! is for download only, so an edge checks a link without asking anybody.
+//! The query carries what the link grants and an HMAC-SHA256 over that and the id, so an edge checks
+//! a link without asking anybody.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ipnet::IpNet;
 
 use crate::UnixSeconds;
 use crate::id::FileId;
@@ -15,8 +20,12 @@ use crate::secret::Secret;
 pub struct Link {
     /// The file.
     pub id: FileId,
+    /// The first second in which the link is good. Absent: it is good already.
+    pub begins_s: Option<UnixSeconds>,
     /// The last second in which the link is good.
     pub expires_s: UnixSeconds,
+    /// From where it is good. Absent: from everywhere.
+    pub network: Option<IpNet>,
     /// Whether the file may only be saved, never shown.
     pub download: bool,
 }
@@ -26,57 +35,94 @@ pub struct Link {
 pub enum LinkRefusal {
     /// It was ours, and its time is over.
     Expired,
+    /// It is ours, and its time has not begun.
+    Early,
+    /// It is ours, and for clients of another network.
+    Elsewhere,
     /// We did not make it, or it was changed.
     Invalid,
 }
 
 impl Link {
+    /// A link that is good from now on, and everywhere.
+    pub const fn until(id: FileId, expires_s: UnixSeconds) -> Self {
+        Self { id, begins_s: None, expires_s, network: None, download: false }
+    }
+
     /// The query of the link's URL, without the question mark.
     pub fn query(&self, key: &Secret) -> String {
         let mac = URL_SAFE_NO_PAD.encode(key.mac(self.message().as_bytes()));
-        let download = if self.download { "download&" } else { "" };
-        format!("{download}expires={}&signature={mac}", self.expires_s)
+        let mut query = if self.download { "download&" } else { "" }.to_owned();
+        // Writing to a String never fails.
+        if let Some(begins_s) = self.begins_s {
+            let _ = write!(query, "begins={begins_s}&");
+        }
+        if let Some(network) = self.network {
+            let _ = write!(query, "network={network}&");
+        }
+        let _ = write!(query, "expires={}&signature={mac}", self.expires_s);
+        query
     }
 
-    /// Reads a link to `id` from a query. `None` where the query holds no signature, so that the
-    /// request is an ordinary one.
+    /// Reads a link to `id` from a query, for a client at this address. `None` where the query holds
+    /// no signature, so that the request is an ordinary one.
     pub fn read(
         id: FileId,
         query: &str,
         keys: &[Secret],
         now: UnixSeconds,
+        client: IpAddr,
     ) -> Option<Result<Self, LinkRefusal>> {
         let field = |name: &str| {
             query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
         };
         let signature = field("signature")?;
-        let expires_s = field("expires").and_then(|expires| expires.parse().ok());
-        let mac = URL_SAFE_NO_PAD.decode(signature).ok();
-        let (Some(expires_s), Some(mac)) = (expires_s, mac) else {
-            return Some(Err(LinkRefusal::Invalid));
-        };
+        let link = Self::said(id, &field).zip(URL_SAFE_NO_PAD.decode(signature).ok());
+        let Some((link, mac)) = link else { return Some(Err(LinkRefusal::Invalid)) };
         // A plain link may be asked for as a download; a download link stays one.
         let granted = [true, false].into_iter().find_map(|download| {
-            let link = Self { id, expires_s, download };
+            let link = Self { download, ..link };
             let message = link.message();
             keys.iter().any(|key| key.verify(message.as_bytes(), &mac)).then_some(link)
         });
         Some(match granted {
             None => Err(LinkRefusal::Invalid),
             Some(link) if link.expires_s < now => Err(LinkRefusal::Expired),
+            Some(link) if link.begins_s.is_some_and(|begins| now < begins) => {
+                Err(LinkRefusal::Early)
+            }
+            Some(link) if link.network.is_some_and(|network| !network.contains(&client)) => {
+                Err(LinkRefusal::Elsewhere)
+            }
             Some(link) => Ok(link),
         })
     }
 
+    /// What a query says to grant.
+    fn said<'q>(id: FileId, field: &impl Fn(&str) -> Option<&'q str>) -> Option<Self> {
+        let begins_s = field("begins").map(str::parse).transpose().ok()?;
+        let network = field("network").map(str::parse).transpose().ok()?;
+        let expires_s = field("expires")?.parse().ok()?;
+        Some(Self { id, begins_s, expires_s, network, download: false })
+    }
+
+    /// What is signed. Links without a beginning and a network are older than those with them.
     fn message(&self) -> String {
-        let Self { id, expires_s, download } = self;
-        format!("outport link 1\n{id}\n{expires_s}\n{download}")
+        let Self { id, begins_s, expires_s, network, download } = self;
+        if begins_s.is_none() && network.is_none() {
+            return format!("outport link 1\n{id}\n{expires_s}\n{download}");
+        }
+        let begins_s = begins_s.unwrap_or_default();
+        let network = network.map(|network| network.to_string()).unwrap_or_default();
+        format!("outport link 2\n{id}\n{begins_s}\n{expires_s}\n{network}\n{download}")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 
     fn key(byte: u8) -> Secret {
         Secret::new(vec![byte; 32]).unwrap()
@@ -86,28 +132,73 @@ mod tests {
         format!("01000G0000000C00000000000{last}").parse().unwrap()
     }
 
+    /// A link with everything that there is.
+    fn bounded(download: bool) -> Link {
+        let network = Some("192.0.2.0/24".parse().unwrap());
+        Link { begins_s: Some(50), network, download, ..Link::until(id('4'), 100) }
+    }
+
     #[test]
     fn grants_what_it_says() {
-        for download in [true, false] {
-            let link = Link { id: id('4'), expires_s: 100, download };
+        let plain = Link::until(id('4'), 100);
+        let download = Link { download: true, ..plain };
+        for link in [plain, download, bounded(true), bounded(false)] {
             let query = link.query(&key(1));
-            let read = |id, query: &str, now| Link::read(id, query, &[key(2), key(1)], now);
+            let read = |id, query: &str, now| Link::read(id, query, &[key(2), key(1)], now, HERE);
             assert_eq!(read(id('4'), &query, 100), Some(Ok(link)));
             assert_eq!(read(id('4'), &query, 101), Some(Err(LinkRefusal::Expired)));
             assert_eq!(read(id('5'), &query, 100), Some(Err(LinkRefusal::Invalid)));
             let longer = query.replace("=100", "=999");
             assert_eq!(read(id('4'), &longer, 100), Some(Err(LinkRefusal::Invalid)));
             assert_eq!(
-                Link::read(id('4'), &query, &[key(3)], 100),
+                Link::read(id('4'), &query, &[key(3)], 100, HERE),
                 Some(Err(LinkRefusal::Invalid))
             );
         }
     }
 
     #[test]
+    fn bounds_hold_and_stay() {
+        let query = bounded(false).query(&key(1));
+        let read = |query: &str, now, from: &str| {
+            Link::read(id('4'), query, &[key(1)], now, from.parse().unwrap())
+        };
+        assert_eq!(read(&query, 50, "192.0.2.255"), Some(Ok(bounded(false))));
+        assert_eq!(read(&query, 49, "192.0.2.1"), Some(Err(LinkRefusal::Early)));
+        for other in ["192.0.3.0", "::1", "::ffff:c000:201"] {
+            assert_eq!(read(&query, 50, other), Some(Err(LinkRefusal::Elsewhere)), "{other}");
+        }
+        for changed in [
+            query.replace("begins=50&", ""),
+            query.replace("begins=50&", "begins=5&"),
+            query.replace("begins=50&", "begins=&"),
+            query.replace("network=192.0.2.0/24&", ""),
+            query.replace("/24", "/8"),
+            query.replace("network=192.0.2.0/24", "network="),
+            query.replace("begins=50&network=192.0.2.0/24&", ""),
+        ] {
+            assert_eq!(
+                read(&changed, 60, "192.0.2.1"),
+                Some(Err(LinkRefusal::Invalid)),
+                "{changed}"
+            );
+        }
+        // A bound that a link does not have makes another link of it.
+        let plain = Link::until(id('4'), 100).query(&key(1));
+        for more in ["begins=0&", "network=0.0.0.0/0&"] {
+            let changed = format!("{more}{plain}");
+            assert_eq!(
+                read(&changed, 60, "192.0.2.1"),
+                Some(Err(LinkRefusal::Invalid)),
+                "{changed}"
+            );
+        }
+    }
+
+    #[test]
     fn no_link_is_no_refusal() {
-        assert_eq!(Link::read(id('4'), "download", &[key(1)], 0), None);
-        let broken = Link::read(id('4'), "signature=%&expires=1", &[key(1)], 0);
+        assert_eq!(Link::read(id('4'), "download", &[key(1)], 0, HERE), None);
+        let broken = Link::read(id('4'), "signature=%&expires=1", &[key(1)], 0, HERE);
         assert_eq!(broken, Some(Err(LinkRefusal::Invalid)));
     }
 }

@@ -75,6 +75,8 @@ problems! {
     QuotaExceeded "quota-exceeded" 403 "The quota is used up";
     /// A signed link's time is over.
     LinkExpired "link-expired" 403 "The link has expired";
+    /// A signed link's time has not begun, or it is for clients of another network.
+    LinkNotHere "link-not-here" 403 "The link is not good here and now";
     /// Whoever is asked before an upload is created has said no.
     RefusedByHook "refused-by-hook" 403 "The upload was refused";
     /// A final upload is made of others, and of nothing else (tus 1.0, "Concatenation").

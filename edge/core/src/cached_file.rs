@@ -29,8 +29,8 @@ use crate::stored::{Stored, StoredFile, file_key, read_record};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FileExchange {
     ask: FileAsk,
-    /// The link was ours and is over: said only to who has no other right.
-    link_expired: bool,
+    /// Why the link grants nothing, which is ours: said only to who has no other right.
+    link_refused: Option<LinkRefused>,
     stage: Stage,
 }
 
@@ -63,11 +63,19 @@ enum Source<'a> {
     Nowhere,
 }
 
+/// Why a link that is ours grants nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum LinkRefused {
+    Expired,
+    Early,
+    Elsewhere,
+}
+
 impl FileExchange {
     /// Begins by asking the cache.
-    pub(crate) fn begin(ask: FileAsk, link_expired: bool) -> (Self, Need) {
+    pub(crate) fn begin(ask: FileAsk, link_refused: Option<LinkRefused>) -> (Self, Need) {
         let need = Need::Lookup { key: file_key(ask.id) };
-        (Self { ask, link_expired, stage: Stage::Looking }, need)
+        (Self { ask, link_refused, stage: Stage::Looking }, need)
     }
 
     /// What it is about.
@@ -490,11 +498,19 @@ impl FileExchange {
 
     /// The same answer whether there is no such file or it is not the caller's.
     fn denied(&self, context: &Context<'_>) -> Reply {
-        let problem = if self.link_expired {
-            Problem::new(ProblemType::LinkExpired, "Ask whoever sent the link for a new one.")
-        } else {
-            Problem::new(ProblemType::NotFound, "There is no such file, or it is not yours to see.")
+        let (kind, detail) = match self.link_refused {
+            Some(LinkRefused::Expired) => {
+                (ProblemType::LinkExpired, "Ask whoever sent the link for a new one.")
+            }
+            Some(LinkRefused::Early) => {
+                (ProblemType::LinkNotHere, "The link's time has not begun. Try again later.")
+            }
+            Some(LinkRefused::Elsewhere) => {
+                (ProblemType::LinkNotHere, "The link is for clients of another network.")
+            }
+            None => (ProblemType::NotFound, "There is no such file, or it is not yours to see."),
         };
+        let problem = Problem::new(kind, detail);
         context.visit.problem(context.limits, &problem)
     }
 

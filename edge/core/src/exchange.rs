@@ -19,7 +19,7 @@ use crate::answer::{Visit, json, reply};
 use crate::assets::{self, AssetAsk};
 use crate::cache_status::CacheStatus;
 use crate::cached::{Context, Next, upstream_problem};
-use crate::cached_file::FileExchange;
+use crate::cached_file::{FileExchange, LinkRefused};
 use crate::cached_route::RouteExchange;
 use crate::caching::ask::{Ask, Forms, Place};
 use crate::coding::Accepted;
@@ -622,8 +622,8 @@ impl Edge {
             }
             Target::File(id) if guarded.is_read() => {
                 let mut ask = FileAsk::read(guarded, id, identity);
-                let link_expired = self.read_link(guarded, &mut ask, moment);
-                let (file, need) = FileExchange::begin(ask, link_expired);
+                let refused = self.read_link(guarded, &mut ask, client.address, moment);
+                let (file, need) = FileExchange::begin(ask, refused);
                 (Stage::File(Box::new(file)), Some(need))
             }
             Target::Route(place) if let Some(route) = config.proxied(place) => {
@@ -822,19 +822,26 @@ impl Edge {
         forward::to_origin(guarded, identity, wants_interim, edge_key, moment, timeout_ms)
     }
 
-    /// Reads a signed link, if the request came by one. Returns whether it was one of ours whose
-    /// time is over.
-    fn read_link(&self, request: &Guarded<'_>, ask: &mut FileAsk, moment: Moment) -> bool {
+    /// Reads a signed link, if the request came by one. Returns why one of ours grants nothing.
+    fn read_link(
+        &self,
+        request: &Guarded<'_>,
+        ask: &mut FileAsk,
+        client: IpAddr,
+        moment: Moment,
+    ) -> Option<LinkRefused> {
         let query = request.query.unwrap_or_default();
-        let link = Link::read(ask.id, query, &self.config.link_keys, moment.unix_s());
-        match link {
-            Some(Ok(link)) => {
+        let link = Link::read(ask.id, query, &self.config.link_keys, moment.unix_s(), client);
+        match link? {
+            Ok(link) => {
                 ask.by_link = true;
                 ask.download |= link.download;
-                false
+                None
             }
-            Some(Err(LinkRefusal::Expired)) => true,
-            Some(Err(LinkRefusal::Invalid)) | None => false,
+            Err(LinkRefusal::Expired) => Some(LinkRefused::Expired),
+            Err(LinkRefusal::Early) => Some(LinkRefused::Early),
+            Err(LinkRefusal::Elsewhere) => Some(LinkRefused::Elsewhere),
+            Err(LinkRefusal::Invalid) => None,
         }
     }
 

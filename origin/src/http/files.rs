@@ -1,6 +1,7 @@
 //! Files as a whole: stored in one request, listed, changed, removed, shared by link.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::Json;
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
+use ipnet::IpNet;
 use outport_wire::UnixSeconds;
 use outport_wire::file::Visibility;
 use outport_wire::identity::{Identity, Scope};
@@ -21,7 +23,7 @@ use outport_wire::problem::ProblemType;
 use outport_wire::rules::Declared;
 use outport_wire::time::{parse_rfc3339, rfc3339};
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 
 use super::ask::ask;
@@ -301,8 +303,39 @@ pub(crate) async fn remove(
 struct Wanted {
     /// Seconds.
     expires_in: Option<u64>,
+    /// Seconds.
+    starts_in: Option<u64>,
+    /// A network or an address.
+    network: Option<String>,
     #[serde(default)]
     download: bool,
+}
+
+impl Wanted {
+    /// From where the link is to be good.
+    fn network(&self) -> Result<Option<IpNet>, Failure> {
+        let Some(network) = &self.network else { return Ok(None) };
+        let address = || network.parse::<IpAddr>().map(IpNet::from);
+        match network.parse::<IpNet>().or_else(|_| address()) {
+            Ok(network) => Ok(Some(network.trunc())),
+            Err(_) => {
+                let must =
+                    "a network such as \"192.0.2.0/24\", or an address such as \"2001:db8::1\"";
+                Err(Failure::field("network", must))
+            }
+        }
+    }
+}
+
+/// A link that was made.
+#[derive(Debug, Serialize)]
+struct Made {
+    url: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    begins: Option<String>,
+    expires: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network: Option<String>,
 }
 
 /// `POST /files/{id}/{name}`, which is there for one name: `links`.
@@ -324,17 +357,27 @@ pub(crate) async fn share(
         let must = format!("a number of seconds from 1 to {life_max}");
         return Err(Failure::field("expires_in", &must));
     }
+    if wanted.starts_in.is_some_and(|wait| wait >= life) {
+        let must = format!("a number of seconds below expires_in, which is {life}");
+        return Err(Failure::field("starts_in", &must));
+    }
+    let network = wanted.network()?;
     let held = app.store.load(id).await?.ok_or_else(Failure::not_found)?;
     own(identity, &held.record)?;
     if !held.record.is_file() {
         return Err(Failure::not_found());
     }
-    let link = Link { id, expires_s: app.store.now_s() + life, download: wanted.download };
-    let body = json!({
-        "url": format!("{}?{}", document::named_path(&held), link.query(&app.link_key)),
-        "expires": rfc3339(link.expires_s),
-    });
-    Ok((StatusCode::CREATED, uncacheable(), Json(body)).into_response())
+    let now_s = app.store.now_s();
+    let begins_s = wanted.starts_in.filter(|wait| *wait > 0).map(|wait| now_s + wait);
+    let download = wanted.download;
+    let link = Link { begins_s, network, download, ..Link::until(id, now_s + life) };
+    let made = Made {
+        url: format!("{}?{}", document::named_path(&held), link.query(&app.link_key)),
+        begins: begins_s.map(rfc3339),
+        expires: rfc3339(link.expires_s),
+        network: network.map(|network| network.to_string()),
+    };
+    Ok((StatusCode::CREATED, uncacheable(), Json(made)).into_response())
 }
 
 /// A bounded JSON body. An empty one is an empty object.

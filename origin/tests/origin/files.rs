@@ -1,6 +1,6 @@
 //! Files as a whole: stored, listed, changed, removed, shared.
 
-use outport_wire::link::Link;
+use outport_wire::link::{Link, LinkRefusal};
 use serde_json::json;
 
 use crate::support::{Running, bytes, link_key, parts_in};
@@ -191,8 +191,27 @@ async fn links_are_signed() {
     let (path, query) = url.split_once('?').unwrap();
     assert_eq!(path, format!("{file}/a%20b.txt"));
     let id = file.strip_prefix("/files/").unwrap().parse().unwrap();
-    let link = Link::read(id, query, &[link_key()], 0).unwrap().unwrap();
+    let here = "192.0.2.1".parse().unwrap();
+    let link = Link::read(id, query, &[link_key()], 0, here).unwrap().unwrap();
     assert!(link.download);
+    let wanted = r#"{"expires_in":60,"starts_in":30,"network":"192.0.2.77/24"}"#;
+    let bounded = alice.send("POST", &format!("{file}/links"), &[], wanted).await.expect(201);
+    let bounded = bounded.json();
+    let (_, query) = bounded["url"].as_str().unwrap().split_once('?').unwrap();
+    let read = |now| Link::read(id, query, &[link_key()], now, here).unwrap();
+    assert_eq!(read(0), Err(LinkRefusal::Early));
+    let link = read(u64::MAX).unwrap_err();
+    assert_eq!(link, LinkRefusal::Expired);
+    assert!(query.contains("network=192.0.2.0/24&"), "{query}");
+    for bad in [
+        r#"{"expires_in":60,"starts_in":60}"#,
+        r#"{"starts_in":-1}"#,
+        r#"{"network":"x"}"#,
+        r#"{"network":"10.0.0.0/33"}"#,
+    ] {
+        let answer = alice.send("POST", &format!("{file}/links"), &[], bad).await;
+        assert_eq!(answer.problem(), (400, "invalid-field".into()), "{bad}");
+    }
     alice.send("POST", &format!("{file}/links"), &[], "").await.expect(201);
     for bad in [r#"{"expires_in":0}"#, r#"{"expires_in":2592001}"#, r#"{"expires_in":-1}"#] {
         let answer = alice.send("POST", &format!("{file}/links"), &[], bad).await;

@@ -381,11 +381,32 @@ fn a_private_file_is_its_owners() {
 }
 
 #[test]
+fn a_signed_link_may_begin_later_and_be_for_a_network() {
+    let mut world = World::new(Abilities::default());
+    world.put(ID, Visibility::Private, b"hello");
+    let begins_s = Some(NOW + 30);
+    let ask = |world: &mut World, network: &str| {
+        let network = Some(network.parse().unwrap());
+        let link = Link { begins_s, network, ..Link::until(ID.parse().unwrap(), NOW + 60) };
+        let query = link.query(world.edge.config.link_keys.first().unwrap());
+        world.get(&format!("/files/{ID}?{query}"), "")
+    };
+    let early = ask(&mut world, "192.0.2.0/24");
+    assert_eq!((early.status, &*early.problem()), (403, "link-not-here"));
+    world.driver.advance(30_000);
+    assert_eq!(ask(&mut world, "192.0.2.0/24").body, b"hello");
+    let elsewhere = ask(&mut world, "198.51.100.0/24");
+    assert_eq!((elsewhere.status, &*elsewhere.problem()), (403, "link-not-here"));
+    world.driver.advance(31_000);
+    assert_eq!(ask(&mut world, "198.51.100.0/24").problem(), "link-expired");
+}
+
+#[test]
 fn a_signed_link_opens_one_file_for_a_while() {
     let mut world = World::new(Abilities::default());
     world.put(ID, Visibility::Private, b"hello");
     world.put(OTHER_ID, Visibility::Private, b"other");
-    let link = Link { id: ID.parse().unwrap(), expires_s: NOW + 60, download: true };
+    let link = Link { download: true, ..Link::until(ID.parse().unwrap(), NOW + 60) };
     let query = link.query(world.edge.config.link_keys.first().unwrap());
     let sent = world.get(&format!("/files/{ID}?{query}"), "");
     assert_eq!((sent.status, &sent.body[..]), (200, &b"hello"[..]));

@@ -298,7 +298,7 @@ impl World {
             && let Some(id) = target.strip_prefix("/files/").and_then(|id| id.parse().ok())
         {
             let expires_s = (unix_ms / 1000).saturating_add_signed(link_s);
-            let link = Link { id, expires_s, download: false };
+            let link = Link::until(id, expires_s);
             target = format!("{target}?{}", link.query(&config().link_keys[0]));
             link_expires_s = Some(expires_s);
         }
