@@ -1,11 +1,12 @@
 //! The order of the stages: one exchange from its head to its reply.
 
 mod authenticating;
+mod forwarding;
 mod keeping;
+mod operating;
 
 use std::net::IpAddr;
 
-use outport_wire::describe::Query;
 use outport_wire::identity::{Identity, Scope};
 use outport_wire::link::{Link, LinkRefusal};
 use outport_wire::problem::{Problem, ProblemType};
@@ -14,11 +15,11 @@ use outport_wire::tus;
 use serde::{Deserialize, Serialize};
 
 use self::authenticating::{Bearer, Caller, Waiting};
+use self::forwarding::{Changed, Forwarded, ask_upstream, changed, forward};
 use self::keeping::Accepting;
 use crate::answer::{Visit, json, reply};
 use crate::assets::{self, AssetAsk};
-use crate::cache_status::CacheStatus;
-use crate::cached::{Context, Next, upstream_problem};
+use crate::cached::{Context, Next};
 use crate::cached_file::{FileExchange, LinkRefused};
 use crate::cached_route::RouteExchange;
 use crate::caching::ask::{Ask, Forms, Place};
@@ -28,13 +29,12 @@ use crate::composing::{
 };
 use crate::config::{Auth, Config, Route};
 use crate::cors;
-use crate::explain::{self, Beside, Explaining, Subject};
+use crate::explain::{Beside, Explaining, Subject};
 use crate::file::FileAsk;
 use crate::firewall::{Asking, Rules, Verdict, Who};
 use crate::forward::{self, Proxied};
 use crate::forwarded::{Client, TrustedProxies};
 use crate::guard::{Guarded, guard};
-use crate::head::{FieldLines, Fields};
 use crate::interim;
 use crate::issuer::{self, Trusted};
 use crate::issuer_keys::KeyExchange;
@@ -47,10 +47,8 @@ use crate::rules::{self, UploadLimit};
 use crate::session;
 use crate::slices::SliceExchange;
 use crate::step::{
-    Abilities, Body, Ended, Fetch, FetchError, Matched, Moment, Need, Outcome, PartStep, Purge,
-    Reply, Request, Step, Taken, UpstreamHead,
+    Abilities, Body, Fetch, Matched, Moment, Need, Outcome, PartStep, Reply, Request, Step, Taken,
 };
-use crate::stored::file_key;
 use crate::token::{Grant, VerifiedTokens};
 use crate::uploads;
 
@@ -125,25 +123,6 @@ impl Stage {
             _ => None,
         }
     }
-}
-
-/// What to do with an upstream's answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Forwarded {
-    /// It is Outport's own origin's. A change may have made what is stored at `forget` wrong.
-    /// If it is one to HEAD, asked for by POST, the client would wait for the body.
-    Origin { safe: bool, forget: Option<String>, head_by_post: bool },
-    /// It is a proxied route's. A change may have made what is stored of it wrong.
-    Route { safe: bool, changes: Option<Changed> },
-}
-
-/// What a request that is not safe may change.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Changed {
-    place: Place,
-    target: String,
-    /// What is to be purged, where others have answers of their own.
-    purge: Option<String>,
 }
 
 impl Exchange {
@@ -739,89 +718,6 @@ impl Edge {
         }
     }
 
-    /// Begins to explain, or says at once that there is nothing to be looked up.
-    fn explain(
-        &self,
-        asked: &Guarded<'_>,
-        client: Client<'_>,
-        identity: Option<Identity>,
-        visit: &Visit,
-        moment: Moment,
-    ) -> Result<Result<(Explaining, Need), Box<Reply>>, Problem> {
-        let query = Query::parse(asked.query.unwrap_or_default());
-        let url = query.get("url").unwrap_or_default();
-        let named = explain::Named::read(url)?;
-        let own = asked.fields.get("host").unwrap_or_default();
-        let (secure, authority) =
-            named.origin.unwrap_or((client.secure, client.host.unwrap_or(own)));
-        // Behind a proxy that says what host was asked for, the request itself names another.
-        let (host, forwarded) = match client.host {
-            Some(_) => (own, Some(authority)),
-            None => (authority, None),
-        };
-        let mut head = format!("GET {} HTTP/1.1\r\nhost: {host}\r\n", named.target).into_bytes();
-        for (name, value) in asked.lines.iter() {
-            if !matches!(name, "authorization" | "host" | explain::FIELD) {
-                head.extend_from_slice(&[name.as_bytes(), b": ", value, b"\r\n"].concat());
-            }
-        }
-        let explained = guard(&head)?;
-        let context = self.context(visit, moment);
-        let uncached = |because| Ok(Err(Box::new(explain::uncached(url, because, &context))));
-        let place = match self.routes.find(&explained, &self.config) {
-            Target::File(id) => {
-                let tenant = identity.map(|identity| identity.tenant).unwrap_or_default();
-                return Ok(Ok(Explaining::file(url, id, &tenant)));
-            }
-            Target::Route(place) => place,
-            _ => return uncached("It is none of the resources whose answers are stored."),
-        };
-        let Some(route) = self.config.proxied(place).filter(|route| route.cache) else {
-            return uncached("The route does not say `cache = true`.");
-        };
-        let timeout_ms = self.config.upstream_timeout_ms;
-        let client = Client { secure, host: forwarded, ..client };
-        let proxied = Proxied { place, client, claims: &route.claims, identity: None, timeout_ms };
-        match self.cached(&explained, route, &proxied) {
-            Some(ask) => Ok(Ok(Explaining::route(url, &route.path, ask))),
-            None => uncached("A request like this one goes to the route's server itself."),
-        }
-    }
-
-    fn purge(&self, visit: &Visit, body: Option<&[u8]>, host: &str) -> Reply {
-        match purge::read(body, host) {
-            Ok(purge) => {
-                let document = serde_json::json!({ "purged": purge.len() });
-                Reply { purge, ..json(200, visit.fields(&self.limits), &document) }
-            }
-            Err(problem) => visit.problem(&self.limits, &problem),
-        }
-    }
-
-    fn warm(&self, visit: &Visit, warming: &Warming, body: Option<&[u8]>) -> Reply {
-        match warming.read(body) {
-            Ok(aheads) => {
-                let document = serde_json::json!({ "queued": aheads.len() });
-                let token = |ahead| Continued::Ahead(Box::new(ahead)).to_bytes();
-                let prefetch = aheads.into_iter().map(token).collect();
-                Reply { prefetch, ..json(202, visit.fields(&self.limits), &document) }
-            }
-            Err(problem) => visit.problem(&self.limits, &problem),
-        }
-    }
-
-    fn to_origin(
-        &self,
-        guarded: &Guarded<'_>,
-        identity: Option<&Identity>,
-        wants_interim: bool,
-        moment: Moment,
-    ) -> Fetch {
-        let Config { edge_key, upstream_timeout_ms, .. } = &self.config;
-        let timeout_ms = *upstream_timeout_ms;
-        forward::to_origin(guarded, identity, wants_interim, edge_key, moment, timeout_ms)
-    }
-
     /// Reads a signed link, if the request came by one. Returns why one of ours grants nothing.
     fn read_link(
         &self,
@@ -869,95 +765,10 @@ impl Edge {
         reply(204, fields, Body::Empty)
     }
 
-    /// An upstream has answered, or has not.
-    fn forwarded(
-        &self,
-        visit: &Visit,
-        forwarded: Forwarded,
-        answer: Result<UpstreamHead, FetchError>,
-    ) -> Reply {
-        let own = matches!(forwarded, Forwarded::Origin { .. });
-        let answer = match answer {
-            Ok(answer) if own && answer.status == 401 => Err((FetchError::Unreachable, Some(401))),
-            Ok(answer) => Ok(answer),
-            Err(failure) => Err((failure, None)),
-        };
-        let mut sent = match &answer {
-            Ok(answer) => self.passed_on(visit, &forwarded, answer),
-            Err((failure, status)) => {
-                visit.problem(&self.limits, &upstream_problem(*failure, *status))
-            }
-        };
-        sent.ended = Ended::Origin;
-        match forwarded {
-            Forwarded::Origin { safe: false, forget: Some(key), .. } => {
-                // Where there was no answer, the change may have happened all the same.
-                let refused = answer.is_ok_and(|answer| (400..500).contains(&answer.status));
-                sent.forget = if refused { Vec::new() } else { vec![key] };
-            }
-            Forwarded::Route { changes: Some(changed), .. } => {
-                sent.forget = changed.keys(answer.ok().as_ref());
-                let purged = changed.purge.filter(|_| !sent.forget.is_empty());
-                sent.purge = purged.map(|tag| Purge { tag, soft: false }).into_iter().collect();
-            }
-            Forwarded::Origin { .. } | Forwarded::Route { .. } => {}
-        }
-        sent
-    }
-
-    fn passed_on(&self, visit: &Visit, forwarded: &Forwarded, answer: &UpstreamHead) -> Reply {
-        let lines = FieldLines::new(&answer.fields);
-        let status = answer.status;
-        let (safe, mut fields) = match forwarded {
-            Forwarded::Origin { safe, head_by_post, .. } => {
-                let bodiless;
-                let lines = if *head_by_post {
-                    bodiless = uploads::without_length(lines);
-                    FieldLines::new(&bodiless)
-                } else {
-                    lines
-                };
-                let mut fields = visit.fields(&self.limits);
-                let base = self.config.public_base_url.as_deref();
-                forward::from_origin(status, lines, base, &mut fields);
-                (*safe, fields)
-            }
-            Forwarded::Route { safe, .. } => {
-                let mut fields = Fields::new();
-                forward::from_route(lines, &mut fields);
-                (*safe, fields)
-            }
-        };
-        let cache =
-            if safe { CacheStatus::Bypass { status } } else { CacheStatus::Method { status } };
-        fields.push("cache-status", cache.value());
-        reply(status, fields, Body::Upstream)
-    }
-
     /// The driver broke the contract: it resumed with outcomes of other needs.
     fn confused(&self, visit: &Visit) -> Step {
         let detail = "The edge's driver answered another question than was asked.";
         Step::Reply(visit.problem(&self.limits, &Problem::new(ProblemType::Internal, detail)))
-    }
-}
-
-impl Changed {
-    /// The keys of what is wrong now (RFC 9111, section 4.4): of the target, and of what the answer
-    /// names of the same authority. Nothing is, if the answer is an error; where there was none,
-    /// the change may have happened all the same.
-    fn keys(&self, answer: Option<&UpstreamHead>) -> Vec<String> {
-        let mut keys = vec![self.place.key(&self.target)];
-        let Some(answer) = answer else { return keys };
-        if answer.status >= 400 {
-            return Vec::new();
-        }
-        let fields = FieldLines::new(&answer.fields);
-        let named =
-            ["location", "content-location"].into_iter().filter_map(|name| fields.get(name));
-        keys.extend(
-            named.filter_map(|reference| self.place.key_of_reference(reference, &self.target)),
-        );
-        keys
     }
 }
 
@@ -1015,19 +826,6 @@ fn told_beside(
     }
 }
 
-/// Meets what must be met first, where there is something, and asks the upstream then.
-fn forward(fetch: Fetch, forwarded: Forwarded, before: Vec<Need>, visit: Visit) -> Step {
-    if before.is_empty() {
-        return ask_upstream(visit, fetch, forwarded);
-    }
-    Step::Needs(Exchange { visit, stage: Stage::Preparing(fetch, forwarded) }, before)
-}
-
-fn ask_upstream(visit: Visit, fetch: Fetch, forwarded: Forwarded) -> Step {
-    let exchange = Exchange { visit, stage: Stage::Forwarding(forwarded) };
-    Step::Needs(exchange, vec![Need::Fetch(fetch)])
-}
-
 /// Whether the caller may do what is asked, as far as the token alone decides.
 fn authorize(
     access: Access,
@@ -1053,14 +851,6 @@ fn authorize(
         return Err(Problem::new(ProblemType::ScopeMissing, detail));
     }
     Ok(())
-}
-
-/// The stored response that a change of this resource makes wrong.
-fn changed(target: &Target) -> Option<String> {
-    match target {
-        Target::Upload(id) | Target::File(id) => Some(file_key(*id)),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

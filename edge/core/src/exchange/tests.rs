@@ -11,8 +11,10 @@ use outport_wire::rules::TenantRules;
 use outport_wire::tus;
 
 use super::*;
+use crate::head::FieldLines;
 use crate::memory::tests::config;
 use crate::memory::{MemoryDriver, UpstreamAnswer};
+use crate::step::{Ended, FetchError, UpstreamHead};
 use crate::token::tests::{Mint, NOW};
 
 mod composing;
