@@ -21,7 +21,7 @@ scenarios![
     tokens_that_are_none needs Issuers,
     claims_that_are_wrong needs Issuers,
     tokens_for_others needs Issuers,
-    there_are_two_hundred_of_them_at_least,
+    there_are_seven_hundred_of_them_at_least,
 ];
 
 const MALFORMED: &str = "token-malformed";
@@ -538,7 +538,7 @@ async fn tokens_for_others(world: World) {
     misplaced().expect_refused(&world).await;
 }
 
-async fn there_are_two_hundred_of_them_at_least(_: World) {
+async fn there_are_seven_hundred_of_them_at_least(_: World) {
     let mut tokens: Vec<_> =
         [forged(), confused(), brought(), asking(), none(), wrong(), misplaced()]
             .into_iter()
@@ -547,5 +547,5 @@ async fn there_are_two_hundred_of_them_at_least(_: World) {
             .collect();
     tokens.sort();
     tokens.dedup();
-    assert!(tokens.len() >= 200, "{}", tokens.len());
+    assert!(tokens.len() >= 700, "{}", tokens.len());
 }
