@@ -17,6 +17,7 @@ pub mod id;
 pub mod identity;
 pub mod link;
 pub mod name;
+pub mod network;
 pub mod problem;
 pub mod resumable;
 pub mod rules;

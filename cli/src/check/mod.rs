@@ -101,24 +101,24 @@ impl Subject {
                 sink.note(at.unwrap_or_default(), wrong, right);
             }
             let platform = self.target.platform();
-            if route.esi && !platform.abilities.fragments {
-                let at = settings::route_value(text, place, "esi");
-                let wrong =
-                    format!("{} composes no pages: templates are sent as they are", platform.name);
-                sink.note(
-                    at.unwrap_or_default(),
-                    wrong,
-                    "leave esi out, or let `outport edge` serve it",
-                );
-            }
-            if route.dictionaries && !platform.abilities.dictionaries {
-                let at = settings::route_value(text, place, "dictionaries");
-                let wrong = format!("{} encodes nothing against dictionaries", platform.name);
-                sink.note(
-                    at.unwrap_or_default(),
-                    wrong,
-                    "leave dictionaries out, or let `outport edge` serve it",
-                );
+            let abilities = platform.abilities;
+            for (key, lacks, does) in [
+                (
+                    "esi",
+                    route.esi && !abilities.fragments,
+                    "composes no pages: templates are sent as they are",
+                ),
+                (
+                    "dictionaries",
+                    route.dictionaries && !abilities.dictionaries,
+                    "encodes nothing against dictionaries",
+                ),
+            ] {
+                if lacks {
+                    let at = settings::route_value(text, place, key).unwrap_or_default();
+                    let right = format!("leave {key} out, or let `outport edge` serve it");
+                    sink.note(at, format!("{} {does}", platform.name), right);
+                }
             }
         }
         Ok(sink.into_mistakes(text))

@@ -8,7 +8,8 @@ use outport_edge_core::firewall::{
 };
 
 use super::Limit;
-use super::section::{Located, Section, most_similar};
+use super::read::known_limit;
+use super::section::{Located, Section};
 
 /// The longest name of a rule, in bytes.
 const NAME_BYTES_MAX: usize = 64;
@@ -26,7 +27,7 @@ pub(super) fn firewall(mut section: Section<'_>, limits: &BTreeMap<String, Limit
     let mut names = Vec::new();
     let read = |section| rule(section, limits, &mut names);
     let mut rules: Vec<Rule> = sections.into_iter().map(read).collect();
-    let values: usize = rules.iter().map(values).sum();
+    let values: usize = rules.iter().map(Rule::values).sum();
     if values > VALUES_MAX {
         let right = format!("at most {VALUES_MAX}; networks and * stand for many");
         section.note(section.at, format!("the rules have {values} values in all"), right);
@@ -37,10 +38,6 @@ pub(super) fn firewall(mut section: Section<'_>, limits: &BTreeMap<String, Limit
     }
     section.finish();
     Firewall { core, rules }
-}
-
-fn values(rule: &Rule) -> usize {
-    rule.matches.values() + rule.unless.as_ref().map_or(0, Conditions::values)
 }
 
 fn rule(
@@ -134,21 +131,15 @@ fn limit_name(
     name: Option<Located<String>>,
     limits: &BTreeMap<String, Limit>,
 ) -> String {
-    let Some(Located { value, at }) = name else {
-        if !section.has("limit") {
-            section.note_missing("limit", "\"read\"");
+    match name {
+        Some(name) => known_limit(section, name, limits.keys().map(String::as_str)),
+        None => {
+            if !section.has("limit") {
+                section.note_missing("limit", "\"read\"");
+            }
+            String::new()
         }
-        return String::new();
-    };
-    if !limits.contains_key(&value) {
-        let known = || limits.keys().map(String::as_str);
-        let right = match most_similar(&value, known()) {
-            Some(similar) => format!("did you mean \"{similar}\"?"),
-            None => format!("it takes one of {}", known().collect::<Vec<_>>().join(", ")),
-        };
-        section.note(at, format!("there is no limit \"{value}\""), right);
     }
-    value
 }
 
 fn conditions(mut section: Section<'_>) -> Conditions {

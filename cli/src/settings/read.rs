@@ -393,7 +393,16 @@ fn limit_name(
     name: Located<String>,
     limits: &BTreeMap<String, Limit>,
 ) -> String {
-    let known: Vec<&str> = limits.keys().map(String::as_str).chain([NO_LIMIT]).collect();
+    known_limit(section, name, limits.keys().map(String::as_str).chain([NO_LIMIT]))
+}
+
+/// The name of a limit, which must be one of these.
+pub(super) fn known_limit<'n>(
+    section: &Section<'_>,
+    name: Located<String>,
+    known: impl Iterator<Item = &'n str>,
+) -> String {
+    let known: Vec<&str> = known.collect();
     if !known.contains(&name.value.as_str()) {
         let right = match most_similar(&name.value, known.iter().copied()) {
             Some(similar) => format!("did you mean \"{similar}\"?"),

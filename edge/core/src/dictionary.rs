@@ -19,6 +19,7 @@ use crate::caching::fields::Lines;
 use crate::caching::stored_response::{Entry, StoredResponse};
 use crate::caching::vary::Vary;
 use crate::coding::is_named;
+use crate::glob::Glob;
 use crate::guard::Guarded;
 use crate::step::{DICTIONARY_BYTES_MAX, Need};
 
@@ -194,7 +195,8 @@ impl Pattern {
     /// Whether it is for this path and query.
     pub(crate) fn matches(&self, target: &str) -> bool {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        matches(&self.path, path) && self.query.as_ref().is_none_or(|own| matches(own, query))
+        let is_all = |pattern: &str, text: &str| Glob::new(pattern).matches(text.as_bytes());
+        is_all(&self.path, path) && self.query.as_ref().is_none_or(|own| is_all(own, query))
     }
 
     /// As it is told: path and query.
@@ -208,33 +210,6 @@ impl Pattern {
 fn without_port(origin: &str) -> &str {
     let port = if origin.starts_with("https:") { ":443" } else { ":80" };
     origin.strip_suffix(port).unwrap_or(origin)
-}
-
-/// Whether a pattern, whose stars stand for anything, is all of a text. Takes at most as many steps
-/// as the two have bytes, multiplied.
-fn matches(pattern: &str, text: &str) -> bool {
-    let (mut pattern, mut text) = (pattern.as_bytes(), text.as_bytes());
-    // What is behind the last star, and the text that was left when it was come to.
-    let mut star: Option<(&[u8], &[u8])> = None;
-    loop {
-        match (pattern, text) {
-            ([b'*', rest @ ..], _) => {
-                star = Some((rest, text));
-                pattern = rest;
-            }
-            ([], []) => return true,
-            ([expected, rest @ ..], [byte, after @ ..]) if expected == byte => {
-                (pattern, text) = (rest, after);
-            }
-            _ => match star {
-                Some((rest, [_, after @ ..])) => {
-                    star = Some((rest, after));
-                    (pattern, text) = (rest, after);
-                }
-                _ => return false,
-            },
-        }
-    }
 }
 
 /// `Use-As-Dictionary` while it is read (RFC 9842, section 2.1).

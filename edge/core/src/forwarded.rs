@@ -9,6 +9,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
+use outport_wire::network;
 
 use crate::head::FieldLines;
 
@@ -21,7 +22,7 @@ impl TrustedProxies {
     pub fn parse<T: AsRef<str>>(networks: &[T]) -> Result<Self, &str> {
         networks
             .iter()
-            .map(|network| read_network(network.as_ref()))
+            .map(|text| network::read(text.as_ref()).ok_or(text.as_ref()))
             .collect::<Result<_, _>>()
             .map(Self)
     }
@@ -75,11 +76,6 @@ impl TrustedProxies {
         }
         Some(client)
     }
-}
-
-fn read_network(network: &str) -> Result<IpNet, &str> {
-    let address = || network.parse::<IpAddr>().map(IpNet::from);
-    network.parse::<IpNet>().or_else(|_| address()).map_err(|_| network)
 }
 
 /// Who asks, and how.

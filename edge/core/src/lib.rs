@@ -40,6 +40,7 @@ pub mod forwarded;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod glob;
 mod guard;
 pub mod head;
 pub mod interim;

@@ -1,7 +1,6 @@
 //! Files as a whole: stored in one request, listed, changed, removed, shared by link.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::Json;
@@ -19,6 +18,7 @@ use outport_wire::UnixSeconds;
 use outport_wire::file::Visibility;
 use outport_wire::identity::{Identity, Scope};
 use outport_wire::link::Link;
+use outport_wire::network;
 use outport_wire::problem::ProblemType;
 use outport_wire::rules::Declared;
 use outport_wire::time::{parse_rfc3339, rfc3339};
@@ -315,15 +315,9 @@ impl Wanted {
     /// From where the link is to be good.
     fn network(&self) -> Result<Option<IpNet>, Failure> {
         let Some(network) = &self.network else { return Ok(None) };
-        let address = || network.parse::<IpAddr>().map(IpNet::from);
-        match network.parse::<IpNet>().or_else(|_| address()) {
-            Ok(network) => Ok(Some(network.trunc())),
-            Err(_) => {
-                let must =
-                    "a network such as \"192.0.2.0/24\", or an address such as \"2001:db8::1\"";
-                Err(Failure::field("network", must))
-            }
-        }
+        let must = "a network such as \"192.0.2.0/24\", or an address such as \"2001:db8::1\"";
+        let read = network::read(network).ok_or_else(|| Failure::field("network", must))?;
+        Ok(Some(read.trunc()))
     }
 }
 

@@ -1,13 +1,13 @@
 //! A rule, ready to be asked.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 
 use ipnet::IpNet;
+use outport_wire::network;
 
-use super::glob::Glob;
 use super::rule::{Action, Conditions, Header, HeaderTest, Rule};
 use super::{Asking, Who};
+use crate::glob::Glob;
 use crate::guard::{Guarded, canonical_path, decode, has_dot_segment};
 
 /// What can't be a condition on a path.
@@ -53,11 +53,7 @@ pub fn check_path(pattern: &str) -> Result<(), PatternError> {
 
 /// Whether a text is a network or an address.
 pub fn check_network(network: &str) -> bool {
-    read_network(network).is_some()
-}
-
-fn read_network(network: &str) -> Option<IpNet> {
-    network.parse().ok().or_else(|| network.parse::<IpAddr>().ok().map(IpNet::from))
+    network::read(network).is_some()
 }
 
 /// Whether conditions hold.
@@ -129,7 +125,7 @@ impl Tests {
     fn new(conditions: &Conditions) -> Result<Self, &str> {
         let Conditions { networks, methods, paths, headers, query, tenants, subjects, signed_in } =
             conditions;
-        let network = |text| read_network(text).ok_or(text);
+        let network = |text| network::read(text).ok_or(text);
         let networks =
             networks.iter().map(String::as_str).map(network).collect::<Result<_, _>>()?;
         if let Some(wrong) = paths.iter().find(|path| check_path(path).is_err()) {

@@ -6,7 +6,6 @@
 
 mod compiled;
 mod core_set;
-mod glob;
 mod rule;
 
 use std::fmt::Write as _;
@@ -103,10 +102,7 @@ impl Rules {
     /// Compiles the rules, or says which is wrong and why.
     pub(crate) fn new(config: &Config) -> Result<Self, String> {
         let Firewall { core, rules } = &config.firewall;
-        let values = |rule: &Rule| {
-            rule.matches.values() + rule.unless.as_ref().map_or(0, Conditions::values)
-        };
-        if rules.len() > RULES_MAX || rules.iter().map(values).sum::<usize>() > VALUES_MAX {
+        if rules.len() > RULES_MAX || rules.iter().map(Rule::values).sum::<usize>() > VALUES_MAX {
             return Err(format!("there may be {RULES_MAX} rules with {VALUES_MAX} values in all"));
         }
         for rule in rules {

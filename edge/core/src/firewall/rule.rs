@@ -53,6 +53,13 @@ pub struct Rule {
     pub dry_run: bool,
 }
 
+impl Rule {
+    /// How many values its conditions have.
+    pub fn values(&self) -> usize {
+        self.matches.values() + self.unless.as_ref().map_or(0, Conditions::values)
+    }
+}
+
 /// What becomes of a request that a rule matches.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -4,21 +4,21 @@ use memchr::memmem;
 
 /// A pattern: texts with anything between them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Glob {
+pub(crate) struct Glob {
     first: Vec<u8>,
     /// What follows each `*`.
     rest: Vec<Vec<u8>>,
 }
 
 impl Glob {
-    pub(super) fn new(pattern: &str) -> Self {
+    pub(crate) fn new(pattern: &str) -> Self {
         let mut pieces = pattern.split('*').map(|piece| piece.as_bytes().to_vec());
         Self { first: pieces.next().unwrap_or_default(), rest: pieces.collect() }
     }
 
     /// Whether it is the whole of a text. Each piece is taken where it comes first: what is behind
     /// that holds whatever would be behind a later one.
-    pub(super) fn matches(&self, text: &[u8]) -> bool {
+    pub(crate) fn matches(&self, text: &[u8]) -> bool {
         let Some(mut text) = text.strip_prefix(&*self.first) else { return false };
         let Some((last, between)) = self.rest.split_last() else { return text.is_empty() };
         for piece in between {
