@@ -38,13 +38,21 @@ pub(crate) fn core_config(
     said: Said,
 ) -> Result<CoreConfig, Failure> {
     let small = small_upload_bytes_max(&settings, said);
-    let guest = if settings.demo.unwrap_or(said.demo) { Some(guest(keys)?) } else { None };
+    let guest = if settings.session.demo.unwrap_or(said.demo) { Some(guest(keys)?) } else { None };
     let (issuers, issuer_secrets) = issuers_config(settings.issuers)?;
+    let mut issuers: Vec<_> = std::iter::once(own_issuer(keys)?).chain(issuers).collect();
+    for issuer in &mut issuers {
+        issuer.begins_sessions = settings.session.issuers.contains(&issuer.name);
+    }
     let limits = settings.limits.into_iter();
     Ok(CoreConfig {
-        issuers: std::iter::once(own_issuer(keys)?).chain(issuers).collect(),
+        issuers,
         issuer_secrets,
         link_keys: vec![keys.links.secret.clone()],
+        session_keys: vec![keys.sessions()?],
+        sessions: settings.session.life,
+        revoked_within_s: settings.edge.revoked_within_s,
+        step_up_s: settings.edge.step_up_s,
         edge_key: keys.edge.clone(),
         operators: settings.edge.operators,
         guest,
@@ -129,7 +137,8 @@ mod tests {
     #[test]
     fn the_configuration_has_the_last_word_on_guests() {
         let demo = |configured, commanded| {
-            let settings = Settings { demo: configured, ..Settings::default() };
+            let mut settings = Settings::default();
+            settings.session.demo = configured;
             let said = Said { demo: commanded, ..Said::default() };
             core(settings, said).guest.is_some()
         };

@@ -76,6 +76,12 @@ impl Keys {
         Ok(IssuerKey { id: self.issuer.id.clone(), public })
     }
 
+    /// What sessions of browsers are signed with: made of the edge's key, and for nothing else.
+    pub(crate) fn sessions(&self) -> Result<Secret, Failure> {
+        Secret::new(self.edge.secret.mac(b"outport sessions 1").to_vec())
+            .map_err(|error| Failure::Process(format!("no key for sessions: {error}")))
+    }
+
     /// Keys that are in no folder, for whoever needs some.
     pub(crate) fn fresh() -> io::Result<Self> {
         let issuer = Issuer {

@@ -42,6 +42,7 @@ enum Command {
     Ls(client::ls::Args),
     Rm(client::rm::Args),
     Share(client::share::Args),
+    Revoke(client::revoke::Args),
     Cache(client::cache::Args),
     Hooks(client::hooks::Args),
     Collect(collect::Args),
@@ -81,6 +82,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Ls(args) => block_on(client::ls::run(args)),
         Command::Rm(args) => block_on(client::rm::run(args)),
         Command::Share(args) => block_on(client::share::run(args)),
+        Command::Revoke(args) => block_on(client::revoke::run(args)),
         Command::Cache(args) => block_on(client::cache::run(args)),
         Command::Hooks(args) => block_on(client::hooks::run(args)),
     }

@@ -55,11 +55,14 @@ pub(crate) trait Page:
     /// the record says is believed. Where a book may not be wrong, however late others wake up.
     const SHUTS_OUT: bool;
 
-    /// Whose records would tell whether what is written of them still holds.
-    fn doubts(&self, now: UnixSeconds) -> Vec<FileId>;
+    /// Whose records would tell whether what is written of them still holds. A book that is about
+    /// no uploads and files doubts nothing.
+    fn doubts(&self, _now: UnixSeconds) -> Vec<FileId> {
+        Vec::new()
+    }
 
     /// Sets right what is written of `id`, given what there is of its record.
-    fn clear_up(&mut self, id: FileId, trace: &Trace, now: UnixSeconds);
+    fn clear_up(&mut self, _id: FileId, _trace: &Trace, _now: UnixSeconds) {}
 }
 
 /// Why a change was not made.
@@ -160,6 +163,11 @@ impl<P: Page> Books<P> {
         book.put(Waiting { change, answer: Some(answer) }).map_err(|Full| BookError::Busy)?;
         self.write(book);
         answered.await.unwrap_or(Err(BookError::Busy))
+    }
+
+    /// The page as it is now.
+    pub(crate) async fn look(&self, key: &Key) -> Result<P, MetaError> {
+        self.read(key).await.map(|seen| seen.page)
     }
 
     /// Notes a change that nobody waits for: it is made with the next one that somebody does, and

@@ -32,6 +32,7 @@ mod metrics;
 mod open_uploads;
 mod record;
 mod server;
+mod sessions;
 #[cfg(any(test, feature = "simulation"))]
 pub mod simulation;
 mod sniff;

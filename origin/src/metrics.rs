@@ -19,6 +19,7 @@ const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 #[derive(Debug)]
 pub(crate) struct Metrics {
     requests: [[AtomicU64; CLASSES.len()]; METHODS.len()],
+    edges_told: AtomicU64,
     bytes_received: AtomicU64,
     bytes_sent: AtomicU64,
     uploads_collected: AtomicU64,
@@ -32,6 +33,7 @@ impl Metrics {
     pub(crate) fn new(meta: Arc<GroupStats>) -> Self {
         Self {
             requests: Default::default(),
+            edges_told: AtomicU64::new(0),
             bytes_received: AtomicU64::new(0),
             bytes_sent: AtomicU64::new(0),
             uploads_collected: AtomicU64::new(0),
@@ -50,6 +52,11 @@ impl Metrics {
         if let Some(counter) = self.requests.get(method).and_then(|classes| classes.get(class)) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// An edge was told what is revoked.
+    pub(crate) fn told_edge(&self) {
+        self.edges_told.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Bytes of an upload came in.
@@ -80,7 +87,7 @@ impl Metrics {
     pub(crate) fn render(&self) -> String {
         let mut text = String::new();
         let name = "outport_origin_requests_total";
-        let help = "Requests answered, health checks aside.";
+        let help = "Requests answered, but for health checks and what edges ask by themselves.";
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter");
         for (method, classes) in METHODS.iter().zip(&self.requests) {
             for (class, counter) in CLASSES.iter().zip(classes) {
@@ -92,6 +99,7 @@ impl Metrics {
             }
         }
         let single = [
+            ("edges_told_total", "How often edges were told what is revoked.", &self.edges_told),
             ("received_bytes_total", "Bytes of uploads taken in.", &self.bytes_received),
             ("sent_bytes_total", "Bytes of files handed out.", &self.bytes_sent),
             (

@@ -32,6 +32,7 @@ use crate::hooks::{self, Hooks};
 use crate::http::{App, Tasks, router};
 use crate::meta::{EngineError, FjallEngine, GroupCommit, GroupStats, Meta, Walk};
 use crate::metrics::Metrics;
+use crate::sessions::Sessions;
 use crate::store::{PartPolicy, Store};
 use crate::upkeep::Upkeep;
 
@@ -125,8 +126,9 @@ impl Origin {
         let metrics_listener = listen(config.metrics_listen).await?;
         let (cut, cut_seen) = watch::channel(false);
         let alive = mpsc::channel(1);
-        let Opened { store, hooks, telling, metrics, upkeep } = open(&config, &data)?;
-        let app = app(&config, store, hooks, metrics, Tasks::new(&alive.0, cut_seen));
+        let opened = open(&config, &data)?;
+        let app = app(&config, &opened, Tasks::new(&alive.0, cut_seen));
+        let Opened { telling, upkeep, .. } = opened;
         let Config { shutdown_deadline, folder, .. } = config;
         let door = open_door(&folder, &metrics_listener)
             .map_err(|error| StartError::Folder(folder.display().to_string(), error))?;
@@ -227,6 +229,7 @@ fn check(config: &Config) -> Result<(), StartError> {
 /// What works on the data.
 struct Opened {
     store: Store,
+    sessions: Sessions,
     hooks: Hooks,
     telling: Option<hooks::Runner>,
     metrics: Arc<Metrics>,
@@ -246,6 +249,7 @@ fn open(config: &Config, data: &Data) -> Result<Opened, StartError> {
     let source = format!("urn:outport:origin:{}", config.region);
     let (hooks, telling) = Hooks::new(config.hooks.clone(), &meta, environment.clone(), &source)
         .map_err(StartError::Certificates)?;
+    let sessions = Sessions::new(&meta, &environment);
     let parts = PartPolicy {
         bytes_min: storage.part_bytes_min,
         bytes_max: storage.part_bytes_max,
@@ -259,18 +263,20 @@ fn open(config: &Config, data: &Data) -> Result<Opened, StartError> {
         .announcing(hooks.clone());
     let collector = Collector::new(store.clone(), config.collection, Some(folder), metrics.clone());
     let fsck = Fsck::new(store.clone(), all, collector.clone());
-    Ok(Opened { store, hooks, telling, metrics, upkeep: Upkeep { collector, fsck } })
+    let upkeep = Upkeep { collector, fsck };
+    Ok(Opened { store, sessions, hooks, telling, metrics, upkeep })
 }
 
-fn app(config: &Config, store: Store, hooks: Hooks, metrics: Arc<Metrics>, tasks: Tasks) -> App {
+fn app(config: &Config, opened: &Opened, tasks: Tasks) -> App {
     App {
-        store,
-        hooks,
+        store: opened.store.clone(),
+        sessions: opened.sessions.clone(),
+        hooks: opened.hooks.clone(),
         rules: Arc::new(config.rules.clone()),
         limits: Arc::new(config.limits.clone()),
         edge_keys: config.edge_keys.clone().into(),
         link_key: config.link_key.clone(),
-        metrics,
+        metrics: opened.metrics.clone(),
         tasks,
     }
 }

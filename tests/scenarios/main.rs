@@ -24,6 +24,7 @@ mod page;
 mod purging;
 mod ranges;
 mod resumable;
+mod sessions;
 mod tokens;
 mod tus;
 mod tus_server;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         purging::all(),
         ranges::all(),
         resumable::all(),
+        sessions::all(),
         tokens::all(),
         tus::all(),
         tus_server::all(),

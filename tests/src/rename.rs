@@ -82,6 +82,10 @@ impl Names {
             (after(text, "begins=", |c| c.is_ascii_digit()), "begins={time}"),
             (after(text, "expires=", |c| c.is_ascii_digit()), "expires={time}"),
             (after(text, "signature=", is_base64url), "signature={signature}"),
+            (after(text, "__Host-outport=", is_cookie), "__Host-outport={session}"),
+            (after(text, "__Host-outport-refresh=", is_cookie), "__Host-outport-refresh={session}"),
+            // When a session expires.
+            (after(text, "\"expires\":", |c| c.is_ascii_digit()), "\"expires\":{time}"),
             (after(text, "outport-part-", |c| c.is_ascii_hexdigit()), "outport-part-{boundary}"),
             (after(text, "cursor=", is_base64url), "cursor={cursor}"),
             (after(text, "\"cursor\":\"", is_base64url), "\"cursor\":\"{cursor}"),
@@ -142,6 +146,10 @@ fn begins(text: &str, shape: &str) -> bool {
 fn after(text: &str, key: &str, is_value: impl Fn(char) -> bool) -> Option<usize> {
     let value = text.strip_prefix(key)?.chars().take_while(|c| is_value(*c)).count();
     (value > 0).then_some(key.len() + value)
+}
+
+fn is_cookie(c: char) -> bool {
+    c == '.' || is_base64url(c)
 }
 
 fn is_base64url(c: char) -> bool {

@@ -20,8 +20,10 @@ pub mod name;
 pub mod network;
 pub mod problem;
 pub mod resumable;
+pub mod revocation;
 pub mod rules;
 pub mod secret;
+pub mod session;
 pub mod time;
 pub mod tus;
 

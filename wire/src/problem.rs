@@ -64,10 +64,18 @@ problems! {
     TokenExpired "token-expired" 401 "The token is not valid at this time";
     /// The token is not from an issuer, for an audience or by a key that is trusted here.
     TokenUntrusted "token-untrusted" 401 "The token is not trusted here";
+    /// The token was revoked since it was issued.
+    TokenRevoked "token-revoked" 401 "The token was revoked";
+    /// The session of a browser is over.
+    SessionEnded "session-ended" 401 "The session has ended";
+    /// What is asked for takes a fresher sign-in (RFC 9470).
+    SignInTooOld "sign-in-too-old" 401 "The sign-in is too old for this";
     /// What reached the origin was not signed by one of its edges.
     EdgeSignature "edge-signature" 401 "The request is not signed by a known edge";
     /// A rule of the deployment refuses the request.
     ForbiddenByRule "forbidden-by-rule" 403 "The request is not let pass";
+    /// A page of another site asks with the cookies of this one.
+    CrossSite "cross-site" 403 "Another site asks with this one's cookies";
     /// The token does not carry the scope.
     ScopeMissing "scope-missing" 403 "The token does not allow this";
     /// The tenant has as much as it may have. No retry helps until something is removed, so this

@@ -9,6 +9,7 @@ pub(crate) mod hooks;
 pub(crate) mod ls;
 mod partial;
 pub(crate) mod put;
+pub(crate) mod revoke;
 pub(crate) mod rm;
 pub(crate) mod share;
 mod state;

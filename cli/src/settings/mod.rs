@@ -9,6 +9,7 @@ mod mistake;
 mod read;
 mod rules;
 mod section;
+mod session;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use outport_edge_core::config::{READ_LIMIT, Route, SLICE_BYTES, WRITE_LIMIT};
 use outport_edge_core::firewall::Firewall;
 use outport_wire::rules::{Rules, TenantRules};
 pub(crate) use read::route_value;
+pub(crate) use session::Session;
 
 /// The file read when none is named, if it exists.
 pub(crate) const DEFAULT_FILE: &str = "outport.toml";
@@ -52,9 +54,8 @@ pub(crate) struct Settings {
     pub(crate) issuers: Vec<TrustedIssuer>,
     /// How long uploads live.
     pub(crate) life: Life,
-    /// Whether pages on this machine get a token of the demo tenant; `None` leaves it to the
-    /// command.
-    pub(crate) demo: Option<bool>,
+    /// Sessions of browsers.
+    pub(crate) session: Session,
     /// The web origins that may call from a browser.
     pub(crate) cors_origins: Vec<String>,
     /// Routes besides Outport's own, in the order of the file.
@@ -73,6 +74,10 @@ pub(crate) struct Edge {
     pub(crate) trusted_proxies: Vec<String>,
     /// The tenants whose admins operate the deployment; none: all.
     pub(crate) operators: Vec<String>,
+    /// How long ago operators may have signed in, in seconds; 0: any time.
+    pub(crate) step_up_s: u64,
+    /// Within how many seconds a revocation counts everywhere; 0: nothing is revoked.
+    pub(crate) revoked_within_s: u64,
     /// How long the origin may take to begin an answer.
     pub(crate) upstream_timeout_ms: u64,
     /// Requests after which an instance of the component is replaced.
@@ -120,6 +125,8 @@ impl Default for Settings {
                 public_base_url: None,
                 trusted_proxies: Vec::new(),
                 operators: Vec::new(),
+                step_up_s: 0,
+                revoked_within_s: 15,
                 upstream_timeout_ms: 30_000,
                 instance_requests_max: 1_000_000,
                 small_upload_bytes_max: None,
@@ -135,7 +142,7 @@ impl Default for Settings {
             hooks: Hooks::default(),
             issuers: Vec::new(),
             life: Life { expire_after_s: 7 * 24 * 3600, collect_every_s: 24 * 3600 },
-            demo: None,
+            session: Session::default(),
             cors_origins: Vec::new(),
             routes: Vec::new(),
             firewall: Firewall::default(),

@@ -12,6 +12,7 @@ use super::mistake::{Mistake, Sink, line_of};
 use super::section::{Located, Section, most_similar};
 use super::{
     Cache, Edge, GIB, KIB, Life, Limit, MIB, Settings, TIB, firewall, hooks, issuers, rules,
+    session,
 };
 
 /// The fastest rate a limit can say; far above what one node serves.
@@ -29,6 +30,12 @@ const SMALL_BYTES_MAX: u64 = MIB;
 /// An instance is replaced once in a while at least.
 const REQUESTS_MAX: u64 = 1_000_000_000;
 
+/// A sign-in of yesterday is no fresh one.
+const STEP_UP_S_MAX: u64 = 86_400;
+
+/// Whoever waits longer for a revocation may as well wait until tokens expire.
+const REVOKED_WITHIN_S_MAX: u64 = 3_600;
+
 /// Ten years.
 const LIFE_S_MAX: u64 = 10 * 365 * 24 * 3600;
 
@@ -45,7 +52,18 @@ const CACHE_DISK_BYTES_MIN: u64 = 16 * MIB;
 const OWN_SEGMENTS: &[&str] = &["assets", "files", "uploads"];
 
 /// Other paths that Outport answers itself.
-const OWN_PATHS: &[&str] = &["/", "/.well-known/jwks.json", "/healthz", "/readyz", "/session"];
+const OWN_PATHS: &[&str] = &[
+    "/",
+    "/.well-known/jwks.json",
+    "/explain",
+    "/healthz",
+    "/popular",
+    "/purge",
+    "/readyz",
+    "/revocations",
+    "/session",
+    "/warm",
+];
 
 pub(super) fn settings(text: &str) -> Result<Settings, Vec<Mistake>> {
     let sink = Sink::default();
@@ -95,9 +113,8 @@ fn root(text: &str, mut root: Section<'_>) -> Settings {
     if let Some(section) = root.section("issuers") {
         settings.issuers = issuers::issuers(section);
     }
-    if let Some(mut section) = root.section("session") {
-        settings.demo = section.flag("demo");
-        section.finish();
+    if let Some(section) = root.section("session") {
+        settings.session = session::session(section, &settings.issuers);
     }
     if let Some(section) = root.section("cors") {
         settings.cors_origins = cors(section);
@@ -118,8 +135,12 @@ fn edge(mut section: Section<'_>, defaults: Edge) -> Edge {
     let timeout = section.whole("upstream_timeout_ms", 100..=TIMEOUT_MS_MAX, "milliseconds");
     let requests = section.whole("instance_requests_max", 1..=REQUESTS_MAX, "requests");
     let small = section.whole("small_upload_bytes_max", 0..=SMALL_BYTES_MAX, "bytes");
+    let step_up = section.whole("step_up_s", 0..=STEP_UP_S_MAX, "seconds");
+    let revoked = section.whole("revoked_within_s", 0..=REVOKED_WITHIN_S_MAX, "seconds");
     section.finish();
     Edge {
+        step_up_s: step_up.map_or(defaults.step_up_s, |within| within.value),
+        revoked_within_s: revoked.map_or(defaults.revoked_within_s, |within| within.value),
         public_base_url: url,
         trusted_proxies,
         operators,
@@ -472,6 +493,8 @@ fn insert(text: &str, path: &Located<String>, taken: &mut Taken) -> Option<(Stri
 mod tests {
     use outport_wire::rules::{Rules, TenantRules};
 
+    use outport_edge_core::config::Sessions;
+
     use super::*;
     use crate::core_config::SMALL_UPLOAD_BYTES_MAX;
 
@@ -485,6 +508,27 @@ mod tests {
     #[test]
     fn nothing_is_the_defaults() {
         assert_eq!(settings(""), Ok(Settings::default()));
+    }
+
+    #[test]
+    fn sessions() {
+        let text = "[edge]\nstep_up_s = 600\nrevoked_within_s = 5\n[session]\nissuers = [\"outport\"]\n\
+                    short_s = 300\nidle_s = 3600\nlifetime_s = 7200\n";
+        let read = settings(text).unwrap();
+        assert_eq!((read.edge.step_up_s, read.edge.revoked_within_s), (600, 5));
+        assert_eq!(read.session.issuers, ["outport"]);
+        let life = Sessions { short_s: 300, idle_s: 3600, lifetime_s: 7200 };
+        assert_eq!(read.session.life, life);
+        assert_eq!(
+            mistakes(
+                "[session]\nissuers = [\"https://id.example\"]\nshort_s = 7200\nidle_s = 60\n"
+            ),
+            [
+                "2:12 \"https://id.example\" is no issuer that is trusted | it takes what tokens say in `iss`; \"outport\" is our own",
+                "3:11 short_s in [session] is 7200 | it takes a number of seconds from 60 to 3600",
+                "4:10 idle_s in [session] is 60, less than short_s | at least 900",
+            ]
+        );
     }
 
     #[test]
@@ -547,7 +591,10 @@ mod tests {
         assert_eq!(read.limits["read"], Limit { per_second: 5_000, burst: 10 });
         assert_eq!(read.limits["api"], Limit { per_second: 5, burst: 5 });
         assert_eq!(read.limits["write"], Settings::default().limits["write"]);
-        assert_eq!((read.rules, read.demo), (Rules::same(TenantRules::sized(100)), Some(false)));
+        assert_eq!(
+            (read.rules, read.session.demo),
+            (Rules::same(TenantRules::sized(100)), Some(false))
+        );
         assert_eq!(read.cors_origins, ["https://app.example.com:8443", "*"]);
         let [legacy, api] = &read.routes[..] else { panic!("{:?}", read.routes) };
         assert_eq!(

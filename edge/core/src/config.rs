@@ -26,6 +26,18 @@ pub struct Config {
     pub issuer_secrets: BTreeMap<String, Vec<Secret>>,
     /// The key of new signed links comes first; older ones are still good.
     pub link_keys: Vec<Secret>,
+    /// What browsers' sessions are signed with: the newest first, older ones are still good.
+    #[serde(default)]
+    pub session_keys: Vec<Secret>,
+    /// How long browsers' sessions last.
+    #[serde(default)]
+    pub sessions: Sessions,
+    /// Within how many seconds a revocation counts that was made elsewhere; 0: nothing is revoked.
+    #[serde(default)]
+    pub revoked_within_s: u64,
+    /// How long ago operators may have signed in, in seconds; 0: any time.
+    #[serde(default)]
+    pub step_up_s: u64,
     /// Signs what is sent to the origin.
     pub edge_key: Key,
     /// The tenants whose admins operate the deployment: they ask about and change what is stored of
@@ -77,6 +89,25 @@ pub struct Config {
     pub upstream_timeout_ms: u64,
 }
 
+/// How long sessions of browsers last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sessions {
+    /// What a browser shows with each request, in seconds. At most an hour: for as long the origin
+    /// has edges told of a session that has ended.
+    pub short_s: u64,
+    /// One that is not used, in seconds.
+    pub idle_s: u64,
+    /// One that is, in seconds.
+    pub lifetime_s: u64,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self { short_s: 900, idle_s: 7 * 86_400, lifetime_s: 30 * 86_400 }
+    }
+}
+
 /// What a slice has, if nothing is said.
 pub const SLICE_BYTES: u64 = 1 << 20;
 
@@ -121,6 +152,8 @@ pub struct Issuer {
     pub outage_s: u64,
     /// Whether it is the deployment's own, whose keys are published here.
     pub is_own: bool,
+    /// Whether its tokens begin sessions of browsers, which outlast them.
+    pub begins_sessions: bool,
     /// Whether its tokens must be access tokens by their `typ` (RFC 9068, section 2.1).
     pub access_tokens_only: bool,
     /// How far its clock may differ from ours, in seconds.
@@ -157,6 +190,7 @@ impl Default for Issuer {
             keys_url: None,
             outage_s: OUTAGE_S,
             is_own: false,
+            begins_sessions: false,
             access_tokens_only: false,
             leeway_s: LEEWAY_S,
             tenant: None,

@@ -18,7 +18,8 @@ pub struct Deployment {
 }
 
 /// The members of [`Config`] that nobody but the edge may read.
-const SECRET_MEMBERS: [&str; 4] = ["edge_key", "link_keys", "issuer_secrets", "guest"];
+const SECRET_MEMBERS: [&str; 5] =
+    ["edge_key", "link_keys", "session_keys", "issuer_secrets", "guest"];
 
 /// The most pieces that one text is cut into.
 pub const PIECES_MAX: usize = 16;

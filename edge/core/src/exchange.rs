@@ -4,6 +4,7 @@ mod authenticating;
 mod forwarding;
 mod keeping;
 mod operating;
+mod sessions;
 
 use std::net::IpAddr;
 
@@ -15,7 +16,7 @@ use outport_wire::tus;
 use serde::{Deserialize, Serialize};
 
 use self::authenticating::{Bearer, Caller, Waiting};
-use self::forwarding::{Changed, Forwarded, ask_upstream, changed, forward};
+use self::forwarding::{Changed, Forwarded, ask_upstream, forward};
 use self::keeping::Accepting;
 use crate::answer::{Visit, json, reply};
 use crate::assets::{self, AssetAsk};
@@ -42,14 +43,14 @@ use crate::kept::KeptFile;
 use crate::limit::Limit;
 use crate::prefetch::{self, Ahead, Warming};
 use crate::purge;
+use crate::revocations::{Remembered, RevocationExchange};
 use crate::route::{Access, Routes, Target};
 use crate::rules::{self, UploadLimit};
-use crate::session;
 use crate::slices::SliceExchange;
 use crate::step::{
     Abilities, Body, Fetch, Matched, Moment, Need, Outcome, PartStep, Reply, Request, Step, Taken,
 };
-use crate::token::{Grant, VerifiedTokens};
+use crate::token::{Grant, SignedIn, VerifiedTokens};
 use crate::uploads;
 
 /// The edge of one deployment: its configuration, and what can be computed again from it and from
@@ -63,6 +64,7 @@ pub struct Edge {
     trusted_proxies: TrustedProxies,
     firewall: Rules,
     tokens: VerifiedTokens,
+    revocations: Remembered,
 }
 
 /// An exchange between two steps: a value that crosses a WebAssembly boundary as bytes, so that
@@ -79,9 +81,11 @@ enum Stage {
     Verifying(Waiting, Grant),
     /// An issuer is asked for its keys, for a token; then its signature is checked.
     Asking(Waiting, KeyExchange),
+    /// It is looked at whether a token was revoked; then it all begins again.
+    Recalling(Waiting, Grant, RevocationExchange),
     /// A unit is taken from each of these limits, by their places, as rules of the firewall want;
     /// then it all begins again.
-    Limiting { head: Vec<u8>, peer: IpAddr, caller: Option<Identity>, limits: Vec<u16> },
+    Limiting { head: Vec<u8>, peer: IpAddr, caller: Option<SignedIn>, limits: Vec<u16> },
     /// A value of the page is read.
     Asset(AssetAsk),
     /// A file is delivered.
@@ -155,8 +159,17 @@ impl Edge {
         let trusted_proxies = TrustedProxies::parse(&config.trusted_proxies)
             .map_err(|wrong| format!("the trusted proxy {wrong} is neither network nor address"))?;
         let firewall = Rules::new(&config)?;
-        let tokens = VerifiedTokens::default();
-        Ok(Self { config, abilities, issuers, routes, limits, trusted_proxies, firewall, tokens })
+        Ok(Self {
+            config,
+            abilities,
+            issuers,
+            routes,
+            limits,
+            trusted_proxies,
+            firewall,
+            tokens: VerifiedTokens::default(),
+            revocations: Remembered::default(),
+        })
     }
 
     /// Begins an exchange with its head.
@@ -179,11 +192,15 @@ impl Edge {
         let stage = match stage {
             Stage::Verifying(waiting, grant) => {
                 let verified = outcomes.next() == Some(Outcome::Verified(true));
-                return self.verified(&waiting, visit, verified.then_some(grant), moment);
+                return self.verified(waiting, visit, verified.then_some(grant), moment);
             }
             Stage::Asking(waiting, keys) => {
                 let Some(outcome) = outcomes.next() else { return self.confused(&visit) };
                 return self.asked_issuer(waiting, visit, keys, outcome, moment);
+            }
+            Stage::Recalling(waiting, grant, recalling) => {
+                let Some(outcome) = outcomes.next() else { return self.confused(&visit) };
+                return self.recalled(waiting, visit, grant, recalling, outcome, moment);
             }
             Stage::Limiting { head, peer, caller, limits } => {
                 let request = Request { head: &head, peer, secure: visit.secure };
@@ -241,6 +258,7 @@ impl Edge {
                 let Asked { head, peer, secure, reader, within } = included.ask();
                 let request = Request { head: &head, peer, secure };
                 let visit = Visit { secure, within: Some(within), ..Visit::default() };
+                let reader = reader.map(SignedIn::before);
                 let step = placed(self.begin_as(&request, moment, reader, visit));
                 PartStep { step, rest: None, instead }
             }
@@ -248,6 +266,7 @@ impl Edge {
                 let Ahead { head, peer, secure, reader } = *ahead;
                 let request = Request { head: &head, peer, secure };
                 let visit = Visit { secure, ahead: true, ..Visit::default() };
+                let reader = reader.map(SignedIn::before);
                 let step = self.begin_as(&request, moment, reader, visit);
                 PartStep { step, rest: None, instead: None }
             }
@@ -318,6 +337,9 @@ impl Edge {
                 let document = serde_json::json!({ "urls": urls });
                 Step::Reply(json(200, visit.fields(&self.limits), &document))
             }
+            (Stage::Forwarding(Forwarded::Session(change)), Some(Outcome::Fetched(answer))) => {
+                Step::Reply(self.session_changed(&visit, *change, answer, moment))
+            }
             (Stage::Forwarding(forwarded), Some(Outcome::Fetched(answer))) => {
                 Step::Reply(self.forwarded(&visit, forwarded, answer))
             }
@@ -354,7 +376,7 @@ impl Edge {
         &mut self,
         request: &Request<'_>,
         moment: Moment,
-        caller: Option<Identity>,
+        caller: Option<SignedIn>,
         mut visit: Visit,
     ) -> Step {
         let step = match self.stages(request, moment, caller, &mut visit) {
@@ -369,7 +391,7 @@ impl Edge {
         &mut self,
         request: &Request<'_>,
         moment: Moment,
-        caller: Option<Identity>,
+        caller: Option<SignedIn>,
         visit: &mut Visit,
     ) -> Result<Step, Problem> {
         let guarded = guard(request.head)?;
@@ -381,7 +403,7 @@ impl Edge {
         visit.allowed_origin = cors::allowed_origin(&guarded, &target, &self.config.cors_origins);
         let route = if let Target::Route(place) = target { Some(place) } else { None };
         let asking = Asking { request: &guarded, client: client.address, route };
-        let who = caller.as_ref().map_or(Who::Unknown, Who::Known);
+        let who = caller.as_ref().map_or(Who::Unknown, |caller| Who::Known(&caller.identity));
         let judged = self.firewall.judge(&asking, who, &self.routes);
         let judged = judged.map(|verdict| judged_by(verdict, visit)).transpose()?;
         if let Some(within) = &visit.within {
@@ -392,40 +414,42 @@ impl Edge {
         }
         // What an admin asks for beside the answer says nothing of who asks for that.
         if visit.beside.is_none() && visit.within.is_none() && !visit.ahead {
-            match self.bearer(Bearer::Beside, &guarded, moment)? {
+            match self.bearer(Bearer::Beside, &guarded, client.host, moment)? {
                 Caller::Nobody => {}
-                Caller::Known(admin) => visit.beside = Some(self.beside(&admin)?),
+                Caller::Known(admin) => visit.beside = Some(self.beside(&admin, moment)?),
                 Caller::Unknown(unknown) => {
                     return Ok(unknown.wait(Bearer::Beside, request, visit));
                 }
             }
         }
         let access = target.access(&guarded, &self.config);
+        let bearer = Bearer::of(&target, &guarded);
         let caller = match caller {
-            Some(identity) => Caller::Known(identity),
+            Some(caller) => Caller::Known(caller),
             None if access == Access::Open => Caller::Nobody,
-            None => self.bearer(Bearer::Caller, &guarded, moment)?,
+            None => self.bearer(bearer, &guarded, client.host, moment)?,
         };
-        let identity = match caller {
+        let caller = match caller {
             Caller::Nobody => None,
-            Caller::Known(identity) => Some(identity),
-            Caller::Unknown(unknown) => return Ok(unknown.wait(Bearer::Caller, request, visit)),
+            Caller::Known(caller) => Some(caller),
+            Caller::Unknown(unknown) => return Ok(unknown.wait(bearer, request, visit)),
         };
+        let identity = caller.as_ref().map(|caller| &caller.identity);
         let rule_limits = match judged {
             Some(limits) => limits,
             None => {
-                let who = identity.as_ref().map_or(Who::Nobody, Who::Known);
+                let who = identity.map_or(Who::Nobody, Who::Known);
                 let verdict = self.firewall.judge(&asking, who, &self.routes);
                 judged_by(verdict.unwrap_or_default(), visit)?
             }
         };
         let is_asked_for = visit.within.is_none() && !visit.ahead;
         if is_asked_for && !visit.is_limited && !rule_limits.is_empty() {
-            return Ok(self.take_by_rules(&rule_limits, request, identity, client.address, visit));
+            return Ok(self.take_by_rules(&rule_limits, request, caller, client.address, visit));
         }
-        authorize(access, identity.as_ref(), &self.config.operators)?;
+        self.authorize(access, caller.as_ref(), moment)?;
         // Who asks anonymously, as a preflight does, is told what holds for most.
-        let rules = match &identity {
+        let rules = match identity {
             Some(identity) => self.config.uploads.for_tenant(&identity.tenant),
             None => &self.config.uploads.default,
         };
@@ -437,11 +461,44 @@ impl Edge {
         uploads::check_trailer(&guarded, &target, self.abilities.request_trailers)?;
         // What takes a place in a page comes with it, and what is fetched ahead is asked for by nobody.
         let take = if is_asked_for {
-            self.limit(&guarded, &target, identity.as_ref(), client.address, visit)
+            self.limit(&guarded, &target, identity, client.address, visit)
         } else {
             None
         };
-        self.answer(&guarded, target, identity, take, client, request.peer, visit.clone(), moment)
+        self.answer(&guarded, target, caller, take, client, request.peer, visit.clone(), moment)
+    }
+
+    /// Whether the caller may do what is asked, as far as the token alone decides.
+    fn authorize(
+        &self,
+        access: Access,
+        caller: Option<&SignedIn>,
+        moment: Moment,
+    ) -> Result<(), Problem> {
+        let scope = match access {
+            Access::Open | Access::Anybody => return Ok(()),
+            Access::Token(scope) => scope,
+            Access::Operator => Some(Scope::Admin),
+        };
+        let Some(caller) = caller else {
+            let detail = "Send `Authorization: Bearer` and a token.";
+            return Err(Problem::new(ProblemType::TokenMissing, detail));
+        };
+        let identity = &caller.identity;
+        if let Some(scope) = scope.filter(|scope| !identity.scopes.allow(*scope)) {
+            let detail = format!("The token lacks the scope `{}`.", scope.name());
+            return Err(Problem::new(ProblemType::ScopeMissing, detail));
+        }
+        if access != Access::Operator {
+            return Ok(());
+        }
+        let operators = &self.config.operators;
+        if !operators.is_empty() && !operators.contains(&identity.tenant) {
+            let detail =
+                "This is for those who operate the deployment; the token's tenant does not.";
+            return Err(Problem::new(ProblemType::ScopeMissing, detail));
+        }
+        self.check_sign_in(caller, moment)
     }
 
     fn method_refused(&self, target: &Target, visit: &Visit) -> Result<Step, Problem> {
@@ -458,7 +515,7 @@ impl Edge {
         &self,
         names: &[String],
         request: &Request<'_>,
-        caller: Option<Identity>,
+        caller: Option<SignedIn>,
         client: IpAddr,
         visit: &Visit,
     ) -> Step {
@@ -466,7 +523,8 @@ impl Edge {
         let limits: Vec<_> =
             names.iter().filter_map(place).filter_map(|place| u16::try_from(place).ok()).collect();
         let named = limits.iter().filter_map(|place| self.limits.get(usize::from(*place)));
-        let needs = named.map(|limit| limit.need(caller.as_ref(), client)).collect();
+        let identity = caller.as_ref().map(|caller| &caller.identity);
+        let needs = named.map(|limit| limit.need(identity, client)).collect();
         let (head, peer) = (request.head.to_vec(), request.peer);
         let stage = Stage::Limiting { head, peer, caller, limits };
         Step::Needs(Exchange { visit: visit.clone(), stage }, needs)
@@ -476,7 +534,7 @@ impl Edge {
     fn limited(
         &mut self,
         request: &Request<'_>,
-        caller: Option<Identity>,
+        caller: Option<SignedIn>,
         mut visit: Visit,
         limits: Vec<u16>,
         mut outcomes: impl Iterator<Item = Outcome>,
@@ -529,7 +587,7 @@ impl Edge {
         &self,
         guarded: &Guarded<'_>,
         target: Target,
-        identity: Option<Identity>,
+        caller: Option<SignedIn>,
         take: Option<Need>,
         client: Client<'_>,
         peer: IpAddr,
@@ -537,6 +595,10 @@ impl Edge {
         moment: Moment,
     ) -> Result<Step, Problem> {
         let config = &self.config;
+        if target == Target::Session {
+            return self.session(guarded, client, caller.as_ref(), take, visit, moment);
+        }
+        let identity = caller.map(|caller| caller.identity);
         let fields = || visit.fields(&self.limits);
         let (stage, need) = match target {
             Target::Health => {
@@ -548,9 +610,6 @@ impl Edge {
             }
             Target::KeySet => {
                 return Ok(Step::Reply(json(200, fields(), &issuer::published(config))));
-            }
-            Target::Session => {
-                return Ok(Step::Reply(json(200, fields(), &session::start(guarded, config)?)));
             }
             Target::Purge if !self.abilities.purges => {
                 let detail = "This edge can't purge: it has no store for that.";
@@ -579,7 +638,7 @@ impl Edge {
                 Ok((explaining, need)) => (Stage::Explaining(Box::new(explaining)), Some(need)),
                 Err(reply) => return Ok(Step::Reply(*reply)),
             },
-            Target::Nothing => {
+            Target::Nothing | Target::Session => {
                 let detail = "No such path is served here.";
                 return Err(Problem::new(ProblemType::NotFound, detail));
             }
@@ -655,6 +714,7 @@ impl Edge {
             | Target::Files
             | Target::File(_)
             | Target::Links(_)
+            | Target::Revocations
             | Target::Route(_) => {
                 let before = self.hand_over_first(&target, guarded, identity.as_ref());
                 let wants_interim =
@@ -662,7 +722,7 @@ impl Edge {
                 let fetch = self.to_origin(guarded, identity.as_ref(), wants_interim, moment);
                 let forwarded = Forwarded::Origin {
                     safe: guarded.is_read(),
-                    forget: changed(&target),
+                    forget: self.wrong_then(&target, identity.as_ref()),
                     head_by_post: guarded.overridden && guarded.method == "HEAD",
                 };
                 let before = take.into_iter().chain(before).collect();
@@ -824,33 +884,6 @@ fn told_beside(
         }
         Step::Needs(..) => step,
     }
-}
-
-/// Whether the caller may do what is asked, as far as the token alone decides.
-fn authorize(
-    access: Access,
-    identity: Option<&Identity>,
-    operators: &[String],
-) -> Result<(), Problem> {
-    let scope = match access {
-        Access::Open | Access::Anybody => return Ok(()),
-        Access::Token(scope) => scope,
-        Access::Operator => Some(Scope::Admin),
-    };
-    let Some(identity) = identity else {
-        let detail = "Send `Authorization: Bearer` and a token.";
-        return Err(Problem::new(ProblemType::TokenMissing, detail));
-    };
-    if let Some(scope) = scope.filter(|scope| !identity.scopes.allow(*scope)) {
-        let detail = format!("The token lacks the scope `{}`.", scope.name());
-        return Err(Problem::new(ProblemType::ScopeMissing, detail));
-    }
-    let operates = operators.is_empty() || operators.contains(&identity.tenant);
-    if access == Access::Operator && !operates {
-        let detail = "This is for those who operate the deployment; the token's tenant does not.";
-        return Err(Problem::new(ProblemType::ScopeMissing, detail));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::config::Claim;
 use crate::forwarded::Client;
 use crate::guard::Guarded;
 use crate::head::{FieldLines, Fields, is_hop_by_hop, is_named_by_connection};
+use crate::session::cookie;
 use crate::step::{Fetch, Moment, Upstream};
 use crate::uploads;
 
@@ -95,39 +96,51 @@ pub(crate) fn to_origin(
 /// A request that the edge makes of the origin by itself. `extra` are further fields.
 pub(crate) fn own_to_origin(
     method: &str,
-    path: &str,
+    target: &str,
     extra: &[(&str, &str)],
     key: &Key,
     moment: Moment,
     timeout_ms: u64,
 ) -> Fetch {
-    let mut fields = Fields::for_request(method, path);
+    let mut fields = Fields::for_request(method, target);
     for (name, value) in extra {
         fields.push(name, value);
     }
-    let signed = Signed { method, path, query: None, identity: None, content_digest: None };
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (target, None),
+    };
+    let signed = Signed { method, path, query, identity: None, content_digest: None };
     sign(&signed, key, moment, &mut fields);
     Fetch { upstream: Upstream::Origin, head: fields.into_bytes(), with_body: false, timeout_ms }
 }
 
-/// A request that the edge makes of the origin for a file's owner, who is not there any more.
-pub(crate) struct AsOwner<'a> {
+/// A request that the edge makes of the origin for somebody, of its own making.
+pub(crate) struct AsCaller<'a> {
     pub(crate) method: &'a str,
     pub(crate) path: &'a str,
     pub(crate) query: &'a str,
     pub(crate) identity: &'a str,
-    pub(crate) content_digest: &'a str,
 }
 
-/// That request. A body goes with it.
-pub(crate) fn as_owner(request: &AsOwner<'_>, key: &Key, moment: Moment, timeout_ms: u64) -> Fetch {
-    let AsOwner { method, path, query, identity, content_digest } = *request;
+/// That request. A body goes with it if it has a digest.
+pub(crate) fn as_caller(
+    request: &AsCaller<'_>,
+    content_digest: Option<&str>,
+    key: &Key,
+    moment: Moment,
+    timeout_ms: u64,
+) -> Fetch {
+    let AsCaller { method, path, query, identity } = *request;
     let mut fields = Fields::for_request(method, &format!("{path}?{query}"));
-    fields.push("content-digest", content_digest);
-    let (identity, content_digest) = (Some(identity), Some(content_digest));
+    if let Some(digest) = content_digest {
+        fields.push("content-digest", digest);
+    }
+    let identity = Some(identity);
     let signed = Signed { method, path, query: Some(query), identity, content_digest };
     sign(&signed, key, moment, &mut fields);
-    Fetch { upstream: Upstream::Origin, head: fields.into_bytes(), with_body: true, timeout_ms }
+    let with_body = content_digest.is_some();
+    Fetch { upstream: Upstream::Origin, head: fields.into_bytes(), with_body, timeout_ms }
 }
 
 fn sign(signed: &Signed<'_>, key: &Key, moment: Moment, fields: &mut Fields) {
@@ -172,8 +185,13 @@ pub(crate) fn to_route(
     let Proxied { place, client, timeout_ms, .. } = *proxied;
     let mut fields = Fields::for_request(request.method, request.target);
     for (name, value) in end_to_end(request.lines) {
-        if !ON_THE_WAY.contains(&name) && passes(name) {
+        if ON_THE_WAY.contains(&name) || !passes(name) {
+            continue;
+        }
+        if name != "cookie" {
             fields.push(name, value);
+        } else if let Some(others) = cookie::without_ours(value) {
+            fields.push(name, others);
         }
     }
     fields.push("x-forwarded-for", client.address.to_string());

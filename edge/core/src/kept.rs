@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::config::Config;
-use crate::forward::{self, AsOwner};
+use crate::forward::{self, AsCaller};
 use crate::guard::Guarded;
 use crate::step::{Durable, Fetch, FetchError, Handed, KeptHead, Moment, Need, UpstreamHead};
 use crate::stored::{Freshness, StoredFile};
@@ -172,14 +172,15 @@ impl KeptFile {
             media_type: self.media_type.clone(),
             visibility: self.visibility,
         };
-        let put = AsOwner {
+        let put = AsCaller {
             method: "PUT",
             path: &self.path(),
             query: &handover.query(),
             identity: &identity.encode(),
-            content_digest: &format!("sha-256=:{}:", STANDARD.encode(sha256)),
         };
-        Some(forward::as_owner(&put, &config.edge_key, moment, config.upstream_timeout_ms))
+        let digest = format!("sha-256=:{}:", STANDARD.encode(sha256));
+        let timeout_ms = config.upstream_timeout_ms;
+        Some(forward::as_caller(&put, Some(&digest), &config.edge_key, moment, timeout_ms))
     }
 }
 

@@ -60,6 +60,7 @@ mod outage;
 pub mod platform;
 mod prefetch;
 mod purge;
+mod revocations;
 mod route;
 mod rules;
 mod session;

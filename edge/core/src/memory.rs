@@ -718,7 +718,7 @@ pub(crate) mod tests {
     use outport_wire::secret::{Key, Secret};
 
     use super::*;
-    use crate::config::{Asset, Config, READ_LIMIT, WRITE_LIMIT};
+    use crate::config::{Asset, Config, READ_LIMIT, Sessions, WRITE_LIMIT};
     use crate::conformance::{self, Subject};
     use crate::firewall::Firewall;
     use crate::platform::WASMTIME;
@@ -739,6 +739,10 @@ pub(crate) mod tests {
             issuers: Vec::new(),
             issuer_secrets: BTreeMap::new(),
             link_keys: vec![secret.clone()],
+            session_keys: Vec::new(),
+            sessions: Sessions::default(),
+            revoked_within_s: 0,
+            step_up_s: 0,
             edge_key: Key { id: "k1".into(), secret },
             operators: Vec::new(),
             guest: None,

@@ -27,6 +27,8 @@ pub(crate) enum Target {
     File(FileId),
     /// `/files/{id}/links`, when posted to.
     Links(FileId),
+    /// `/revocations`.
+    Revocations,
     /// `/purge`.
     Purge,
     /// `/explain`.
@@ -98,6 +100,7 @@ fn outports(request: &Guarded<'_>, config: &Config) -> Option<Target> {
         ("files", Some(rest)) => file(rest, request.method),
         ("healthz" | "readyz", None) => Target::Health,
         ("session", None) => Target::Session,
+        ("revocations", None) => Target::Revocations,
         ("purge", None) => Target::Purge,
         ("explain", None) => Target::Explain,
         ("warm", None) => Target::Warm,
@@ -134,7 +137,9 @@ impl Target {
             Self::Health | Self::KeySet | Self::Asset(_) | Self::Explain | Self::Popular => {
                 Some(&["GET", "HEAD"])
             }
-            Self::Session | Self::Purge | Self::Warm => Some(&["POST"]),
+            Self::Purge | Self::Warm => Some(&["POST"]),
+            Self::Session => Some(&["GET", "HEAD", "POST", "DELETE"]),
+            Self::Revocations => Some(&["GET", "HEAD", "POST"]),
             Self::Uploads => Some(&["POST", "OPTIONS"]),
             Self::Upload(_) => Some(&["GET", "HEAD", "PATCH", "DELETE", "OPTIONS"]),
             Self::Files => Some(&["GET", "HEAD", "POST", "OPTIONS"]),
@@ -157,15 +162,16 @@ impl Target {
     /// Who may use it.
     pub(crate) fn access(&self, request: &Guarded<'_>, config: &Config) -> Access {
         match self {
-            Self::Health | Self::KeySet | Self::Session | Self::Asset(_) | Self::Nothing => {
-                Access::Open
-            }
+            Self::Health | Self::KeySet | Self::Asset(_) | Self::Nothing => Access::Open,
             _ if request.method == "OPTIONS" && self.methods().is_some() => Access::Open,
             Self::Uploads | Self::Upload(_) => Access::Token(Some(Scope::Write)),
             Self::Files if request.is_read() => Access::Token(Some(Scope::Read)),
             Self::File(_) if request.is_read() => Access::Anybody,
             Self::Files | Self::File(_) => Access::Token(Some(Scope::Write)),
             Self::Links(_) => Access::Token(Some(Scope::Share)),
+            Self::Session if request.is_read() => Access::Token(None),
+            Self::Session => Access::Anybody,
+            Self::Revocations => Access::Token(Some(Scope::Admin)),
             Self::Purge | Self::Explain | Self::Warm | Self::Popular => Access::Operator,
             Self::Route(place) => {
                 match config.routes.get(usize::from(*place)).map(|route| route.auth) {

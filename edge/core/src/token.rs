@@ -13,8 +13,11 @@ use jwt_simple::prelude::{ECDSAP256PublicKeyLike as _, ES256PublicKey};
 use jwt_simple::prelude::{Ed25519PublicKey, EdDSAPublicKeyLike as _, NoCustomClaims};
 use jwt_simple::prelude::{RS256PublicKey, RSAPublicKeyLike as _};
 use jwt_simple::prelude::{UnixTimeStamp, VerificationOptions};
+use outport_wire::UnixSeconds;
 use outport_wire::identity::Identity;
 use outport_wire::problem::{Problem, ProblemType};
+use outport_wire::revocation::Revocations;
+use outport_wire::session::SessionId;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
@@ -23,6 +26,7 @@ use crate::config::Issuer;
 use crate::issuer::{Check, Trusted};
 use crate::issuer_keys::KeySet;
 use crate::key_set::{RSA_EXPONENT, uncompressed};
+use crate::session::cookie::Short;
 use crate::step::PublicKey;
 
 /// The longest token that is looked at.
@@ -41,6 +45,8 @@ pub(crate) enum Refusal {
     Early,
     /// It is somebody else's.
     Untrusted(&'static str),
+    /// It was good, and was revoked.
+    Revoked,
 }
 
 impl Refusal {
@@ -56,6 +62,10 @@ impl Refusal {
                 "The token's `nbf` or `iat` lies ahead. Compare the clocks.",
             ),
             Self::Untrusted(what) => Problem::new(ProblemType::TokenUntrusted, what),
+            Self::Revoked => Problem::new(
+                ProblemType::TokenRevoked,
+                "It was revoked since it was issued. Sign in again.",
+            ),
         }
     }
 }
@@ -83,9 +93,60 @@ pub(crate) struct Grant {
     /// From when on, and until when, by our clock; its issuer's may differ by the leeway.
     from_s: u64,
     until_s: u64,
+    /// When it was issued, by its issuer's clock; 0: it does not say.
+    issued_s: u64,
+    /// When its subject has signed in.
+    signed_in_s: u64,
+    /// The session that it is of.
+    session: Option<SessionId>,
+    begins_sessions: bool,
+}
+
+/// Who asks, and since when that is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SignedIn {
+    pub(crate) identity: Identity,
+    /// When they have signed in; 0: nobody knows.
+    pub(crate) at_s: UnixSeconds,
+    /// Until when that is good.
+    pub(crate) until_s: UnixSeconds,
+    /// Whether a session of a browser may begin with it.
+    pub(crate) begins_sessions: bool,
+}
+
+impl SignedIn {
+    /// Somebody for whom another request was let in.
+    pub(crate) const fn before(identity: Identity) -> Self {
+        Self { identity, at_s: 0, until_s: 0, begins_sessions: false }
+    }
 }
 
 impl Grant {
+    /// What the cookie of a session grants.
+    pub(crate) fn of_session(short: Short) -> Self {
+        let Short { session, issued_s, expires_s } = short;
+        Self {
+            identity: session.identity,
+            from_s: 0,
+            until_s: expires_s,
+            issued_s,
+            signed_in_s: session.signed_in_s,
+            session: Some(session.id),
+            begins_sessions: false,
+        }
+    }
+
+    /// Who asks.
+    pub(crate) fn signed_in(self) -> SignedIn {
+        let Self { identity, until_s, signed_in_s: at_s, begins_sessions, .. } = self;
+        SignedIn { identity, at_s, until_s, begins_sessions }
+    }
+
+    /// Whether it is among what its tenant has revoked.
+    pub(crate) fn is_revoked(&self, revocations: &Revocations) -> bool {
+        revocations.has(&self.identity.subject, self.issued_s, self.session)
+    }
+
     /// Whether it is good at this time (RFC 7519, sections 4.1.4 to 4.1.6).
     pub(crate) fn check(&self, now_s: u64) -> Result<(), Refusal> {
         if self.until_s <= now_s {
@@ -142,11 +203,9 @@ impl Claims {
     fn seconds(&self, name: &str) -> Result<Option<u64>, Refusal> {
         let Some(value) = self.0.get(name) else { return Ok(None) };
         let fraction = || value.as_f64().filter(|seconds| *seconds >= 0.0).map(|s| s as u64);
-        value
-            .as_u64()
-            .or_else(fraction)
-            .map(Some)
-            .ok_or(Refusal::Malformed("`exp`, `nbf` and `iat` are numbers: seconds since 1970."))
+        value.as_u64().or_else(fraction).map(Some).ok_or(Refusal::Malformed(
+            "`exp`, `nbf`, `iat` and `auth_time` are numbers: seconds since 1970.",
+        ))
     }
 
     /// Whether the claims that are registered as texts are (RFC 7519, section 4.1).
@@ -305,8 +364,13 @@ fn grant(claims: &Claims, trusted: &Trusted) -> Result<Grant, Refusal> {
     let expires_s = claims.seconds("exp")?.ok_or(Refusal::Malformed("The token has no `exp`."))?;
     let not_before_s = claims.seconds("nbf")?.unwrap_or(0);
     let issued_s = claims.seconds("iat")?.unwrap_or(0);
+    let signed_in_s = claims.seconds("auth_time")?.unwrap_or(issued_s);
     Ok(Grant {
         identity: trusted.identity(&claims.0)?,
+        issued_s,
+        signed_in_s,
+        session: None,
+        begins_sessions: trusted.issuer.begins_sessions,
         from_s: not_before_s.max(issued_s).saturating_sub(leeway_s),
         until_s: expires_s.saturating_add(leeway_s),
     })

@@ -21,11 +21,21 @@ use crate::record::Record;
 pub(crate) struct Caller(Option<Identity>);
 
 impl Caller {
-    /// The caller's identity, if it is known and its token allows `scope`.
-    pub(crate) fn allowed(&self, scope: Scope) -> Result<&Identity, Failure> {
-        let identity = self.0.as_ref().ok_or_else(|| {
+    /// Whether it is an edge that asks for nobody else.
+    pub(crate) fn is_edge(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// The caller's identity, if it is known.
+    pub(crate) fn known(&self) -> Result<&Identity, Failure> {
+        self.0.as_ref().ok_or_else(|| {
             Failure::new(ProblemType::TokenMissing, "send a bearer token in Authorization")
-        })?;
+        })
+    }
+
+    /// The same, if its token allows `scope`.
+    pub(crate) fn allowed(&self, scope: Scope) -> Result<&Identity, Failure> {
+        let identity = self.known()?;
         if !identity.scopes.allow(scope) {
             let detail = format!("the token needs the scope {}", scope.name());
             return Err(Failure::new(ProblemType::ScopeMissing, detail));

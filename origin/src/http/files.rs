@@ -375,7 +375,7 @@ pub(crate) async fn share(
 }
 
 /// A bounded JSON body. An empty one is an empty object.
-async fn json_body<T: DeserializeOwned>(app: &App, body: Body) -> Result<T, Failure> {
+pub(super) async fn json_body<T: DeserializeOwned>(app: &App, body: Body) -> Result<T, Failure> {
     let bytes_max = app.limits.json_bytes_max;
     let reading = Limited::new(body, bytes_max).collect();
     let read = tokio::time::timeout(app.limits.body_idle_max, reading)
@@ -391,6 +391,6 @@ async fn json_body<T: DeserializeOwned>(app: &App, body: Body) -> Result<T, Fail
         .map_err(|error| Failure::field("the body", &format!("JSON of the right form: {error}")))
 }
 
-fn uncacheable() -> [(http::HeaderName, HeaderValue); 1] {
+pub(super) fn uncacheable() -> [(http::HeaderName, HeaderValue); 1] {
     [(CACHE_CONTROL, HeaderValue::from_static("no-store"))]
 }

@@ -10,6 +10,7 @@ mod files;
 pub(crate) mod form;
 mod handover;
 mod linger;
+mod sessions;
 pub(crate) mod uploads;
 
 use std::convert::Infallible;
@@ -20,9 +21,10 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post, put};
 use futures::{StreamExt as _, TryStreamExt as _};
 use http::{HeaderValue, StatusCode};
+use outport_wire::identity::IDENTITY_HEADER;
 use outport_wire::problem::ProblemType;
 use outport_wire::rules::Rules;
 use outport_wire::secret::{Key, Secret};
@@ -34,6 +36,7 @@ use crate::digest::Trailer;
 use crate::hooks::Hooks;
 use crate::intake::{BodyCut, BodyStream, Cuts, Intake};
 use crate::metrics::Metrics;
+use crate::sessions::Sessions;
 use crate::store::Store;
 use crate::turns::Turn;
 
@@ -41,6 +44,7 @@ use crate::turns::Turn;
 #[derive(Clone)]
 pub(crate) struct App {
     pub(crate) store: Store,
+    pub(crate) sessions: Sessions,
     pub(crate) rules: Arc<Rules>,
     pub(crate) hooks: Hooks,
     pub(crate) limits: Arc<Limits>,
@@ -112,8 +116,13 @@ pub(crate) fn router(app: App) -> Router {
                 .options(uploads::tus::options),
         )
         .layer(from_fn(uploads::check_protocol));
+    let sessions = Router::new()
+        .route("/sessions", delete(sessions::end_all))
+        .route("/sessions/{id}", put(sessions::begin).post(sessions::refresh).delete(sessions::end))
+        .route("/revocations", get(sessions::revocations).post(sessions::revoke));
     Router::new()
         .merge(files)
+        .merge(sessions)
         .merge(uploads)
         .fallback(|| async { Failure::not_found() })
         .method_not_allowed_fallback(method_not_allowed)
@@ -152,8 +161,14 @@ async fn method_not_allowed() -> Failure {
 
 async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
     let method = request.method().clone();
+    // What an edge asks by itself, once in a while, is nobody's request.
+    let by_edge =
+        request.uri().path() == "/revocations" && !request.headers().contains_key(IDENTITY_HEADER);
     let response = next.run(request).await;
-    app.metrics.answered(&method, response.status());
+    match by_edge {
+        true => app.metrics.told_edge(),
+        false => app.metrics.answered(&method, response.status()),
+    }
     response
 }
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::fields::{Lines, short};
+use crate::session::cookie;
 
 /// The most fields that a response may vary on. More, and it matches next to nobody.
 const NAMES_MAX: usize = 16;
@@ -91,7 +92,11 @@ fn is_token(name: &str) -> bool {
 /// are taken out (RFC 9111, section 4.1). Of languages neither case nor order says anything, but
 /// for their weights. `None` where the field is not there.
 fn normalized(name: &str, request: &Lines<'_>) -> Option<Vec<u8>> {
-    let lines: Vec<_> = request.all(name).collect();
+    let lines: Vec<Vec<u8>> = match name {
+        // The upstream does not see those of sessions.
+        "cookie" => request.all(name).filter_map(cookie::without_ours).collect(),
+        _ => request.all(name).map(<[u8]>::to_vec).collect(),
+    };
     if lines.is_empty() {
         return None;
     }

@@ -3,34 +3,47 @@
 
 use std::net::IpAddr;
 
-use outport_wire::identity::Identity;
 use outport_wire::problem::{Problem, ProblemType};
 use serde::{Deserialize, Serialize};
 
-use super::{Edge, Exchange, Stage, authorize};
+use super::{Edge, Exchange, Stage};
 use crate::answer::Visit;
 use crate::explain::{self, Beside};
 use crate::guard::{Guarded, guard};
 use crate::issuer::NO_SUCH_KEY;
 use crate::issuer_keys::{KeyExchange, KeySet, Next};
-use crate::route::Access;
+use crate::revocations::RevocationExchange;
+use crate::route::{Access, Target};
+use crate::session::cookie::{self, Short};
+use crate::session::{self, site};
 use crate::step::{Moment, Need, Outcome, Request, Step};
-use crate::token::{Grant, NOT_BY_KEY, Refusal, Signed, Unverified};
+use crate::token::{Grant, NOT_BY_KEY, Refusal, Signed, SignedIn, Unverified};
 use crate::uploads;
 
 /// Where a token came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Bearer {
-    /// From who asks.
+    /// From who asks; where there is none, the cookie of a session counts.
     Caller,
+    /// The same without any cookie.
+    CallerAlone,
     /// From who wants to be told beside the answer.
     Beside,
 }
 
 impl Bearer {
+    /// From where the caller of a resource is known. Who begins, refreshes or ends a session may
+    /// have cookies that are good no more.
+    pub(super) fn of(target: &Target, request: &Guarded<'_>) -> Self {
+        match target {
+            Target::Session if !request.is_read() => Self::CallerAlone,
+            _ => Self::Caller,
+        }
+    }
+
     const fn field(self) -> &'static str {
         match self {
-            Self::Caller => "authorization",
+            Self::Caller | Self::CallerAlone => "authorization",
             Self::Beside => explain::FIELD,
         }
     }
@@ -44,7 +57,9 @@ impl Bearer {
             }
             _ => {
                 let detail = match self {
-                    Self::Caller => "`Authorization` must be `Bearer` and a token.",
+                    Self::Caller | Self::CallerAlone => {
+                        "`Authorization` must be `Bearer` and a token."
+                    }
                     Self::Beside => "`Outport-Explain` must be `Bearer` and a token.",
                 };
                 Err(Problem::new(ProblemType::TokenMalformed, detail))
@@ -56,7 +71,7 @@ impl Bearer {
 /// Who asks, as far as it is known.
 pub(super) enum Caller {
     Nobody,
-    Known(Identity),
+    Known(SignedIn),
     /// The driver must do something first.
     Unknown(Unknown),
 }
@@ -67,6 +82,8 @@ pub(super) enum Unknown {
     Claimed(Grant, Need),
     /// The issuer is asked for its keys.
     Asking(KeyExchange, Need),
+    /// It is looked at what is revoked.
+    Recalling(Grant, RevocationExchange, Need),
 }
 
 /// A request whose caller is not known yet.
@@ -88,6 +105,9 @@ impl Unknown {
         let (stage, need) = match self {
             Self::Claimed(grant, need) => (Stage::Verifying(waiting, grant), need),
             Self::Asking(keys, need) => (Stage::Asking(waiting, keys), need),
+            Self::Recalling(grant, exchange, need) => {
+                (Stage::Recalling(waiting, grant, exchange), need)
+            }
         };
         Step::Needs(Exchange { visit, stage }, vec![need])
     }
@@ -99,14 +119,43 @@ impl Edge {
         &mut self,
         bearer: Bearer,
         request: &Guarded<'_>,
+        host: Option<&str>,
         moment: Moment,
     ) -> Result<Caller, Problem> {
-        let Some(token) = bearer.token(request)? else { return Ok(Caller::Nobody) };
+        let Some(token) = bearer.token(request)? else {
+            return if bearer == Bearer::Caller {
+                self.by_cookie(request, host, moment)
+            } else {
+                Ok(Caller::Nobody)
+            };
+        };
         if let Some(grant) = self.tokens.get(token) {
             grant.check(moment.unix_s()).map_err(Refusal::problem)?;
-            return Ok(Caller::Known(grant.identity.clone()));
+            let grant = grant.clone();
+            return self.unless_revoked(grant, moment);
         }
         self.read(token, None, moment)
+    }
+
+    /// Finds out whose session this is. Cookies come along with what other pages have a browser ask,
+    /// so that they don't count everywhere.
+    fn by_cookie(
+        &self,
+        request: &Guarded<'_>,
+        host: Option<&str>,
+        moment: Moment,
+    ) -> Result<Caller, Problem> {
+        let Some(value) = cookie::read(request, cookie::SESSION) else { return Ok(Caller::Nobody) };
+        let host = host.or(request.fields.get("host")).unwrap_or_default();
+        if !request.is_read() {
+            site::check(request, host)?;
+        } else if !site::may_read(request, host) {
+            return Ok(Caller::Nobody);
+        }
+        let short = Short::open(value, &self.config.session_keys).ok_or_else(session::ended)?;
+        let grant = Grant::of_session(short);
+        grant.check(moment.unix_s()).map_err(Refusal::problem)?;
+        self.unless_revoked(grant, moment)
     }
 
     /// Reads a token. `fetched` are the keys that its issuer publishes, if it was asked; `anew` says
@@ -132,9 +181,8 @@ impl Edge {
         }
         unverified.verify(now_s).map_err(Refusal::problem)?;
         let grant = unverified.into_grant();
-        let identity = grant.identity.clone();
-        self.tokens.insert(token, grant);
-        Ok(Caller::Known(identity))
+        self.tokens.insert(token, grant.clone());
+        self.unless_revoked(grant, moment)
     }
 
     /// Asks an issuer for its keys: at first those that are known, and then those that it may have
@@ -175,9 +223,20 @@ impl Edge {
             Some(Next::Unreachable) => Err(unreachable()),
             Some(Next::Keys(set)) => self.read_again(&waiting, (&set, anew), moment),
         };
+        self.found_out(waiting, visit, caller, moment)
+    }
+
+    /// Something more is known of whose token it is.
+    pub(super) fn found_out(
+        &mut self,
+        waiting: Waiting,
+        visit: Visit,
+        caller: Result<Caller, Problem>,
+        moment: Moment,
+    ) -> Step {
         match caller {
             Ok(Caller::Unknown(unknown)) => unknown.step(waiting, visit),
-            Ok(Caller::Known(identity)) => self.begin_again(&waiting, visit, identity, moment),
+            Ok(Caller::Known(caller)) => self.begin_again(&waiting, visit, caller, moment),
             Ok(Caller::Nobody) => self.confused(&visit),
             Err(problem) => self.refuse(&waiting, visit, &problem),
         }
@@ -199,20 +258,20 @@ impl Edge {
     /// A driver has checked a signature.
     pub(super) fn verified(
         &mut self,
-        waiting: &Waiting,
+        waiting: Waiting,
         visit: Visit,
         grant: Option<Grant>,
         moment: Moment,
     ) -> Step {
         let Some(grant) = grant else {
-            return self.refuse(waiting, visit, &NOT_BY_KEY.problem());
+            return self.refuse(&waiting, visit, &NOT_BY_KEY.problem());
         };
-        let identity = grant.identity.clone();
         let guarded = guard(&waiting.head).ok();
         if let Some(token) = guarded.and_then(|guarded| waiting.bearer.token(&guarded).ok()?) {
-            self.tokens.insert(token, grant);
+            self.tokens.insert(token, grant.clone());
         }
-        self.begin_again(waiting, visit, identity, moment)
+        let caller = self.unless_revoked(grant, moment);
+        self.found_out(waiting, visit, caller, moment)
     }
 
     fn refuse(&self, waiting: &Waiting, begun: Visit, problem: &Problem) -> Step {
@@ -225,15 +284,17 @@ impl Edge {
         &mut self,
         waiting: &Waiting,
         begun: Visit,
-        identity: Identity,
+        caller: SignedIn,
         moment: Moment,
     ) -> Step {
         let mut visit = begun.again();
         let Waiting { ref head, peer, bearer } = *waiting;
         let request = Request { head, peer, secure: visit.secure };
         match bearer {
-            Bearer::Caller => self.begin_as(&request, moment, Some(identity), visit),
-            Bearer::Beside => match self.beside(&identity) {
+            Bearer::Caller | Bearer::CallerAlone => {
+                self.begin_as(&request, moment, Some(caller), visit)
+            }
+            Bearer::Beside => match self.beside(&caller, moment) {
                 Ok(beside) => {
                     visit.beside = Some(beside);
                     self.begin_as(&request, moment, None, visit)
@@ -244,9 +305,9 @@ impl Edge {
     }
 
     /// What an admin is told beside the answer, if they may be.
-    pub(super) fn beside(&self, identity: &Identity) -> Result<Beside, Problem> {
-        authorize(Access::Operator, Some(identity), &self.config.operators)?;
-        Ok(Beside::new(&identity.tenant))
+    pub(super) fn beside(&self, caller: &SignedIn, moment: Moment) -> Result<Beside, Problem> {
+        self.authorize(Access::Operator, Some(caller), moment)?;
+        Ok(Beside::new(&caller.identity.tenant))
     }
 }
 

@@ -12,7 +12,9 @@ use crate::config::Config;
 use crate::forward;
 use crate::guard::Guarded;
 use crate::head::{FieldLines, Fields};
+use crate::revocations;
 use crate::route::Target;
+use crate::session::Change;
 use crate::step::{Body, Ended, Fetch, FetchError, Moment, Need, Purge, Reply, Step, UpstreamHead};
 use crate::stored::file_key;
 use crate::uploads;
@@ -25,6 +27,8 @@ pub(super) enum Forwarded {
     Origin { safe: bool, forget: Option<String>, head_by_post: bool },
     /// It is a proxied route's. A change may have made what is stored of it wrong.
     Route { safe: bool, changes: Option<Changed> },
+    /// It is the origin's about a session.
+    Session(Box<Change>),
 }
 
 /// What a request that is not safe may change.
@@ -47,6 +51,15 @@ impl Edge {
         let Config { edge_key, upstream_timeout_ms, .. } = &self.config;
         let timeout_ms = *upstream_timeout_ms;
         forward::to_origin(guarded, identity, wants_interim, edge_key, moment, timeout_ms)
+    }
+
+    /// The key of what is stored that a change of this resource makes wrong.
+    pub(super) fn wrong_then(&self, target: &Target, caller: Option<&Identity>) -> Option<String> {
+        match target {
+            Target::Upload(id) | Target::File(id) => Some(file_key(*id)),
+            Target::Revocations => caller.map(|caller| revocations::key(&caller.tenant)),
+            _ => None,
+        }
     }
 
     /// An upstream has answered, or has not.
@@ -80,7 +93,7 @@ impl Edge {
                 let purged = changed.purge.filter(|_| !sent.forget.is_empty());
                 sent.purge = purged.map(|tag| Purge { tag, soft: false }).into_iter().collect();
             }
-            Forwarded::Origin { .. } | Forwarded::Route { .. } => {}
+            Forwarded::Origin { .. } | Forwarded::Route { .. } | Forwarded::Session(_) => {}
         }
         sent
     }
@@ -107,6 +120,7 @@ impl Edge {
                 forward::from_route(lines, &mut fields);
                 (*safe, fields)
             }
+            Forwarded::Session(_) => (false, visit.fields(&self.limits)),
         };
         let cache =
             if safe { CacheStatus::Bypass { status } } else { CacheStatus::Method { status } };
@@ -146,12 +160,4 @@ pub(super) fn forward(fetch: Fetch, forwarded: Forwarded, before: Vec<Need>, vis
 pub(super) fn ask_upstream(visit: Visit, fetch: Fetch, forwarded: Forwarded) -> Step {
     let exchange = Exchange { visit, stage: Stage::Forwarding(forwarded) };
     Step::Needs(exchange, vec![Need::Fetch(fetch)])
-}
-
-/// The stored response that a change of this resource makes wrong.
-pub(super) fn changed(target: &Target) -> Option<String> {
-    match target {
-        Target::Upload(id) | Target::File(id) => Some(file_key(*id)),
-        _ => None,
-    }
 }

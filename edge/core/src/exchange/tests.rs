@@ -24,6 +24,7 @@ mod issuers;
 mod kept;
 mod parts;
 mod prefetching;
+mod sessions;
 
 const ID: &str = "01000G0000000C000000000004";
 const OTHER_ID: &str = "01000G0000000C000000000005";
@@ -135,7 +136,7 @@ impl Origin {
             return answer(206, &(fields + &content_range), &body.as_bytes()[first..=last]);
         }
         let id = head.target.strip_prefix("/files/").unwrap_or_default();
-        if head.method == "PUT" {
+        if head.method == "PUT" && !id.is_empty() {
             return answer(self.take(&head, body), "", b"");
         }
         let files = self.files.borrow();
