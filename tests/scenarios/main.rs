@@ -15,6 +15,7 @@ mod clients;
 mod conditional;
 mod delivery;
 mod firewall;
+mod foreign;
 mod issuers;
 mod links;
 mod listing;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         delivery::all(),
         issuers::all(),
         firewall::all(),
+        foreign::all(),
         links::all(),
         listing::all(),
         malformed::all(),

@@ -1,4 +1,4 @@
-//! Who may do what: good tokens, bad tokens, and the files of others.
+//! Who may do what: good tokens and bad tokens.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -19,15 +19,9 @@ scenarios![
     a_token_of_a_foreign_issuer needs Untrusted,
     a_token_that_only_reads needs Reader,
     a_bad_token_is_refused_even_for_a_public_file needs Untrusted,
-    a_file_of_another_tenant_is_as_unknown needs Foreign,
-    a_file_of_another_subject_is_as_unknown needs Other,
-    an_upload_of_another_tenant_is_as_unknown needs Foreign,
     a_cached_private_file_stays_private needs Foreign,
     an_admin_of_the_tenant_may needs Other,
 ];
-
-/// An id that nobody was given.
-const UNKNOWN: &str = "01000G0000000C000000000004";
 
 async fn no_token(world: World) {
     let nobody = world.anonymous();
@@ -112,29 +106,6 @@ async fn a_bad_token_is_refused_even_for_a_public_file(world: World) {
     world.api(Caller::Untrusted).get(&file.path()).await.expect_problem(401, "token-untrusted");
 }
 
-async fn a_file_of_another_tenant_is_as_unknown(world: World) {
-    is_as_unknown(&world, &world.api(Caller::Foreign)).await;
-}
-
-async fn a_file_of_another_subject_is_as_unknown(world: World) {
-    is_as_unknown(&world, &world.api(Caller::Other)).await;
-}
-
-async fn an_upload_of_another_tenant_is_as_unknown(world: World) {
-    let upload = tus::create(&world.owner(), 10, "a.txt", "private").await;
-    let stranger = world.api(Caller::Foreign);
-    for method in [Method::HEAD, Method::GET, Method::PATCH, Method::DELETE] {
-        let ask = async |id: &str| {
-            let fields = [tus::VERSION, ("upload-offset", "0"), ("content-type", tus::PATCH_TYPE)];
-            stranger.send(method.clone(), &format!("/uploads/{id}"), &fields, "0123").await
-        };
-        let (theirs, unknown) = (ask(upload.id()).await, ask(UNKNOWN).await);
-        assert_eq!(theirs.status, 404, "{method}: {theirs:?}");
-        assert_same(&theirs, &unknown);
-    }
-    assert_eq!(upload.offset().await, 0);
-}
-
 async fn a_cached_private_file_stays_private(world: World) {
     let owner = world.owner();
     let file = owner.upload("name=secret.txt", "text/plain", "secret").await;
@@ -156,46 +127,6 @@ async fn an_admin_of_the_tenant_may(world: World) {
     assert_eq!(admin.get(&file.path()).await.body, "theirs");
     admin.delete(&file.path()).await.expect_status(204);
     world.api(Caller::Other).get(&file.path()).await.expect_status(404);
-}
-
-/// Whatever is tried with a private file of the owner, the answer is that to an unknown id.
-async fn is_as_unknown(world: &World, stranger: &Api) {
-    let file = world.owner().upload("name=mine.txt", "text/plain", "mine").await;
-    world.owner().get(&file.path()).await.expect_status(200);
-    for (method, rest) in [
-        (Method::GET, ""),
-        (Method::GET, "/mine.txt"),
-        (Method::HEAD, ""),
-        (Method::PATCH, ""),
-        (Method::DELETE, ""),
-        (Method::POST, "/links"),
-    ] {
-        let ask = async |id: &str| {
-            let fields = [("content-type", "application/json")];
-            let path = format!("/files/{id}{rest}");
-            stranger.send(method.clone(), &path, &fields, "{}").await
-        };
-        let (theirs, unknown) = (ask(file.id()).await, ask(UNKNOWN).await);
-        assert_eq!(theirs.status, 404, "{method} {rest}: {theirs:?}");
-        assert_same(&theirs, &unknown);
-    }
-    let cached = stranger.get(&file.path()).await;
-    assert_same(&cached, &stranger.get(&format!("/files/{UNKNOWN}")).await);
-    assert_eq!(world.owner().get(&file.path()).await.body, "mine");
-}
-
-/// Two answers between which a stranger can see no difference.
-#[track_caller]
-fn assert_same(a: &Answer, b: &Answer) {
-    let seen = |answer: &Answer| {
-        let changing = ["date", "ratelimit", "server-timing"];
-        let fields = answer.headers.iter().filter(|(name, _)| !changing.contains(&name.as_str()));
-        let mut fields: Vec<_> =
-            fields.map(|(name, value)| (name.clone(), value.clone())).collect();
-        fields.sort_by(|a, b| a.0.as_str().cmp(b.0.as_str()));
-        (answer.status, fields, answer.body.clone())
-    };
-    assert_eq!(seen(a), seen(b));
 }
 
 /// Lists nothing, since there is nothing of such a name.

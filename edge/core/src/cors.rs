@@ -1,5 +1,5 @@
-//! Cross-origin use from browsers (the Fetch standard, section 3.3). Tokens are never ambient
-//! here, so an answer to another origin gives away nothing that the caller did not hold.
+//! Cross-origin use from browsers (the Fetch standard, section 3.3). Answers to other origins never
+//! allow credentials, so they are by tokens, and give away nothing that the caller did not hold.
 
 use crate::guard::Guarded;
 use crate::head::Fields;
