@@ -20,6 +20,7 @@ mod limits;
 mod nginx;
 mod outage;
 mod pages;
+mod policies;
 mod program;
 mod proxies;
 mod routes;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         limits::all(),
         outage::all(),
         pages::all(),
+        policies::all(),
         program::all(),
         proxies::all(),
         routes::all(),

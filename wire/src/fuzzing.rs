@@ -12,6 +12,7 @@ use crate::id::FileId;
 use crate::identity::Identity;
 use crate::link::Link;
 use crate::name::{FileName, NAME_BYTES_MAX};
+use crate::revocation::Revocations;
 use crate::rules::TypePattern;
 use crate::secret::{Key, Secret};
 use crate::{describe, resumable, time};
@@ -44,6 +45,13 @@ pub const TARGETS: &[Target] = &[
             b"edge=(\"@method\" \"@path\" \"@query\" \"outport-identity\");created=1800000000;\
               expires=1800000060;nonce=\"0000000000000007\";keyid=\"k1\";alg=\"hmac-sha256\"\n\
               edge=:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:",
+        ],
+    },
+    Target {
+        name: "revocations",
+        parse: revocations,
+        examples: &[
+            b"\x01\0\0\0\0\x6b\x49\xd2\0\0\x01\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\x05",
         ],
     },
     Target {
@@ -153,6 +161,15 @@ pub fn edge_signature(bytes: &[u8]) {
         let checked = edge_signature::verify(&keys, &request, &made.input, &made.signature, now);
         assert_eq!(checked.is_ok(), keys.first().is_some_and(|first| first.secret == key.secret));
     }
+}
+
+/// What is revoked comes back, and all of it is revoked.
+pub fn revocations(bytes: &[u8]) {
+    let _ = Revocations::decode(bytes);
+    let Some(revocations) = Revocations::from_bytes(bytes) else { return };
+    assert_eq!(revocations.to_bytes(), bytes);
+    assert_eq!(Revocations::decode(revocations.encode().as_bytes()), Ok(revocations.clone()));
+    assert!(revocations.has("alice", 0, None));
 }
 
 /// A record comes back from the header that says it.

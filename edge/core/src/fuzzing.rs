@@ -7,20 +7,24 @@ use std::sync::LazyLock;
 
 use outport_mutate::Target;
 use outport_wire::identity::Identity;
-use outport_wire::rules::{Rules, TenantRules};
+use outport_wire::rules::{Rules as UploadRules, TenantRules};
 use outport_wire::secret::{Key, Secret};
+use outport_wire::session::SessionId;
 
 use crate::config::{Config, Issuer, READ_LIMIT, WRITE_LIMIT};
 use crate::deployment::{self, Deployment};
 use crate::dictionary::Pattern;
 use crate::esi::{self, Item};
 use crate::exchange::{Edge, Exchange};
+use crate::firewall::{Asking, CoreSet, Firewall, Rule, Rules, Who};
 use crate::forwarded::TrustedProxies;
 use crate::guard::{canonical_path, guard, has_dot_segment};
 use crate::head::{FieldLines, Fields};
 use crate::issuer::Trusted;
 use crate::key_set::{Algorithm, Jwk};
 use crate::marks::Tagged;
+use crate::route::Routes;
+use crate::session::cookie::{self, Refreshing, Session, Short};
 use crate::step::{
     Abilities, Allowance, Durable, FetchError, Kept, KeptHead, Looked, Moment, Need, Outcome,
     Reply, Request, Step, Taken, UpstreamHead,
@@ -86,6 +90,25 @@ pub const TARGETS: &[Target] = &[
               5hbnQiOiJ0IiwiZXhwIjoyMDAwMDAwMDAwLCJzY29wZSI6InJlYWQifQ.AAAA",
             b"{\"alg\":\"EdDSA\",\"typ\":\"JWT\"}.{\"iss\":\"i\",\"aud\":[\"a\"],\"sub\":\"s\",\
               \"tenant\":\"t\",\"exp\":2000000000,\"nbf\":1,\"iat\":18446744073709551615}",
+        ],
+    },
+    Target {
+        name: "cookie",
+        parse: cookie,
+        examples: &[
+            b"a=b; __Host-outport=AAAA.AAAA; __Host-outport-refresh=AAAA.AAAA",
+            b"__Host-outport=BzAwMDAwMDAwMDAwMDAwMDcEZGVtbwVhbGljZQMA.AAAA",
+        ],
+    },
+    Target {
+        name: "rules",
+        parse: rules,
+        examples: &[
+            b"{\"name\":\"a\",\"match\":{\"paths\":[\"/x/*\"],\"methods\":[\"GET\"]},\"action\":{\"deny\":null}}\n\
+              GET /x/%2e/a;b/../c?d=e HTTP/1.1\r\nhost: x\r\n",
+            b"{\"name\":\"b\",\"match\":{\"networks\":[\"192.0.2.0/24\"],\"headers\":{\"x-a\":\
+              {\"contains\":\"b\"}}},\"unless\":{\"query\":[\"t*\"]},\"action\":\"allow\",\"dry_run\":true}\n\
+              POST /a HTTP/1.1\r\nhost: x\r\nx-a: abc\r\n",
         ],
     },
     Target {
@@ -270,6 +293,56 @@ pub fn token(bytes: &[u8]) {
     }
 }
 
+/// No cookie is good that no edge has signed, and none of ours is told to others.
+pub fn cookie(bytes: &[u8]) {
+    let Ok(keys) = [1, 2].map(|byte| Secret::new(vec![byte; 32])).into_iter().collect() else {
+        return;
+    };
+    let keys: Vec<Secret> = keys;
+    let head = [b"GET / HTTP/1.1\r\nhost: x\r\ncookie: ", bytes, b"\r\n"].concat();
+    if let Ok(request) = guard(&head) {
+        for name in [cookie::SESSION, cookie::REFRESH] {
+            if let Some(value) = cookie::read(&request, name) {
+                assert_eq!(Short::open(value, &keys), None, "{value}");
+                assert_eq!(Refreshing::open(value, &keys), None, "{value}");
+            }
+        }
+    }
+    if let Some(others) = cookie::without_ours(bytes) {
+        assert_eq!(cookie::without_ours(&others), Some(others.clone()));
+        let head = [b"GET / HTTP/1.1\r\nhost: x\r\ncookie: ", &others[..], b"\r\n"].concat();
+        let left = guard(&head).ok().and_then(|request| cookie::read(&request, cookie::SESSION));
+        assert_eq!(left, None);
+    }
+    // What an edge makes, it takes, by the one name.
+    let Ok(Ok(identity)) = std::str::from_utf8(bytes).map(Identity::decode) else { return };
+    let session = Session { id: SessionId::new(1), identity, signed_in_s: 2, until_s: 3 };
+    let short = Short { session, issued_s: 4, expires_s: 5 };
+    let value = short.seal(&keys).unwrap_or_default();
+    assert_eq!(Short::open(&value, &keys), Some(short));
+    assert_eq!(Refreshing::open(&value, &keys), None);
+}
+
+/// A rule decides alike whoever asks first, and refuses nothing while it is only tried. Lines: the
+/// rule as JSON, a head.
+pub fn rules(bytes: &[u8]) {
+    let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else { return };
+    let (rule, head) = bytes.split_at(end);
+    let Ok(rule) = serde_json::from_slice::<Rule>(rule) else { return };
+    let (Some(mut config), Some(head)) = (config(), head.get(1..)) else { return };
+    let is_tried = rule.dry_run;
+    config.firewall = Firewall { core: CoreSet::Off, rules: vec![rule] };
+    let (Ok(rules), Ok(routes)) = (Rules::new(&config), Routes::new(&config)) else { return };
+    let Ok(request) = guard(head) else { return };
+    let asking =
+        Asking { request: &request, client: Ipv4Addr::new(192, 0, 2, 1).into(), route: None };
+    let nobody = rules.judge(&asking, Who::Nobody, &routes).unwrap_or_default();
+    assert!(!is_tried || nobody.refusal.is_none() && nobody.limits.is_empty());
+    if let Some(early) = rules.judge(&asking, Who::Unknown, &routes) {
+        assert_eq!(early, nobody, "it was decided before it was known who asks");
+    }
+}
+
 /// What a cache gives back is what was put there, or nothing.
 pub fn stored(bytes: &[u8]) {
     let Some(stored) = Stored::decode(bytes) else { return };
@@ -426,7 +499,7 @@ fn config() -> Option<Config> {
         public_base_url: None,
         firewall: Default::default(),
         trusted_proxies: vec!["127.0.0.0/8".to_owned()],
-        uploads: Rules::same(TenantRules::sized(1 << 30).for_edge()),
+        uploads: UploadRules::same(TenantRules::sized(1 << 30).for_edge()),
         small_upload_bytes_max: 1 << 10,
         region: 0,
         request_bytes_max: None,
