@@ -27,7 +27,8 @@ meta [--folder DIR] [--seconds N]   durable commits of metadata per second, by e
 replay [--picture FILE]             what the cache answers, beside other policies and the optimum
        [--requests N] [--seed N] [--trace FILE]
 start                               how quickly each platform's edge is compiled and instantiated
-tokens                              what a token costs: each algorithm, seen first and again
+tokens                              what a token costs: each algorithm, seen first and again;
+                                    over HTTP beside nginx
 meta --full DIR                     what becomes of the metadata when that small disk is full";
 
 fn main() -> Result<()> {

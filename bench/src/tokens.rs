@@ -1,4 +1,7 @@
-//! What a token costs: seen first, checked natively or in the component, and seen again.
+//! What a token costs: seen first, checked natively or in the component, and seen again; by itself, and
+//! over HTTP beside nginx.
+
+mod served;
 
 use std::time::Instant;
 
@@ -9,6 +12,7 @@ use outport_edge_core::platform::WASMTIME;
 use outport_edge_core::step::{Abilities, Need, Outcome, PublicKey};
 use outport_edge_host::{Boundary, is_signed};
 use outport_wire::file::Visibility;
+use serde_json::{Value, json};
 
 use crate::call::{answer, component, config_with, fill, head, now};
 
@@ -17,6 +21,8 @@ const TOKENS: usize = 1_000;
 /// How often one is seen again.
 const AGAIN: usize = 20_000;
 const ROUNDS: usize = 5;
+/// Who says to have issued them.
+const ISSUER: &str = "outport-bench";
 
 #[derive(Clone, Serialize, Deserialize)]
 struct Custom {
@@ -29,8 +35,9 @@ pub(crate) fn run() -> Result<()> {
     let compiled = std::fs::read(component()).context("run `cargo xtask build` first")?;
     println!("a private file from the cache, µs an exchange of the core in the component");
     println!("algorithm  new, checked by ring  new, checked inside  seen before");
-    for (name, jwk, sign) in signers()? {
-        let config = config_with(vec![jwk])?;
+    for Signer { name, jwk, sign, .. } in signers()? {
+        let mut config = config_with(vec![jwk])?;
+        config.issuers.iter_mut().for_each(|issuer| issuer.name = ISSUER.to_owned());
         let tokens: Vec<_> = (0..TOKENS * ROUNDS).map(|_| sign()).collect::<Result<_>>()?;
         let outside = measure(&compiled, &config, WASMTIME.abilities, &tokens)?;
         let core = Abilities { signatures: false, ..WASMTIME.abilities };
@@ -38,12 +45,31 @@ pub(crate) fn run() -> Result<()> {
         let (native, wasm, again) = (outside.first, inside.first, outside.again);
         println!("{name:9} {native:20.1} {wasm:19.1} {again:12.1}");
     }
-    Ok(())
+    println!();
+    served::run()
 }
 
 type Signing = Box<dyn Fn() -> Result<String>>;
 
-fn signers() -> Result<Vec<(&'static str, Jwk, Signing)>> {
+/// Who signs tokens.
+struct Signer {
+    /// The algorithm.
+    name: &'static str,
+    /// The public key, as a JWK and in PEM.
+    jwk: Jwk,
+    pem: String,
+    /// How WebCrypto calls the algorithm, where njs has it.
+    web_crypto: Option<WebCrypto>,
+    sign: Signing,
+}
+
+/// How WebCrypto calls an algorithm: when a key is imported, and when a signature is checked.
+struct WebCrypto {
+    imported: Value,
+    checked: Value,
+}
+
+fn signers() -> Result<Vec<Signer>> {
     let ed25519 = Ed25519KeyPair::generate().with_key_id("k1");
     let p256 = ES256KeyPair::generate().with_key_id("k1");
     let rsa = RS256KeyPair::generate(2048).map_err(|error| anyhow!("{error}"))?.with_key_id("k1");
@@ -54,10 +80,36 @@ fn signers() -> Result<Vec<(&'static str, Jwk, Signing)>> {
     let named = |key: &PublicKey| Jwk { kid: Some("k1".to_owned()), ..Jwk::of(key) };
     let ed25519_key = Jwk::ed25519("k1", &ed25519.public_key().to_bytes());
     let failed = |error: jwt_simple::Error| anyhow!("{error}");
+    let es256 = WebCrypto {
+        imported: json!({"name": "ECDSA", "namedCurve": "P-256"}),
+        checked: json!({"name": "ECDSA", "hash": "SHA-256"}),
+    };
+    let rs256 = WebCrypto {
+        imported: json!({"name": "RSASSA-PKCS1-v1_5", "hash": "SHA-256"}),
+        checked: json!({"name": "RSASSA-PKCS1-v1_5"}),
+    };
     Ok(vec![
-        ("EdDSA", ed25519_key, Box::new(move || ed25519.sign(claims()).map_err(failed)) as Signing),
-        ("ES256", named(&p256_key), Box::new(move || p256.sign(claims()).map_err(failed))),
-        ("RS256", named(&rsa_key), Box::new(move || rsa.sign(claims()).map_err(failed))),
+        Signer {
+            name: "EdDSA",
+            jwk: ed25519_key,
+            pem: ed25519.public_key().to_pem(),
+            web_crypto: None,
+            sign: Box::new(move || ed25519.sign(claims()).map_err(failed)),
+        },
+        Signer {
+            name: "ES256",
+            jwk: named(&p256_key),
+            pem: p256.public_key().to_pem().map_err(failed)?,
+            web_crypto: Some(es256),
+            sign: Box::new(move || p256.sign(claims()).map_err(failed)),
+        },
+        Signer {
+            name: "RS256",
+            jwk: named(&rsa_key),
+            pem: rsa.public_key().to_pem().map_err(failed)?,
+            web_crypto: Some(rs256),
+            sign: Box::new(move || rsa.sign(claims()).map_err(failed)),
+        },
     ])
 }
 
@@ -65,7 +117,7 @@ fn signers() -> Result<Vec<(&'static str, Jwk, Signing)>> {
 fn claims() -> JWTClaims<Custom> {
     let custom = Custom { tenant: "demo", scope: "read write" };
     Claims::with_custom_claims(custom, Duration::from_hours(1))
-        .with_issuer("outport")
+        .with_issuer(ISSUER)
         .with_audience("outport")
         .with_subject("demo")
         .with_jwt_id(rand::random::<u64>().to_string())

@@ -99,14 +99,13 @@ fn reference(caller: Option<&Caller>, file: &File, ask: &Ask) -> u16 {
 }
 
 fn read(caller: Option<&Caller>, file: &File, link: Option<&(Link, bool, String)>) -> u16 {
-    if !file.is_there {
-        return 404;
-    }
     let owns = caller.is_some_and(|caller| caller.has("read") && caller.owns(file));
+    let is_open = file.visibility == "public" || owns;
     match link {
-        _ if file.visibility == "public" || owns => 200,
-        Some((Link::Anybody, true, _)) => 200,
-        Some((_, true, _)) => 403,
+        _ if file.is_there && is_open => 200,
+        Some((Link::Anybody, true, _)) if file.is_there => 200,
+        // Whoever holds a link that is good elsewhere is told so, whatever has become of the file.
+        Some((Link::Elsewhere | Link::Later, true, _)) => 403,
         _ => 404,
     }
 }

@@ -5,10 +5,10 @@ use std::ffi::OsString;
 use anyhow::{Result, bail};
 use lexopt::prelude::*;
 
-use crate::cache_tests;
 use crate::platform::Platform;
 use crate::setup::Part;
 use crate::up::Asked;
+use crate::{cache_tests, fuzz};
 
 /// What `cargo xtask` alone prints.
 pub(crate) const USAGE: &str = "\
@@ -21,6 +21,8 @@ cargo xtask test [--fast] [--on PLATFORM]            every check; --fast: those 
                                                      --on: what has to do with one platform
 cargo xtask simulate [--seeds N] [--seed N] [--without compare-and-swap|sync]
                                                      histories of faults against the upload code
+cargo xtask fuzz [--seconds N] [TARGET...]           parsers against a fuzzer, ten minutes each; those
+                                                     of what comes from outside if none is named
 cargo xtask budgets [--memory]                       sizes and imports of each edge; --memory: what
                                                      it takes while 1 GiB passes
 cargo xtask protocols                                what the upload protocols ask, and who does it
@@ -50,6 +52,8 @@ pub(crate) enum Task {
     Protocols,
     /// Build, then become the simulation with these arguments.
     Simulate { args: Vec<OsString> },
+    /// Give parsers what a fuzzer makes up.
+    Fuzz(fuzz::Asked),
     /// Put the public tests of HTTP caches to the edge.
     CacheTests(cache_tests::Asked),
     /// Measure each platform's edge.
@@ -83,6 +87,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Task> {
             Some("test") => Task::Test(tests(&mut parser)?),
             Some("protocols") => Task::Protocols,
             Some("simulate") => Task::Simulate { args: rest(&mut parser)? },
+            Some("fuzz") => Task::Fuzz(fuzz(&mut parser)?),
             Some("budgets") => Task::Budgets { memory: flag(&mut parser, "memory")? },
             Some("cache-tests") => Task::CacheTests(cache_tests(&mut parser)?),
             Some("bench") => Task::Bench { args: rest(&mut parser)? },
@@ -138,6 +143,18 @@ fn cache_tests(parser: &mut lexopt::Parser) -> Result<cache_tests::Asked> {
     }
     if asked.platforms.is_empty() {
         asked.platforms = Platform::ALL.to_vec();
+    }
+    Ok(asked)
+}
+
+fn fuzz(parser: &mut lexopt::Parser) -> Result<fuzz::Asked> {
+    let mut asked = fuzz::Asked::default();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("seconds") => asked.seconds = Some(parser.value()?.parse()?),
+            Value(target) => asked.targets.push(target.string()?),
+            other => return Err(other.unexpected().into()),
+        }
     }
     Ok(asked)
 }

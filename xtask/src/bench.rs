@@ -15,6 +15,7 @@ use crate::{apt, node, wasm};
 const NGINX: (&str, &str) = ("nginx", "nginx-light");
 const BROTLI: (&str, &str) =
     ("/usr/lib/nginx/modules/ngx_http_brotli_filter_module.so", "libnginx-mod-http-brotli-filter");
+const NJS: (&str, &str) = ("/usr/lib/nginx/modules/ngx_http_js_module.so", "libnginx-mod-http-js");
 const WRK: (&str, &str) = ("wrk", "wrk");
 
 /// The package whose documentation stands for pages in HTML. It has no dependencies.
@@ -34,6 +35,8 @@ enum Needs {
     Peers,
     /// nginx with brotli, and a page to compress.
     Brotli,
+    /// nginx with njs.
+    Njs,
     /// A server of node's.
     TusServer,
     Nothing,
@@ -46,6 +49,7 @@ impl Needs {
             None if args.is_empty() => Self::Peers,
             Some("edge") => Self::Peers,
             Some("compression") => Self::Brotli,
+            Some("tokens") => Self::Njs,
             Some("files") => Self::TusServer,
             _ => Self::Nothing,
         }
@@ -62,6 +66,7 @@ impl Needs {
                 apt::programs("nginx with brotli", &[NGINX, BROTLI])?;
                 page(workspace)
             }
+            Self::Njs => apt::programs("nginx with njs", &[NGINX, NJS]),
             Self::TusServer => node::packages(&workspace.root.join("bench/tus-server"), "peer"),
             Self::Nothing => Ok(()),
         }

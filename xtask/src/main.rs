@@ -17,6 +17,7 @@ mod directions;
 #[cfg(test)]
 mod documentation;
 mod drivers;
+mod fuzz;
 mod local;
 mod memory;
 mod node;
@@ -96,6 +97,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Protocols => {
             std::io::stdout().lock().write_all(requirements::document().as_bytes())?
         }
+        Task::Fuzz(asked) => fuzz::run(&workspace, &asked)?,
         Task::Simulate { args } => return Err(simulate::exec(&workspace, args)?),
         Task::Test(tests) => return check::run(&workspace, tests),
         Task::Budgets { memory } => {

@@ -137,7 +137,7 @@ fn fastly_cli(workspace: &Workspace) -> Result<()> {
 
 // What a developer waits for is its compiler; what it runs takes moments. So it is compiled with
 // little optimization, and into a folder that goes when it is done.
-fn from_cargo(workspace: &Workspace, package: &str, version: &str) -> Result<()> {
+pub(crate) fn from_cargo(workspace: &Workspace, package: &str, version: &str) -> Result<()> {
     let folder = folder(workspace);
     let key = Key::default().text(version);
     let stamp = Stamp::new(folder.join(format!("{package}.stamp")), &key);
