@@ -102,6 +102,7 @@ pub(crate) fn fill(need: Need, visibility: Visibility) -> Outcome {
                 visibility,
                 name: "a file.bin".into(),
                 expires_s: None,
+                links_after_ms: None,
             };
             let fields = format!(
                 "etag: \"{ID}\"\r\ncontent-type: application/octet-stream\r\ncontent-length: 4096\r\n\

@@ -101,6 +101,9 @@ pub(crate) struct Record {
     /// When the file ceases to exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) expires_s: Option<UnixSeconds>,
+    /// Signed links to it are good that were made later than this, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) links_after_ms: Option<u64>,
     /// When the upload ceases to exist, unless it is complete by then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) upload_expires_s: Option<UnixSeconds>,
@@ -213,6 +216,7 @@ impl Record {
             visibility: description.visibility,
             created_s: now,
             expires_s: None,
+            links_after_ms: None,
             upload_expires_s: opening.upload_expires_s,
             metadata: description.metadata,
             tus_metadata: description.tus_metadata,
@@ -350,6 +354,7 @@ impl Record {
             visibility: self.visibility,
             name: self.name.clone(),
             expires_s: self.expires_s,
+            links_after_ms: self.links_after_ms,
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use outport_tests::api::{Api, File};
 use outport_tests::scenarios;
 use outport_tests::world::World;
@@ -18,6 +20,8 @@ scenarios![
     a_link_only_reads,
     a_link_begins_when_it_says,
     a_link_for_a_network_is_not_good_elsewhere,
+    a_password_goes_with_a_link,
+    all_links_of_a_file_end,
     lives_that_are_none,
 ];
 
@@ -70,6 +74,54 @@ async fn a_changed_link_is_none(world: World) {
         let answer = world.anonymous().get(&format!("{path}?{changed}")).await;
         assert_eq!(answer.status, 404, "{changed}: {answer:?}");
     }
+}
+
+async fn a_password_goes_with_a_link(world: World) {
+    let owner = world.owner();
+    let file = upload(&owner, "private").await;
+    let link = bounded(&owner, &file, &json!({"password": "open sesame"})).await;
+    let nobody = world.anonymous();
+    let by = async |credentials: &str| {
+        let basic = format!("Basic {}", STANDARD.encode(credentials));
+        nobody.get_with(&link, &[("authorization", basic.as_str())]).await
+    };
+    for _ in 0..2 {
+        assert_eq!(by("anybody:open sesame").await.body, "0123456789");
+        for refused in
+            [by("anybody:sesame").await, by("open sesame").await, nobody.get(&link).await]
+        {
+            refused.expect_problem(401, "link-password");
+            assert!(refused.field("www-authenticate").starts_with("Basic"), "{refused:?}");
+        }
+    }
+    let open = link.replace("protected&", "");
+    nobody.get(&open).await.expect_problem(404, "not-found");
+    for password in ["", "short", "with\ncontrols"] {
+        let wanted = json!({ "password": password });
+        let answer = owner.json(Method::POST, &format!("{}/links", file.path()), &wanted).await;
+        answer.expect_problem(400, "invalid-field");
+    }
+}
+
+async fn all_links_of_a_file_end(world: World) {
+    let owner = world.owner();
+    let (file, other) = (upload(&owner, "private").await, upload(&owner, "private").await);
+    let nobody = world.anonymous();
+    let links = [link(&owner, &file, 60, false).await, link(&owner, &file, 60, true).await];
+    let others = link(&owner, &other, 60, false).await;
+    for link in links.iter().chain([&others]) {
+        nobody.get(link).await.expect_status(200);
+    }
+    let path = format!("{}/links", file.path());
+    nobody.delete(&path).await.expect_problem(401, "token-missing");
+    owner.delete(&path).await.expect_status(204);
+    for link in &links {
+        nobody.get(link).await.expect_problem(403, "link-expired");
+        owner.get(link).await.expect_status(200);
+    }
+    nobody.get(&others).await.expect_status(200);
+    let link = link(&owner, &file, 60, false).await;
+    nobody.get(&link).await.expect_status(200);
 }
 
 async fn a_link_begins_when_it_says(world: World) {

@@ -80,6 +80,7 @@ impl Names {
             (time(text), "{time}"),
             (token(text), "{token}"),
             (after(text, "begins=", |c| c.is_ascii_digit()), "begins={time}"),
+            (after(text, "issued=", |c| c.is_ascii_digit()), "issued={time}"),
             (after(text, "expires=", |c| c.is_ascii_digit()), "expires={time}"),
             (after(text, "signature=", is_base64url), "signature={signature}"),
             (after(text, "__Host-outport=", is_cookie), "__Host-outport={session}"),

@@ -59,6 +59,9 @@ pub struct FileRecord {
     /// When it ceases to exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_s: Option<UnixSeconds>,
+    /// Signed links are good that were made later than this, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub links_after_ms: Option<u64>,
 }
 
 /// The header's value is no file record.
@@ -95,6 +98,7 @@ mod tests {
             visibility: Visibility::Private,
             name: "grüße.txt".into(),
             expires_s: Some(100),
+            links_after_ms: None,
         }
     }
 

@@ -10,7 +10,7 @@ use crate::edge_signature::{self, Signed};
 use crate::file::FileRecord;
 use crate::id::FileId;
 use crate::identity::Identity;
-use crate::link::Link;
+use crate::link::{Holder, Link, password_digest};
 use crate::name::{FileName, NAME_BYTES_MAX};
 use crate::revocation::Revocations;
 use crate::rules::TypePattern;
@@ -36,6 +36,7 @@ pub const TARGETS: &[Target] = &[
             b"expires=100&signature=AAAA",
             b"begins=9&network=2001:db8::/32&expires=100&signature=AAAA",
             b"download&expires=18446744073709551615&signature=uJwd9Q",
+            b"issued=7&protected&expires=100&signature=AAAA",
         ],
     },
     Target {
@@ -127,7 +128,8 @@ pub fn link(bytes: &[u8]) {
     let Some(query) = text(bytes) else { return };
     let id = FileId::new(crate::id::Home { region: 0, shard: 0 }, 0, 0);
     let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let read = Link::read(id, query, &keys(), 50, here);
+    let holder = Holder { address: here, password: Some(query) };
+    let read = Link::read(id, query, &keys(), 50, holder);
     assert!(!matches!(read, Some(Ok(_))), "{query}");
     // What we make for an expiry of any digits is one.
     let expires_s = query.bytes().fold(50, |sum: u64, byte| sum.wrapping_mul(31) | u64::from(byte));
@@ -135,9 +137,11 @@ pub fn link(bytes: &[u8]) {
         download: bytes.len().is_multiple_of(2),
         begins_s: Some(50).filter(|_| bytes.len().is_multiple_of(3)),
         network: Some(here.into()).filter(|_| bytes.len().is_multiple_of(5)),
+        issued_ms: Some(expires_s).filter(|_| bytes.len().is_multiple_of(7)),
+        password: Some(password_digest(query)).filter(|_| bytes.len().is_multiple_of(4)),
         ..Link::until(id, expires_s)
     };
-    let read = keys().first().and_then(|key| Link::read(id, &made.query(key), &keys(), 50, here));
+    let read = keys().first().and_then(|key| Link::read(id, &made.query(key), &keys(), 50, holder));
     assert_eq!(read, Some(Ok(made)));
 }
 

@@ -1,5 +1,5 @@
-//! Signed links: a URL that lets whoever holds it fetch one file for a while, and perhaps from
-//! somewhere only.
+//! Signed links: a URL that lets whoever holds it fetch one file for a while, perhaps from somewhere
+//! only, or with a password.
 //!
 //! The query carries what the link grants and an HMAC-SHA256 over that and the id, so an edge checks
 //! a link without asking anybody.
@@ -10,10 +10,14 @@ use std::net::IpAddr;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ipnet::IpNet;
+use sha2::{Digest as _, Sha256};
 
 use crate::UnixSeconds;
 use crate::id::FileId;
 use crate::secret::Secret;
+
+/// The parameter of a link that a password goes with.
+const PROTECTED: &str = "protected";
 
 /// What a link grants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +30,27 @@ pub struct Link {
     pub expires_s: UnixSeconds,
     /// From where it is good. Absent: from everywhere.
     pub network: Option<IpNet>,
+    /// When it was made, in milliseconds since 1970: a file's owner may have ended all links that
+    /// were made before. Absent: before there was a way to say so.
+    pub issued_ms: Option<u64>,
+    /// The digest of the password that goes with it ([`password_digest`]). Absent: none does.
+    pub password: Option<[u8; 32]>,
     /// Whether the file may only be saved, never shown.
     pub download: bool,
+}
+
+/// Who comes with a link.
+#[derive(Clone, Copy, Debug)]
+pub struct Holder<'a> {
+    /// The client's address.
+    pub address: IpAddr,
+    /// The password that came with the request.
+    pub password: Option<&'a str>,
+}
+
+/// What is signed of a password. It is in no link: whoever has one can't try passwords without us.
+pub fn password_digest(password: &str) -> [u8; 32] {
+    Sha256::digest(password).into()
 }
 
 /// Why a link grants nothing.
@@ -39,6 +62,8 @@ pub enum LinkRefusal {
     Early,
     /// It is ours, and for clients of another network.
     Elsewhere,
+    /// It says that a password goes with it, and another one came or none; or we did not make it.
+    Password,
     /// We did not make it, or it was changed.
     Invalid,
 }
@@ -46,7 +71,15 @@ pub enum LinkRefusal {
 impl Link {
     /// A link that is good from now on, and everywhere.
     pub const fn until(id: FileId, expires_s: UnixSeconds) -> Self {
-        Self { id, begins_s: None, expires_s, network: None, download: false }
+        Self {
+            id,
+            begins_s: None,
+            expires_s,
+            network: None,
+            issued_ms: None,
+            password: None,
+            download: false,
+        }
     }
 
     /// The query of the link's URL, without the question mark.
@@ -60,25 +93,36 @@ impl Link {
         if let Some(network) = self.network {
             let _ = write!(query, "network={network}&");
         }
+        if let Some(issued_ms) = self.issued_ms {
+            let _ = write!(query, "issued={issued_ms}&");
+        }
+        if self.password.is_some() {
+            let _ = write!(query, "{PROTECTED}&");
+        }
         let _ = write!(query, "expires={}&signature={mac}", self.expires_s);
         query
     }
 
-    /// Reads a link to `id` from a query, for a client at this address. `None` where the query holds
-    /// no signature, so that the request is an ordinary one.
+    /// Reads a link to `id` from a query, for whoever comes with it. `None` where the query holds no
+    /// signature, so that the request is an ordinary one.
     pub fn read(
         id: FileId,
         query: &str,
         keys: &[Secret],
         now: UnixSeconds,
-        client: IpAddr,
+        holder: Holder<'_>,
     ) -> Option<Result<Self, LinkRefusal>> {
         let field = |name: &str| {
             query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
         };
         let signature = field("signature")?;
+        let is_protected = is_protected(query);
         let link = Self::said(id, &field).zip(URL_SAFE_NO_PAD.decode(signature).ok());
-        let Some((link, mac)) = link else { return Some(Err(LinkRefusal::Invalid)) };
+        let Some((mut link, mac)) = link else { return Some(Err(LinkRefusal::Invalid)) };
+        if is_protected {
+            let Some(password) = holder.password else { return Some(Err(LinkRefusal::Password)) };
+            link.password = Some(password_digest(password));
+        }
         // A plain link may be asked for as a download; a download link stays one.
         let granted = [true, false].into_iter().find_map(|download| {
             let link = Self { download, ..link };
@@ -86,12 +130,15 @@ impl Link {
             keys.iter().any(|key| key.verify(message.as_bytes(), &mac)).then_some(link)
         });
         Some(match granted {
+            None if is_protected => Err(LinkRefusal::Password),
             None => Err(LinkRefusal::Invalid),
             Some(link) if link.expires_s < now => Err(LinkRefusal::Expired),
             Some(link) if link.begins_s.is_some_and(|begins| now < begins) => {
                 Err(LinkRefusal::Early)
             }
-            Some(link) if link.network.is_some_and(|network| !network.contains(&client)) => {
+            Some(link)
+                if link.network.is_some_and(|network| !network.contains(&holder.address)) =>
+            {
                 Err(LinkRefusal::Elsewhere)
             }
             Some(link) => Ok(link),
@@ -102,27 +149,43 @@ impl Link {
     fn said<'q>(id: FileId, field: &impl Fn(&str) -> Option<&'q str>) -> Option<Self> {
         let begins_s = field("begins").map(str::parse).transpose().ok()?;
         let network = field("network").map(str::parse).transpose().ok()?;
+        let issued_ms = field("issued").map(str::parse).transpose().ok()?;
         let expires_s = field("expires")?.parse().ok()?;
-        Some(Self { id, begins_s, expires_s, network, download: false })
+        Some(Self { begins_s, network, issued_ms, ..Self::until(id, expires_s) })
     }
 
-    /// What is signed. Links without a beginning and a network are older than those with them.
+    /// What is signed. Those of older forms have less that could be said.
     fn message(&self) -> String {
-        let Self { id, begins_s, expires_s, network, download } = self;
-        if begins_s.is_none() && network.is_none() {
+        let Self { id, begins_s, expires_s, network, issued_ms, password, download } = self;
+        let is_old = issued_ms.is_none() && password.is_none();
+        if is_old && begins_s.is_none() && network.is_none() {
             return format!("outport link 1\n{id}\n{expires_s}\n{download}");
         }
         let begins_s = begins_s.unwrap_or_default();
         let network = network.map(|network| network.to_string()).unwrap_or_default();
-        format!("outport link 2\n{id}\n{begins_s}\n{expires_s}\n{network}\n{download}")
+        if is_old {
+            return format!("outport link 2\n{id}\n{begins_s}\n{expires_s}\n{network}\n{download}");
+        }
+        let issued_ms = issued_ms.map(|issued_ms| issued_ms.to_string()).unwrap_or_default();
+        let password = password.map(|digest| URL_SAFE_NO_PAD.encode(digest)).unwrap_or_default();
+        format!(
+            "outport link 3\n{id}\n{begins_s}\n{expires_s}\n{network}\n{issued_ms}\n{password}\n\
+             {download}"
+        )
     }
+}
+
+/// Whether a query says that a password goes with its link.
+pub fn is_protected(query: &str) -> bool {
+    query.split('&').any(|parameter| parameter == PROTECTED)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    const HERE: Holder<'static> =
+        Holder { address: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), password: None };
 
     fn key(byte: u8) -> Secret {
         Secret::new(vec![byte; 32]).unwrap()
@@ -161,7 +224,8 @@ mod tests {
     fn bounds_hold_and_stay() {
         let query = bounded(false).query(&key(1));
         let read = |query: &str, now, from: &str| {
-            Link::read(id('4'), query, &[key(1)], now, from.parse().unwrap())
+            let holder = Holder { address: from.parse().unwrap(), password: None };
+            Link::read(id('4'), query, &[key(1)], now, holder)
         };
         assert_eq!(read(&query, 50, "192.0.2.255"), Some(Ok(bounded(false))));
         assert_eq!(read(&query, 49, "192.0.2.1"), Some(Err(LinkRefusal::Early)));
@@ -193,6 +257,31 @@ mod tests {
                 "{changed}"
             );
         }
+    }
+
+    #[test]
+    fn a_password_goes_with_it() {
+        let password = Some(password_digest("sesame"));
+        let link = Link { password, issued_ms: Some(7), ..bounded(false) };
+        let query = link.query(&key(1));
+        assert!(!query.contains("sesame") && query.contains("issued=7&protected&"), "{query}");
+        let read = |query: &str, password, now| {
+            Link::read(id('4'), query, &[key(1)], now, Holder { password, ..HERE })
+        };
+        assert_eq!(read(&query, Some("sesame"), 60), Some(Ok(link)));
+        assert_eq!(read(&query, Some("sesam"), 60), Some(Err(LinkRefusal::Password)));
+        assert_eq!(read(&query, None, 60), Some(Err(LinkRefusal::Password)));
+        assert_eq!(read(&query, Some("sesame"), 101), Some(Err(LinkRefusal::Expired)));
+        let open = query.replace("protected&", "");
+        assert_eq!(read(&open, Some("sesame"), 60), Some(Err(LinkRefusal::Invalid)));
+        let younger = query.replace("issued=7", "issued=8");
+        assert_eq!(read(&younger, Some("sesame"), 60), Some(Err(LinkRefusal::Password)));
+        // A link without a password is none with the empty one.
+        let plain = Link { issued_ms: Some(7), ..bounded(false) }.query(&key(1));
+        let closed = plain.replace("issued", "protected&issued");
+        assert_eq!(read(&closed, Some(""), 60), Some(Err(LinkRefusal::Password)));
+        let younger = plain.replace("issued=7", "issued=8");
+        assert_eq!(read(&younger, None, 60), Some(Err(LinkRefusal::Invalid)));
     }
 
     #[test]

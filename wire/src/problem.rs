@@ -68,6 +68,8 @@ problems! {
     TokenRevoked "token-revoked" 401 "The token was revoked";
     /// The session of a browser is over.
     SessionEnded "session-ended" 401 "The session has ended";
+    /// A password goes with the signed link.
+    LinkPassword "link-password" 401 "The link needs its password";
     /// What is asked for takes a fresher sign-in (RFC 9470).
     SignInTooOld "sign-in-too-old" 401 "The sign-in is too old for this";
     /// What reached the origin was not signed by one of its edges.

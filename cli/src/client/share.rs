@@ -1,5 +1,6 @@
 //! `outport share`: a signed link to a file.
 
+use std::io::BufRead as _;
 use std::time::Duration;
 
 use reqwest::Method;
@@ -24,6 +25,12 @@ pub(crate) struct Args {
     /// The link is good for clients of this network or address alone: 192.0.2.0/24, 2001:db8::1
     #[arg(long, value_name = "NETWORK")]
     network: Option<String>,
+    /// Whoever has the link is asked for a password, too: the first line of the standard input
+    #[arg(long)]
+    password: bool,
+    /// End all links to the file that were made so far, and make none
+    #[arg(long, conflicts_with_all = ["password", "network", "starts_in", "download"])]
+    end: bool,
     /// The link only saves the file, and never shows it in a browser
     #[arg(long)]
     download: bool,
@@ -41,6 +48,8 @@ struct Wanted {
     starts_in: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     network: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password: Option<String>,
     download: bool,
 }
 
@@ -57,12 +66,29 @@ struct Link {
 /// Runs the command.
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let server = Server::new(&args.server)?;
+    let links = server.path(&["files", &args.id, "links"]);
+    if args.end {
+        return server.send(server.request(Method::DELETE, links)).await.map(drop);
+    }
     let starts_in = args.starts_in.map(|wait| wait.as_secs());
     let (network, download) = (args.network, args.download);
-    let wanted = Wanted { expires_in: args.ttl.as_secs(), starts_in, network, download };
-    let request = server.request(Method::POST, server.path(&["files", &args.id, "links"]));
+    let password = if args.password { Some(password()?) } else { None };
+    let wanted = Wanted { expires_in: args.ttl.as_secs(), starts_in, network, password, download };
+    let request = server.request(Method::POST, links);
     let response = server.send(request.json(&wanted)).await?;
     let mut link: Link = server.json(response).await?;
     link.url = server.url(&link.url)?.into();
     if args.json { output::json(&link) } else { output::line(&link.url) }
+}
+
+/// Reads the password from where other processes can't see it.
+fn password() -> Result<String, Failure> {
+    let mut line = String::new();
+    let read = std::io::stdin().lock().read_line(&mut line);
+    read.map_err(|error| Failure::Process(format!("no password can be read: {error}")))?;
+    let password = line.trim_end_matches(['\n', '\r']);
+    if password.is_empty() {
+        return Err(Failure::Usage("the standard input has no password in its first line".into()));
+    }
+    Ok(password.to_owned())
 }

@@ -86,6 +86,8 @@ fn challenge(kind: ProblemType) -> &'static str {
         ProblemType::TokenExpired => {
             "Bearer realm=\"outport\", error=\"invalid_token\", error_description=\"not valid at this time\""
         }
+        // RFC 7617: a browser asks for it.
+        ProblemType::LinkPassword => "Basic realm=\"link\", charset=\"UTF-8\"",
         // RFC 9470, section 3. How fresh it must be, the document says.
         ProblemType::SignInTooOld => {
             "Bearer realm=\"outport\", error=\"insufficient_user_authentication\""

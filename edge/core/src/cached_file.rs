@@ -69,6 +69,7 @@ pub(crate) enum LinkRefused {
     Expired,
     Early,
     Elsewhere,
+    Password,
 }
 
 impl FileExchange {
@@ -317,14 +318,17 @@ impl FileExchange {
 
     /// Answers from a file that is known, if the caller may have it.
     fn deliver(
-        self,
+        mut self,
         file: &StoredFile<'_>,
         head: &[u8],
         source: Source<'_>,
         status: CacheStatus,
         context: &Context<'_>,
     ) -> Next<Self> {
-        let open = file.is_open_to(self.ask.identity.as_ref(), self.ask.by_link);
+        let open = file.is_open_to(self.ask.identity.as_ref(), self.ask.link_ms);
+        if self.ask.link_ms.is_some_and(|made| file.has_ended(made)) {
+            self.link_refused = Some(LinkRefused::Expired);
+        }
         if file.is_expired(context.moment.unix_s()) || !open {
             return Next::Reply(ended(self.denied(context), Ended::Cache));
         }
@@ -507,6 +511,9 @@ impl FileExchange {
             }
             Some(LinkRefused::Elsewhere) => {
                 (ProblemType::LinkNotHere, "The link is for clients of another network.")
+            }
+            Some(LinkRefused::Password) => {
+                (ProblemType::LinkPassword, "Send the password by Basic authentication (RFC 7617).")
             }
             None => (ProblemType::NotFound, "There is no such file, or it is not yours to see."),
         };

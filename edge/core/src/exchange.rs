@@ -9,13 +9,13 @@ mod sessions;
 use std::net::IpAddr;
 
 use outport_wire::identity::{Identity, Scope};
-use outport_wire::link::{Link, LinkRefusal};
+use outport_wire::link::{Holder, Link, LinkRefusal};
 use outport_wire::problem::{Problem, ProblemType};
 use outport_wire::resumable::PARTIAL_TYPE;
 use outport_wire::tus;
 use serde::{Deserialize, Serialize};
 
-use self::authenticating::{Bearer, Caller, Waiting};
+use self::authenticating::{Bearer, Caller, Waiting, password};
 use self::forwarding::{Changed, Forwarded, ask_upstream, forward};
 use self::keeping::Accepting;
 use crate::answer::{Visit, json, reply};
@@ -787,16 +787,19 @@ impl Edge {
         moment: Moment,
     ) -> Option<LinkRefused> {
         let query = request.query.unwrap_or_default();
-        let link = Link::read(ask.id, query, &self.config.link_keys, moment.unix_s(), client);
+        let password = password(request);
+        let holder = Holder { address: client, password: password.as_deref() };
+        let link = Link::read(ask.id, query, &self.config.link_keys, moment.unix_s(), holder);
         match link? {
             Ok(link) => {
-                ask.by_link = true;
+                ask.link_ms = Some(link.issued_ms.unwrap_or_default());
                 ask.download |= link.download;
                 None
             }
             Err(LinkRefusal::Expired) => Some(LinkRefused::Expired),
             Err(LinkRefusal::Early) => Some(LinkRefused::Early),
             Err(LinkRefusal::Elsewhere) => Some(LinkRefused::Elsewhere),
+            Err(LinkRefusal::Password) => Some(LinkRefused::Password),
             Err(LinkRefusal::Invalid) => None,
         }
     }

@@ -31,8 +31,8 @@ pub(crate) struct FileAsk {
     /// A HEAD request.
     pub(crate) head_only: bool,
     pub(crate) identity: Option<Identity>,
-    /// It came with a signed link that is good.
-    pub(crate) by_link: bool,
+    /// It came with a signed link that is good: when that was made.
+    pub(crate) link_ms: Option<u64>,
     /// To be saved, not shown.
     pub(crate) download: bool,
     if_match: Option<String>,
@@ -52,7 +52,7 @@ impl FileAsk {
             id,
             head_only: request.method == "HEAD",
             identity,
-            by_link: false,
+            link_ms: None,
             download: request.has_query("download"),
             if_match: field("if-match"),
             if_unmodified_since: field("if-unmodified-since"),
@@ -278,6 +278,7 @@ mod tests {
             name: "a.txt",
             visibility: Visibility::Private,
             expires_s: None,
+            links_after_ms: None,
             freshness: Freshness {
                 since_ms: 0,
                 lifetime_ms: 0,

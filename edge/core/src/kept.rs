@@ -213,6 +213,7 @@ impl KeptDelivery {
             name: &file.name,
             visibility: file.visibility,
             expires_s: None,
+            links_after_ms: None,
             freshness: Freshness::none(now_ms),
         }
     }

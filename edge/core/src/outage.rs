@@ -93,6 +93,7 @@ fn answer(fetch: &Fetch, away: Option<Away>) -> Result<UpstreamAnswer, FetchErro
         visibility: Visibility::Public,
         name: "a".into(),
         expires_s: None,
+        links_after_ms: None,
     };
     let body = content(head.target);
     let fields = format!(

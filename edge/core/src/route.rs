@@ -120,7 +120,7 @@ fn file(rest: &str, method: &str) -> Target {
     };
     let Ok(id) = id.parse() else { return Target::Nothing };
     match name {
-        Some("links") if method == "POST" => Target::Links(id),
+        Some("links") if matches!(method, "POST" | "DELETE") => Target::Links(id),
         Some(name) if name.contains('/') => Target::Nothing,
         _ => Target::File(id),
     }
@@ -144,7 +144,7 @@ impl Target {
             Self::Upload(_) => Some(&["GET", "HEAD", "PATCH", "DELETE", "OPTIONS"]),
             Self::Files => Some(&["GET", "HEAD", "POST", "OPTIONS"]),
             Self::File(_) => Some(&["GET", "HEAD", "PATCH", "DELETE", "OPTIONS"]),
-            Self::Links(_) => Some(&["POST", "OPTIONS"]),
+            Self::Links(_) => Some(&["POST", "DELETE", "OPTIONS"]),
             Self::Route(_) | Self::Nothing => None,
         }
     }

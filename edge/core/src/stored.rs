@@ -54,6 +54,7 @@ pub(crate) struct StoredFile<'a> {
     pub(crate) name: &'a str,
     pub(crate) visibility: Visibility,
     pub(crate) expires_s: Option<u64>,
+    pub(crate) links_after_ms: Option<u64>,
     pub(crate) freshness: Freshness,
 }
 
@@ -174,6 +175,7 @@ impl<'a> StoredFile<'a> {
             name: &record.name,
             visibility: record.visibility,
             expires_s: record.expires_s,
+            links_after_ms: record.links_after_ms,
             freshness: Freshness::read(fields.get("cache-control").unwrap_or_default(), now_ms),
         })
     }
@@ -192,17 +194,24 @@ impl<'a> StoredFile<'a> {
             name: &record.name,
             visibility: record.visibility,
             expires_s: record.expires_s,
+            links_after_ms: record.links_after_ms,
             freshness: Freshness::read(fields.get("cache-control").unwrap_or_default(), now_ms),
             ..self.clone()
         }
     }
 
-    /// Whether this caller may fetch the file.
-    pub(crate) fn is_open_to(&self, identity: Option<&Identity>, by_link: bool) -> bool {
+    /// Whether this caller may fetch the file, who may have come with a link that was made then.
+    pub(crate) fn is_open_to(&self, identity: Option<&Identity>, link_ms: Option<u64>) -> bool {
+        let by_link = link_ms.is_some_and(|made| !self.has_ended(made));
         let owned = identity.is_some_and(|identity| {
             identity.scopes.allow(Scope::Read) && identity.owns(self.tenant, self.owner)
         });
         owned || by_link || self.visibility == Visibility::Public
+    }
+
+    /// Whether the links are good no more that were made then.
+    pub(crate) fn has_ended(&self, link_ms: u64) -> bool {
+        self.links_after_ms.is_some_and(|after| link_ms <= after)
     }
 
     /// Whether the file is gone.
@@ -252,6 +261,7 @@ mod tests {
             visibility: Visibility::Link,
             name: "a.txt".into(),
             expires_s: Some(9),
+            links_after_ms: None,
         };
         let fields = b"etag: \"x\"\r\ncontent-length: 5\r\ncache-control: max-age=60\r\n";
         let file = StoredFile::read(FieldLines::new(fields), &record, 7).unwrap();
@@ -269,6 +279,7 @@ mod tests {
             visibility: Visibility::Private,
             name: String::new(),
             expires_s: None,
+            links_after_ms: None,
         };
         for fields in [
             &b"content-length: 5\r\n"[..],

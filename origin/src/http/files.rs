@@ -1,6 +1,7 @@
 //! Files as a whole: stored in one request, listed, changed, removed, shared by link.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use axum::Json;
@@ -17,7 +18,7 @@ use ipnet::IpNet;
 use outport_wire::UnixSeconds;
 use outport_wire::file::Visibility;
 use outport_wire::identity::{Identity, Scope};
-use outport_wire::link::Link;
+use outport_wire::link::{self, Link};
 use outport_wire::network;
 use outport_wire::problem::ProblemType;
 use outport_wire::rules::Declared;
@@ -38,6 +39,8 @@ use crate::intake::BodyStream;
 use crate::record::{Description, Record};
 use crate::store::{AppendError, Held};
 
+/// How long the password of a link may be, in bytes.
+const PASSWORD_BYTES: RangeInclusive<usize> = 8..=128;
 /// How long a link is good for if nothing is said.
 const LINK_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// How many files a page of a list has if nothing is said.
@@ -307,11 +310,23 @@ struct Wanted {
     starts_in: Option<u64>,
     /// A network or an address.
     network: Option<String>,
+    /// What whoever has the link must know, too.
+    password: Option<String>,
     #[serde(default)]
     download: bool,
 }
 
 impl Wanted {
+    /// What is signed of the password.
+    fn password(&self) -> Result<Option<[u8; 32]>, Failure> {
+        let Some(password) = &self.password else { return Ok(None) };
+        if !PASSWORD_BYTES.contains(&password.len()) || password.chars().any(char::is_control) {
+            let must = "of 8 to 128 bytes, without control characters";
+            return Err(Failure::field("password", must));
+        }
+        Ok(Some(link::password_digest(password)))
+    }
+
     /// From where the link is to be good.
     fn network(&self) -> Result<Option<IpNet>, Failure> {
         let Some(network) = &self.network else { return Ok(None) };
@@ -340,9 +355,7 @@ pub(crate) async fn share(
     caller: Caller,
     request: Request,
 ) -> Result<Response, Failure> {
-    if !params.iter().any(|(name, value)| name == "name" && value == "links") {
-        return Err(Failure::new(ProblemType::MethodNotAllowed, "POST makes links, at …/links"));
-    }
+    check_links(&params)?;
     let identity = caller.allowed(Scope::Share)?;
     let wanted: Wanted = json_body(&app, request.into_body()).await?;
     let life_max = app.limits.link_life_max.as_secs();
@@ -356,6 +369,7 @@ pub(crate) async fn share(
         return Err(Failure::field("starts_in", &must));
     }
     let network = wanted.network()?;
+    let password = wanted.password()?;
     let held = app.store.load(id).await?.ok_or_else(Failure::not_found)?;
     own(identity, &held.record)?;
     if !held.record.is_file() {
@@ -364,7 +378,9 @@ pub(crate) async fn share(
     let now_s = app.store.now_s();
     let begins_s = wanted.starts_in.filter(|wait| *wait > 0).map(|wait| now_s + wait);
     let download = wanted.download;
-    let link = Link { begins_s, network, download, ..Link::until(id, now_s + life) };
+    let issued_ms = Some(app.store.now_ms());
+    let link =
+        Link { begins_s, network, issued_ms, password, download, ..Link::until(id, now_s + life) };
     let made = Made {
         url: format!("{}?{}", document::named_path(&held), link.query(&app.link_key)),
         begins: begins_s.map(rfc3339),
@@ -372,6 +388,37 @@ pub(crate) async fn share(
         network: network.map(|network| network.to_string()),
     };
     Ok((StatusCode::CREATED, uncacheable(), Json(made)).into_response())
+}
+
+/// `DELETE /files/{id}/{name}`, which is there for one name: `links`. Those that were made so far are
+/// good no more.
+pub(crate) async fn end_links(
+    State(app): State<App>,
+    Id(id): Id,
+    params: RawPathParams,
+    caller: Caller,
+) -> Result<Response, Failure> {
+    check_links(&params)?;
+    let identity = caller.allowed(Scope::Share)?;
+    let now_ms = app.store.now_ms();
+    let change = |record: &mut Record| {
+        own(identity, record)?;
+        // Never back, whatever the clock does.
+        record.links_after_ms = record.links_after_ms.max(Some(now_ms));
+        if record.is_file() { Ok(()) } else { Err(Failure::not_found()) }
+    };
+    app.store.change(id, change).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+fn check_links(params: &RawPathParams) -> Result<(), Failure> {
+    if params.iter().any(|(name, value)| name == "name" && value == "links") {
+        return Ok(());
+    }
+    Err(Failure::new(
+        ProblemType::MethodNotAllowed,
+        "POST makes links, and DELETE ends them, at …/links",
+    ))
 }
 
 /// A bounded JSON body. An empty one is an empty object.

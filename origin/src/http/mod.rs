@@ -104,7 +104,7 @@ pub(crate) fn router(app: App) -> Router {
             "/files/{id}",
             file.clone().patch(files::change).delete(files::remove).put(handover::take),
         )
-        .route("/files/{id}/{name}", file.post(files::share));
+        .route("/files/{id}/{name}", file.post(files::share).delete(files::end_links));
     let uploads = Router::new()
         .route("/uploads", post(uploads::create).options(uploads::tus::options))
         .route(

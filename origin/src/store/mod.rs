@@ -217,6 +217,11 @@ impl Store {
         self.turns.take(id, remains).await
     }
 
+    /// The same in milliseconds.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.environment.unix_ms()
+    }
+
     /// When an upload expires that makes progress now.
     fn upload_expiry_s(&self) -> Option<UnixSeconds> {
         self.expire_after.map(|after| self.now_s().saturating_add(after.as_secs()))

@@ -32,6 +32,7 @@ async fn the_whole_file_and_its_record() {
             visibility: Visibility::Link,
             name: "a.txt".into(),
             expires_s: None,
+            links_after_ms: None,
         };
         assert_eq!(record(&answer), expected);
         let head = edge.send("HEAD", &target, &[("range", "bytes=0-1")], "").await.expect(200);

@@ -1,6 +1,7 @@
 //! Files as a whole: stored, listed, changed, removed, shared.
 
-use outport_wire::link::{Link, LinkRefusal};
+use outport_wire::file::FileRecord;
+use outport_wire::link::{Holder, Link, LinkRefusal};
 use serde_json::json;
 
 use crate::support::{Running, bytes, link_key, parts_in};
@@ -181,6 +182,38 @@ async fn what_is_removed_is_gone() {
 }
 
 #[tokio::test]
+async fn links_have_passwords_and_ends() {
+    let origin = Running::start().await;
+    let alice = origin.alice();
+    let file = alice.store("name=a", "x").await;
+    let links = format!("{file}/links");
+    let made = alice.send("POST", &links, &[], r#"{"password":"open sesame"}"#).await.expect(201);
+    let made = made.json();
+    let (_, query) = made["url"].as_str().unwrap().split_once('?').unwrap();
+    assert!(!query.contains("sesame"), "{query}");
+    let id = file.strip_prefix("/files/").unwrap().parse().unwrap();
+    let read = |password| {
+        let here = Holder { address: "192.0.2.1".parse().unwrap(), password };
+        Link::read(id, query, &[link_key()], 0, here).unwrap()
+    };
+    assert_eq!(read(None), Err(LinkRefusal::Password));
+    assert_eq!(read(Some("sesame")), Err(LinkRefusal::Password));
+    let issued_ms = read(Some("open sesame")).unwrap().issued_ms.unwrap();
+
+    let told = async || {
+        let answer = alice.get(&file, &[]).await.expect(200);
+        FileRecord::decode(answer.header("outport-file").unwrap().as_bytes()).unwrap()
+    };
+    assert_eq!(told().await.links_after_ms, None);
+    let bob = origin.caller("demo", "bob", "share");
+    bob.send("DELETE", &links, &[], "").await.expect(404);
+    alice.send("DELETE", &links, &[], "").await.expect(204);
+    assert!(told().await.links_after_ms.unwrap() >= issued_ms);
+    alice.send("DELETE", &format!("{file}/x"), &[], "").await.expect(405);
+    assert_eq!(told().await.name, "a", "it is still there");
+}
+
+#[tokio::test]
 async fn links_are_signed() {
     let origin = Running::start().await;
     let alice = origin.alice();
@@ -191,7 +224,7 @@ async fn links_are_signed() {
     let (path, query) = url.split_once('?').unwrap();
     assert_eq!(path, format!("{file}/a%20b.txt"));
     let id = file.strip_prefix("/files/").unwrap().parse().unwrap();
-    let here = "192.0.2.1".parse().unwrap();
+    let here = Holder { address: "192.0.2.1".parse().unwrap(), password: None };
     let link = Link::read(id, query, &[link_key()], 0, here).unwrap().unwrap();
     assert!(link.download);
     let wanted = r#"{"expires_in":60,"starts_in":30,"network":"192.0.2.77/24"}"#;
@@ -208,6 +241,8 @@ async fn links_are_signed() {
         r#"{"starts_in":-1}"#,
         r#"{"network":"x"}"#,
         r#"{"network":"10.0.0.0/33"}"#,
+        r#"{"password":"short"}"#,
+        "{\"password\":\"with\\ncontrols\"}",
     ] {
         let answer = alice.send("POST", &format!("{file}/links"), &[], bad).await;
         assert_eq!(answer.problem(), (400, "invalid-field".into()), "{bad}");

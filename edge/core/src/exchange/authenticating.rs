@@ -3,6 +3,9 @@
 
 use std::net::IpAddr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use outport_wire::link;
 use outport_wire::problem::{Problem, ProblemType};
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +58,8 @@ impl Bearer {
             Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
                 Ok(Some(token.trim()))
             }
+            // The password of a link; there is no token.
+            Some((scheme, _)) if is_basic(scheme) && goes_with_link(request) => Ok(None),
             _ => {
                 let detail = match self {
                     Self::Caller | Self::CallerAlone => {
@@ -66,6 +71,23 @@ impl Bearer {
             }
         }
     }
+}
+
+fn is_basic(scheme: &str) -> bool {
+    scheme.eq_ignore_ascii_case("basic")
+}
+
+/// Whether a request has a link that a password goes with.
+fn goes_with_link(request: &Guarded<'_>) -> bool {
+    request.is_read() && request.query.is_some_and(link::is_protected)
+}
+
+/// The password of a request (RFC 7617), whatever the user is called.
+pub(super) fn password(request: &Guarded<'_>) -> Option<String> {
+    let (scheme, credentials) = request.fields.get("authorization")?.split_once(' ')?;
+    let credentials = is_basic(scheme).then(|| STANDARD.decode(credentials.trim()).ok())??;
+    let credentials = String::from_utf8(credentials).ok()?;
+    credentials.split_once(':').map(|(_, password)| password.to_owned())
 }
 
 /// Who asks, as far as it is known.

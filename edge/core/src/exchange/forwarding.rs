@@ -56,7 +56,7 @@ impl Edge {
     /// The key of what is stored that a change of this resource makes wrong.
     pub(super) fn wrong_then(&self, target: &Target, caller: Option<&Identity>) -> Option<String> {
         match target {
-            Target::Upload(id) | Target::File(id) => Some(file_key(*id)),
+            Target::Upload(id) | Target::File(id) | Target::Links(id) => Some(file_key(*id)),
             Target::Revocations => caller.map(|caller| revocations::key(&caller.tenant)),
             _ => None,
         }

@@ -195,6 +195,7 @@ impl Origin {
             visibility: told.visibility,
             name: told.name,
             expires_s: None,
+            links_after_ms: None,
         };
         match self.files.borrow_mut().insert(id, (record, body.to_vec())) {
             None => 201,
@@ -233,6 +234,7 @@ impl World {
             visibility,
             name: "a.txt".into(),
             expires_s: None,
+            links_after_ms: None,
         };
         self.origin.files.borrow_mut().insert(id.to_owned(), (record, body.to_vec()));
     }
@@ -402,6 +404,62 @@ fn a_signed_link_may_begin_later_and_be_for_a_network() {
     assert_eq!((elsewhere.status, &*elsewhere.problem()), (403, "link-not-here"));
     world.driver.advance(31_000);
     assert_eq!(ask(&mut world, "198.51.100.0/24").problem(), "link-expired");
+}
+
+#[test]
+fn a_password_may_go_with_a_link() {
+    let mut world = World::new(SIGNATURES);
+    world.put(ID, Visibility::Private, b"hello");
+    let password = Some(outport_wire::link::password_digest("open sesame"));
+    let link = Link { password, ..Link::until(ID.parse().unwrap(), NOW + 60) };
+    let query = link.query(world.edge.config.link_keys.first().unwrap());
+    let target = format!("/files/{ID}?{query}");
+    let unknown = format!("/files/{OTHER_ID}?{query}");
+    // `:open sesame`, `x:open sesame` and `x:sesame`.
+    let basic = |credentials: &str| format!("authorization: Basic {credentials}\r\n");
+    assert_eq!(world.get(&target, &basic("Om9wZW4gc2VzYW1l")).body, b"hello");
+    assert_eq!(world.get(&target, &basic("eDpvcGVuIHNlc2FtZQ==")).body, b"hello");
+    for wrong in ["", &basic("eDpzZXNhbWU="), &basic("?"), &basic("b3BlbiBzZXNhbWU=")] {
+        for target in [&target, &unknown] {
+            let sent = world.get(target, wrong);
+            assert_eq!((sent.status, sent.problem().as_str()), (401, "link-password"), "{wrong}");
+            assert!(sent.field("www-authenticate").unwrap().starts_with("Basic "));
+        }
+    }
+    let owner = world.token("demo", "alice", "read");
+    assert_eq!(world.get(&target, &owner).status, 200);
+    // Elsewhere it is no way to say who asks.
+    for line in ["GET /files", &format!("DELETE /files/{ID}?{query}"), &format!("GET /files/{ID}")]
+    {
+        let sent = world.send(line, &basic("Om9wZW4gc2VzYW1l"));
+        assert_eq!(sent.problem(), "token-malformed", "{line}");
+    }
+}
+
+#[test]
+fn links_that_were_made_before_may_be_ended() {
+    let mut world = World::new(SIGNATURES);
+    world.put(ID, Visibility::Private, b"hello");
+    let key = world.edge.config.link_keys.first().unwrap().clone();
+    let query = |issued_ms| {
+        let link = Link { issued_ms, ..Link::until(ID.parse().unwrap(), NOW + 600) };
+        format!("/files/{ID}?{}", link.query(&key))
+    };
+    let (oldest, old, new) = (query(None), query(Some(NOW * 1000)), query(Some(NOW * 1000 + 1)));
+    for target in [&oldest, &old, &new] {
+        assert_eq!(world.get(target, "").body, b"hello");
+    }
+    for (record, _) in world.origin.files.borrow_mut().values_mut() {
+        record.links_after_ms = Some(NOW * 1000);
+    }
+    let sharer = world.token("demo", "alice", "share");
+    assert_eq!(world.send(&format!("DELETE /files/{ID}/links"), &sharer).status, 204);
+    for target in [&oldest, &old] {
+        assert_eq!(world.get(target, "").problem(), "link-expired");
+    }
+    assert_eq!(world.get(&new, "").body, b"hello");
+    let owner = world.token("demo", "alice", "read");
+    assert_eq!(world.get(&old, &owner).body, b"hello");
 }
 
 #[test]

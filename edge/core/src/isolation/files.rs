@@ -105,6 +105,7 @@ impl Origin {
                 visibility,
                 name: String::new(),
                 expires_s: None,
+                links_after_ms: None,
             })
         };
         let records =

@@ -165,6 +165,7 @@ fn answer(request: &Request<Incoming>) -> Response<Full<Bytes>> {
         visibility: Visibility::Public,
         name: "a.txt".into(),
         expires_s: None,
+        links_after_ms: None,
     };
     Response::builder()
         .header("etag", "\"v1\"")
