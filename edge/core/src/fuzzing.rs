@@ -116,7 +116,7 @@ pub const TARGETS: &[Target] = &[
         parse: stored,
         examples: &[
             b"\0\ntext/plain\x05\"abc\"\x1dTue, 24 Nov 2026 06:49:10 GMT\x05\x04demo\x05alice\x05a.txt\
-              \0\0\0\xe0\xd4\x03\xb0\xea\x01\x80\xee\x9b)\0",
+              \0\0\0\0\xe0\xd4\x03\xb0\xea\x01\x80\xee\x9b)\0",
             b"\x01\x05",
             b"\x02\x05\xf4\x03",
         ],
