@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::{hmac, signature};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ring::rand::SystemRandom;
-use ring::{hmac, signature};
 use serde_json::{Value, json};
 
 /// The folder of their keys.
@@ -83,13 +83,13 @@ impl Signer {
             }
             Self::P256 => {
                 let form = &signature::ECDSA_P256_SHA256_FIXED_SIGNING;
-                let pair = signature::EcdsaKeyPair::from_pkcs8(form, &pkcs8(), random);
+                let pair = signature::EcdsaKeyPair::from_pkcs8(form, &pkcs8());
                 let signed = pair.expect("a P-256 key").sign(random, message);
                 signed.expect("a signature").as_ref().to_vec()
             }
             Self::Rsa => {
                 let pair = signature::RsaKeyPair::from_pkcs8(&pkcs8()).expect("an RSA key");
-                let mut signed = vec![0; pair.public().modulus_len()];
+                let mut signed = vec![0; pair.public_modulus_len()];
                 pair.sign(&signature::RSA_PKCS1_SHA256, random, message, &mut signed)
                     .expect("a signature");
                 signed

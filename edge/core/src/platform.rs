@@ -155,7 +155,7 @@ pub const WASMTIME: Platform = Platform {
         tells_what_is_left: true,
         accuracy: "exact",
     },
-    signatures: "ring, natively",
+    signatures: "aws-lc, natively",
     bodies: "streamed by the node, never through WebAssembly",
     metrics: "Prometheus, on a port of its own",
     bounds: Bounds {

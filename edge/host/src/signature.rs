@@ -1,11 +1,11 @@
 //! Signatures, checked natively.
 
-use outport_edge_core::key_set::{RSA_EXPONENT, uncompressed};
-use outport_edge_core::step::PublicKey;
-use ring::signature::{
+use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
     UnparsedPublicKey,
 };
+use outport_edge_core::key_set::{RSA_EXPONENT, uncompressed};
+use outport_edge_core::step::PublicKey;
 
 /// Whether the holder of this key has signed this. A key or a signature that is none has not.
 pub fn is_signed(key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {

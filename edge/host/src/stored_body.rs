@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, OnceLock};
 
+use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
 use outport_edge_core::step::{ByteRange, DICTIONARY_BYTES_MAX, Extent};
-use ring::digest::{Context, SHA256};
 use tokio::sync::watch;
 
 use crate::body::{Cut, EdgeBody};
