@@ -6,11 +6,12 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jwt_simple::algorithms::Ed25519KeyPair;
+use outport_wire::UnixSeconds;
 use outport_wire::secret::{Key, Secret};
 use rand::RngCore as _;
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,19 @@ pub(crate) struct Keys {
     pub(crate) links: Key,
     /// Signs what the edge sends to the origin.
     pub(crate) edge: Key,
+    /// What the origin takes besides: keys that edges are to sign with, or signed with until now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) edge_others: Vec<OtherKey>,
+}
+
+/// A key of edges that this folder's edge does not sign with.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OtherKey {
+    pub(crate) id: String,
+    secret: Secret,
+    /// When it was added, or the edge ceased to sign with it.
+    pub(crate) since_s: UnixSeconds,
 }
 
 /// The issuer of development tokens: an Ed25519 secret key (seed and public key, RFC 8032
@@ -53,12 +67,55 @@ pub(crate) struct IssuerKey {
 impl Keys {
     /// The keys of the data folder. Makes them, and the folder, where there are none.
     pub(crate) fn open(data: &Path) -> Result<Self, Failure> {
-        let path = data.join(FILE);
+        let path = path(data);
         match read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => make(data, &path),
             read => read,
         }
         .map_err(|source| Failure::io("open", &path, source))
+    }
+
+    /// Changes what is in the file, which others find complete at every moment.
+    pub(crate) fn change<T>(
+        data: &Path,
+        change: impl FnOnce(&mut Self) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let path = path(data);
+        let failed = |source| Failure::io("change", &path, source);
+        // One after the other; the lock is on the folder, and ends with this.
+        let folder = fs::File::open(data).map_err(failed)?;
+        folder.lock().map_err(failed)?;
+        let mut keys = Self::open(data)?;
+        let changed = change(&mut keys)?;
+        let replace = || {
+            let draft = draft(data, &keys)?;
+            fs::rename(&draft, &path)?;
+            folder.sync_all()
+        };
+        replace().map_err(failed)?;
+        Ok(changed)
+    }
+
+    /// Every key of edges that the origin takes.
+    pub(crate) fn accepted(&self) -> Vec<Key> {
+        let others = self.edge_others.iter();
+        let others = others.map(|key| Key { id: key.id.clone(), secret: key.secret.clone() });
+        std::iter::once(self.edge.clone()).chain(others).collect()
+    }
+
+    /// Adds a key for edges to sign with later. Returns its id.
+    pub(crate) fn add(&mut self, now: UnixSeconds) -> io::Result<String> {
+        let id = format!("edge-{}", hexadecimal(&random::<KEY_ID_BYTES>()));
+        let secret = secret(random::<SECRET_BYTES>().to_vec())?;
+        self.edge_others.push(OtherKey { id: id.clone(), secret, since_s: now });
+        Ok(id)
+    }
+
+    /// Has the edge sign with another key, and keeps the one before among the others.
+    pub(crate) fn sign_with(&mut self, place: usize, now: UnixSeconds) {
+        let OtherKey { id, secret, .. } = self.edge_others.remove(place);
+        let before = std::mem::replace(&mut self.edge, Key { id, secret });
+        self.edge_others.push(OtherKey { id: before.id, secret: before.secret, since_s: now });
     }
 
     /// The issuer's key pair. Its tokens name it in their header.
@@ -91,7 +148,8 @@ impl Keys {
         let key = |id: &str| -> io::Result<Key> {
             Ok(Key { id: id.to_owned(), secret: secret(random::<SECRET_BYTES>().to_vec())? })
         };
-        Ok(Self { issuer, links: key("links-1")?, edge: key("edge-1")? })
+        let (links, edge) = (key("links-1")?, key("edge-1")?);
+        Ok(Self { issuer, links, edge, edge_others: Vec::new() })
     }
 }
 
@@ -105,17 +163,33 @@ fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-fn read(path: &Path) -> io::Result<Keys> {
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Where the keys of a data folder are.
+pub(crate) fn path(data: &Path) -> PathBuf {
+    data.join(FILE)
+}
+
+/// The keys of a file that is there.
+pub(crate) fn read(path: &Path) -> io::Result<Keys> {
     serde_json::from_slice(&fs::read(path)?).map_err(io::Error::other)
+}
+
+/// Keys in a file beside the one that is found.
+fn draft(data: &Path, keys: &Keys) -> io::Result<PathBuf> {
+    let suffix = URL_SAFE_NO_PAD.encode(random::<KEY_ID_BYTES>());
+    let draft = data.join(format!(".{FILE}.{suffix}"));
+    write_durably(&draft, &serde_json::to_vec_pretty(keys)?)?;
+    Ok(draft)
 }
 
 /// Writes fresh keys beside the file and links them to its name. A link is refused where the name
 /// is taken, so of two processes one wins and both read the winner's keys.
 fn make(data: &Path, path: &Path) -> io::Result<Keys> {
     fs::create_dir_all(data)?;
-    let suffix = URL_SAFE_NO_PAD.encode(random::<KEY_ID_BYTES>());
-    let draft = data.join(format!(".{FILE}.{suffix}"));
-    write_durably(&draft, &serde_json::to_vec_pretty(&Keys::fresh()?)?)?;
+    let draft = draft(data, &Keys::fresh()?)?;
     let linked = fs::hard_link(&draft, path);
     fs::remove_file(&draft)?;
     match linked {

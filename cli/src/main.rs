@@ -10,6 +10,7 @@ mod fsck;
 mod hooks_config;
 mod issuers_config;
 mod keys;
+mod keys_command;
 mod node;
 mod output;
 mod platforms;
@@ -48,6 +49,7 @@ enum Command {
     Collect(collect::Args),
     Fsck(fsck::Args),
     Token(token::Args),
+    Keys(keys_command::Args),
     Check(check::Args),
     Render(render::Args),
     Platforms(platforms::Args),
@@ -74,6 +76,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Collect(args) => block_on(collect::run(args)),
         Command::Fsck(args) => block_on(fsck::run(args)),
         Command::Token(args) => token::run(&args),
+        Command::Keys(args) => keys_command::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Render(args) => render::run(&args),
         Command::Platforms(args) => platforms::run(&args),

@@ -1,6 +1,7 @@
 //! The operator's door: metrics, and what only whoever runs the origin may see and do.
 //!
-//! It stands on a port of its own. Metrics are for everybody who reaches that port; whatever is
+//! It stands on a port of its own. Metrics and health are for everybody who reaches that port,
+//! without TLS and the certificates that edges may have to show elsewhere; whatever is
 //! below `/admin` takes the token that this process wrote into the data folder when it started,
 //! beside the address. So there is nothing to configure: who may read that file may operate the
 //! origin. The metadata belongs to the process that has it open, and this is how commands that
@@ -26,8 +27,8 @@ use serde_json::json;
 use crate::collector::Collected;
 use crate::fsck::Fscked;
 use crate::hooks;
-use crate::http::App;
 use crate::http::failure::Failure;
+use crate::http::{App, health};
 use crate::upkeep::Upkeep;
 
 /// The file in the origin's folder that says where the door is, and what opens it.
@@ -105,7 +106,8 @@ pub(crate) fn router(app: App, upkeep: Upkeep, door: &OpenDoor) -> Router {
         .layer(Extension(upkeep))
         .fallback(|| async { Failure::not_found() })
         .layer(from_fn_with_state(door.door.clone(), check_token));
-    Router::new().route("/metrics", get(metrics)).merge(guarded).with_state(app)
+    let open = Router::new().route("/metrics", get(metrics)).merge(health());
+    open.merge(guarded).with_state(app)
 }
 
 /// `GET /admin`: which program this is.

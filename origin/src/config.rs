@@ -4,11 +4,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use outport_tls::ServerFiles;
 use outport_wire::describe::TYPE_BYTES_MAX;
 use outport_wire::name::NAME_BYTES_MAX;
 use outport_wire::rules::{Rules, TenantRules};
 use outport_wire::secret::{Key, Secret};
 
+use crate::edges::EdgeKeys;
 use crate::hooks::HooksConfig;
 use crate::store::PART_AGE_MAX;
 
@@ -22,12 +24,14 @@ const GIB: u64 = 1 << 30;
 pub struct Config {
     /// Where requests are taken. Port 0 takes any free one.
     pub listen: SocketAddr,
+    /// What it listens with for TLS. `None`: plain HTTP.
+    pub tls: Option<ServerFiles>,
     /// Where metrics are served, and where the origin is operated.
     pub metrics_listen: SocketAddr,
     /// The folder of parts and metadata. It is created if need be, and belongs to one process.
     pub folder: PathBuf,
     /// The keys of the edges whose requests are taken.
-    pub edge_keys: Vec<Key>,
+    pub edge_keys: EdgeKeys,
     /// The key that links are signed with.
     pub link_key: Secret,
     /// The region that new ids name.
@@ -115,9 +119,10 @@ impl Config {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         Self {
             listen: any,
+            tls: None,
             metrics_listen: any,
             folder: folder.into(),
-            edge_keys,
+            edge_keys: edge_keys.into(),
             link_key,
             region: 0,
             rules: Rules::same(TenantRules::sized(1024 * GIB)),

@@ -15,6 +15,7 @@ mod book;
 mod collector;
 mod config;
 mod digest;
+mod edges;
 mod environment;
 #[cfg(test)]
 mod fixtures;
@@ -43,6 +44,7 @@ mod upkeep;
 pub use crate::admin::AdminDoor;
 pub use crate::collector::{Collected, Tally};
 pub use crate::config::{Collection, Config, Limits, Storage};
+pub use crate::edges::EdgeKeys;
 pub use crate::fsck::{Disagreement, Fscked, Kind as Disagreeing};
 pub use crate::server::{Data, Origin, StartError};
 pub use crate::upkeep::{Upkeep, UpkeepError};

@@ -14,18 +14,22 @@ use axum::extract::Request;
 use axum::middleware::map_request;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use object_store::ObjectStore;
 use outport_interim::Interim;
+use outport_tls::reread::{self, Watching};
+use outport_tls::{Acceptor, TlsError};
 use outport_wire::resumable::INTERIM_HEADER;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::admin::{self, OpenDoor};
 use crate::blobs;
 use crate::collector::Collector;
 use crate::config::{Config, Limits};
+use crate::edges::Nonces;
 use crate::environment::{Environment, System};
 use crate::fsck::Fsck;
 use crate::hooks::{self, Hooks};
@@ -62,6 +66,12 @@ pub enum StartError {
     /// The system trusts no certificate authority, and a hook has an https address.
     #[error("the certificates that this system trusts: {0}")]
     Certificates(#[source] io::Error),
+    /// What it listens with for TLS is of no use.
+    #[error("[origin.tls]: {0}")]
+    Tls(#[source] TlsError),
+    /// Signals can't be listened to.
+    #[error("listening to signals: {0}")]
+    Signals(#[source] io::Error),
     /// The address is taken, or is not ours.
     #[error("listening on {0}: {1}")]
     Listen(SocketAddr, #[source] io::Error),
@@ -100,6 +110,8 @@ pub struct Origin {
     app: App,
     telling: Option<hooks::Runner>,
     listener: TcpListener,
+    tls: Option<Acceptor>,
+    rereading: Option<Watching>,
     metrics_listener: TcpListener,
     door: OpenDoor,
     shutdown_deadline: Duration,
@@ -122,6 +134,9 @@ impl Origin {
     /// it is operated by.
     pub async fn bind_on(config: Config, data: Data) -> Result<Self, StartError> {
         check(&config)?;
+        let tls = config.tls.clone().map(Acceptor::open).transpose().map_err(StartError::Tls)?;
+        let rereading = tls.iter().map(|tls| reread::watch(vec![tls.files()])).next();
+        let rereading = rereading.transpose().map_err(StartError::Signals)?;
         let listener = listen(config.listen).await?;
         let metrics_listener = listen(config.metrics_listen).await?;
         let (cut, cut_seen) = watch::channel(false);
@@ -137,6 +152,8 @@ impl Origin {
             app,
             telling,
             listener,
+            tls,
+            rereading,
             metrics_listener,
             door,
             shutdown_deadline,
@@ -168,6 +185,8 @@ impl Origin {
             app,
             telling,
             listener,
+            tls,
+            rereading,
             metrics_listener,
             door,
             shutdown_deadline,
@@ -184,10 +203,10 @@ impl Origin {
         let connections = GracefulShutdown::new();
         let router = router(app).layer(map_request(interim_if_asked));
         tokio::select! {
-            () = accept(&listener, router, &limits, &connections) => {}
+            () = accept(&listener, tls.as_ref(), router, &limits, &connections) => {}
             () = shutdown => {}
         }
-        drop(listener);
+        drop((listener, rereading));
         if tokio::time::timeout(shutdown_deadline, connections.shutdown()).await.is_err() {
             tracing::warn!("uploads are cut");
         }
@@ -209,7 +228,7 @@ impl Origin {
 
 fn check(config: &Config) -> Result<(), StartError> {
     let storage = &config.storage;
-    if config.edge_keys.is_empty() {
+    if config.edge_keys.current().is_empty() {
         return Err(StartError::Config("there is no edge whose requests could be taken"));
     }
     if storage.chunk_bytes == 0 || storage.part_bytes_min < storage.chunk_bytes {
@@ -274,7 +293,8 @@ fn app(config: &Config, opened: &Opened, tasks: Tasks) -> App {
         hooks: opened.hooks.clone(),
         rules: Arc::new(config.rules.clone()),
         limits: Arc::new(config.limits.clone()),
-        edge_keys: config.edge_keys.clone().into(),
+        edge_keys: config.edge_keys.clone(),
+        nonces: Arc::new(Nonces::new()),
         link_key: config.link_key.clone(),
         metrics: opened.metrics.clone(),
         tasks,
@@ -291,6 +311,7 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
 
 async fn accept(
     listener: &TcpListener,
+    tls: Option<&Acceptor>,
     router: Router,
     limits: &Limits,
     connections: &GracefulShutdown,
@@ -301,9 +322,18 @@ async fn accept(
         let Ok(place) = places.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let serving = serve(&builder, stream, router.clone(), connections);
+                // Answers are small or already in large pieces; waiting to join them only costs time.
+                let _ = stream.set_nodelay(true);
+                let (builder, router, tls) = (builder.clone(), router.clone(), tls.cloned());
+                let watcher = connections.watcher();
                 tokio::spawn(async move {
-                    serving.await;
+                    match tls {
+                        None => serve(&builder, stream, router, watcher).await,
+                        Some(tls) => match tls.accept(stream).await {
+                            Ok(stream) => serve(&builder, stream, router, watcher).await,
+                            Err(error) => tracing::debug!(%error, "a handshake failed"),
+                        },
+                    }
                     drop(place);
                 });
             }
@@ -326,22 +356,17 @@ fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
     builder
 }
 
-fn serve(
+async fn serve(
     builder: &auto::Builder<TokioExecutor>,
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     router: Router,
-    connections: &GracefulShutdown,
-) -> impl Future<Output = ()> + Send + use<> {
-    // Answers are small or already in large pieces; waiting to join them only costs time.
-    let _ = stream.set_nodelay(true);
+    watcher: Watcher,
+) {
     let service = TowerToHyperService::new(router);
     let (line, service) = outport_interim::over(TokioIo::new(stream), service);
     let connection = builder.serve_connection(line, service).into_owned();
-    let watched = connections.watch(connection);
-    async move {
-        if let Err(error) = watched.await {
-            tracing::debug!(%error, "a connection ended early");
-        }
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%error, "a connection ended early");
     }
 }
 

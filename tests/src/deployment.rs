@@ -84,11 +84,17 @@ impl Running {
     /// Starts `outport ARGS…` and waits until it is ready. Its log goes to a file of its own in
     /// the data folder, which is printed if it does not become ready.
     pub fn start(data: &Data, args: &[&str]) -> Self {
+        Self::start_within(data, args, &[])
+    }
+
+    /// The same, with more in its environment.
+    pub fn start_within(data: &Data, args: &[&str], environment: &[(&str, &str)]) -> Self {
         let log = data.path().join(format!("{}-{}.log", args[0], crate::random::word()));
         let mut child = Command::new(program())
             .args(args)
             .arg("--data")
             .arg(data.path())
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(File::create(&log).expect("the folder can be written to"))

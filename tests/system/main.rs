@@ -26,6 +26,7 @@ mod proxies;
 mod routes;
 mod serve;
 mod slices;
+mod tls;
 mod warm;
 
 use std::process::ExitCode;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         routes::all(),
         serve::all(),
         slices::all(),
+        tls::all(),
         warm::all(),
     ];
     outport_tests::suite::run_checks(checks.into_iter().flatten().collect())

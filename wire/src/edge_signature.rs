@@ -2,7 +2,8 @@
 //!
 //! HMAC-SHA256 over method, path, query, the caller's identity and the content digest where they
 //! are there, with `created`, `expires`, `nonce`, `keyid` and `alg`. A verifier takes only the
-//! covered components that the request calls for, so nothing that matters can be left unsigned.
+//! covered components that the request calls for, so nothing that matters can be left unsigned. The nonce
+//! (section 2.3) is for the verifier to take once: see [`VALID_S`].
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,6 +16,10 @@ use crate::secret::Key;
 pub const LIFETIME_S: u64 = 60;
 /// How far the clocks of an edge and the origin may differ, in seconds.
 pub const LEEWAY_S: u64 = 30;
+/// For how long one signature may be taken, by one verifier's clock, in seconds: from before it was
+/// made, by a clock that is behind, until it is old; whole seconds are compared, which is one more.
+/// Who remembers nonces for so long takes none twice.
+pub const VALID_S: u64 = LIFETIME_S + 2 * LEEWAY_S + 1;
 
 const LABEL: &str = "edge=";
 
@@ -75,14 +80,15 @@ pub fn sign(key: &Key, request: &Signed<'_>, now: UnixSeconds, nonce: u64) -> Si
     }
 }
 
-/// Checks that one of `keys` signed this request, and that it was made about `now`.
+/// Checks that one of `keys` signed this request, and that it was made about `now`. Returns the
+/// nonce, which no other request has.
 pub fn verify(
     keys: &[Key],
     request: &Signed<'_>,
     input: &str,
     signature: &str,
     now: UnixSeconds,
-) -> Result<(), Refusal> {
+) -> Result<u64, Refusal> {
     let params = input.strip_prefix(LABEL).ok_or(Refusal::Malformed)?;
     let stated = params
         .strip_prefix(components(request).as_str())
@@ -99,13 +105,16 @@ pub fn verify(
     }
     let begun = stated.created <= now.saturating_add(LEEWAY_S);
     let over = stated.expires.saturating_add(LEEWAY_S) < now;
-    if begun && !over { Ok(()) } else { Err(Refusal::OutOfTime) }
+    // What lived for longer would outlive the memory of its nonce.
+    let short = stated.expires <= stated.created.saturating_add(LIFETIME_S);
+    if begun && !over && short { Ok(stated.nonce) } else { Err(Refusal::OutOfTime) }
 }
 
 /// The parameters of a `Signature-Input`, in the one order in which edges write them.
 struct Params<'a> {
     created: UnixSeconds,
     expires: UnixSeconds,
+    nonce: u64,
     key_id: &'a str,
 }
 
@@ -114,15 +123,22 @@ impl<'a> Params<'a> {
         let mut fields = text.strip_prefix(';')?.split(';');
         let created = fields.next()?.strip_prefix("created=")?.parse().ok()?;
         let expires = fields.next()?.strip_prefix("expires=")?.parse().ok()?;
-        quoted(fields.next()?, "nonce=")?;
+        let nonce = hexadecimal(quoted(fields.next()?, "nonce=")?)?;
         let key_id = quoted(fields.next()?, "keyid=")?;
         let algorithm = quoted(fields.next()?, "alg=")?;
         (algorithm == "hmac-sha256" && fields.next().is_none()).then_some(Self {
             created,
             expires,
+            nonce,
             key_id,
         })
     }
+}
+
+/// A number in the one form in which edges write it: sixteen lower-case digits.
+fn hexadecimal(text: &str) -> Option<u64> {
+    let number = u64::from_str_radix(text, 16).ok()?;
+    (format!("{number:016x}") == text).then_some(number)
 }
 
 fn quoted<'a>(field: &'a str, name: &str) -> Option<&'a str> {
@@ -192,7 +208,7 @@ mod tests {
              expires=1800000060;nonce=\"0000000000000007\";keyid=\"k1\";alg=\"hmac-sha256\""
         );
         let checked = verify(&[key("k1", 1)], &request(), &signed.input, &signed.signature, NOW);
-        assert_eq!(checked, Ok(()));
+        assert_eq!(checked, Ok(7));
     }
 
     #[test]
@@ -218,14 +234,29 @@ mod tests {
             |keys: &[Key], now| verify(keys, &request(), &signed.input, &signed.signature, now);
         assert_eq!(check(&[key("k2", 1)], NOW), Err(Refusal::UnknownKey));
         assert_eq!(check(&[key("k1", 2)], NOW), Err(Refusal::Mismatch));
-        assert_eq!(check(&[key("k2", 2), key("k1", 1)], NOW), Ok(()));
-        assert_eq!(check(&[key("k1", 1)], NOW - LEEWAY_S), Ok(()));
+        assert_eq!(check(&[key("k2", 2), key("k1", 1)], NOW), Ok(7));
+        assert_eq!(check(&[key("k1", 1)], NOW - LEEWAY_S), Ok(7));
         assert_eq!(check(&[key("k1", 1)], NOW - LEEWAY_S - 1), Err(Refusal::OutOfTime));
-        assert_eq!(check(&[key("k1", 1)], NOW + LIFETIME_S + LEEWAY_S), Ok(()));
+        assert_eq!(check(&[key("k1", 1)], NOW + LIFETIME_S + LEEWAY_S), Ok(7));
         assert_eq!(
             check(&[key("k1", 1)], NOW + LIFETIME_S + LEEWAY_S + 1),
             Err(Refusal::OutOfTime)
         );
+    }
+
+    /// Whoever holds a key can state any times, and is held to the same memory.
+    #[test]
+    fn a_longer_life_than_nonces_are_remembered_for() {
+        let params = format!(
+            "{};created={NOW};expires={};nonce=\"0000000000000007\";keyid=\"k1\";alg=\"hmac-sha256\"",
+            components(&request()),
+            NOW + LIFETIME_S + 1,
+        );
+        let mac = key("k1", 1).secret.mac(base(&request(), &params).as_bytes());
+        let (input, signature) =
+            (format!("{LABEL}{params}"), format!("{LABEL}:{}:", STANDARD.encode(mac)));
+        let checked = verify(&[key("k1", 1)], &request(), &input, &signature, NOW);
+        assert_eq!(checked, Err(Refusal::OutOfTime));
     }
 
     #[test]
@@ -236,6 +267,9 @@ mod tests {
             signed.input.replace(";expires=1800000060", ""),
             signed.input.replace("edge=", "other="),
             format!("{};tag=\"x\"", signed.input),
+            signed.input.replace("0000000000000007", "7"),
+            signed.input.replace("0000000000000007", "000000000000000A"),
+            signed.input.replace("0000000000000007", "+000000000000007"),
         ] {
             let checked = verify(&[key("k1", 1)], &request(), &input, &signed.signature, NOW);
             assert_eq!(checked, Err(Refusal::Malformed), "{input}");

@@ -26,6 +26,7 @@ cargo xtask fuzz [--seconds N] [TARGET...]           parsers against a fuzzer, t
 cargo xtask budgets [--memory]                       sizes and imports of each edge; --memory: what
                                                      it takes while 1 GiB passes
 cargo xtask protocols                                what the upload protocols ask, and who does it
+cargo xtask tls                                      versions, suites and groups, by a scanner
 cargo xtask bench [NAME...]                          side by side with real peers
 cargo xtask cache-tests [--on PLATFORM]... [--peers] [--suite SUBSTRING]... [--id TEST]
                                                      the public tests of HTTP caches through the
@@ -50,6 +51,8 @@ pub(crate) enum Task {
     Test(Tests),
     /// Print what the upload protocols ask of a server, and what servers do.
     Protocols,
+    /// Build, then scan what is served by TLS.
+    Tls,
     /// Build, then become the simulation with these arguments.
     Simulate { args: Vec<OsString> },
     /// Give parsers what a fuzzer makes up.
@@ -86,6 +89,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Task> {
             Some("outport") => Task::Outport { args: rest(&mut parser)? },
             Some("test") => Task::Test(tests(&mut parser)?),
             Some("protocols") => Task::Protocols,
+            Some("tls") => Task::Tls,
             Some("simulate") => Task::Simulate { args: rest(&mut parser)? },
             Some("fuzz") => Task::Fuzz(fuzz(&mut parser)?),
             Some("budgets") => Task::Budgets { memory: flag(&mut parser, "memory")? },
@@ -268,6 +272,7 @@ mod tests {
     fn unknown_tasks_and_leftovers_are_errors() {
         assert!(refusal("deploy").contains("no task deploy"));
         assert!(refusal("build now").contains("now"));
+        assert_eq!(parsed("tls").unwrap(), Task::Tls);
         assert!(refusal("test --fast --slow").contains("--slow"));
         assert_eq!(parsed("").unwrap(), Task::Help);
     }

@@ -12,12 +12,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("outport-wire", &["outport-mutate"]),
     ("outport-edge-core", &["outport-wire", "outport-mutate"]),
     ("outport-edge-component", &["outport-edge-core", "outport-wire"]),
-    ("outport-edge-host", &["outport-edge-core", "outport-interim", "outport-wire"]),
+    ("outport-edge-host", &["outport-edge-core", "outport-interim", "outport-tls", "outport-wire"]),
     ("outport-edge-cloudflare", &["outport-edge-core"]),
     ("outport-edge-fastly", &["outport-edge-core"]),
     ("outport-edge-spin", &["outport-edge-core"]),
     ("outport-interim", &[]),
-    ("outport-origin", &["outport-interim", "outport-mutate", "outport-wire"]),
+    ("outport-tls", &[]),
+    ("outport-origin", &["outport-interim", "outport-mutate", "outport-tls", "outport-wire"]),
     (
         "outport",
         &[
@@ -25,6 +26,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "outport-edge-core",
             "outport-mutate",
             "outport-origin",
+            "outport-tls",
             "outport-wire",
         ],
     ),

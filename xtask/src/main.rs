@@ -25,6 +25,7 @@ mod platform;
 mod platforms;
 mod policy;
 mod process;
+mod python;
 mod requirements;
 mod runner;
 mod scratch;
@@ -32,6 +33,7 @@ mod service;
 mod setup;
 mod simulate;
 mod stamp;
+mod tls;
 mod tools;
 mod up;
 mod wasm;
@@ -98,6 +100,7 @@ fn run(task: Task) -> Result<ExitCode> {
             std::io::stdout().lock().write_all(requirements::document().as_bytes())?
         }
         Task::Fuzz(asked) => fuzz::run(&workspace, &asked)?,
+        Task::Tls => return Err(tls::exec(&workspace, &product(&workspace)?)?),
         Task::Simulate { args } => return Err(simulate::exec(&workspace, args)?),
         Task::Test(tests) => return check::run(&workspace, tests),
         Task::Budgets { memory } => {

@@ -94,6 +94,13 @@ impl Subject {
             let wrong = format!("{platform} asks no issuer for its keys, so far: \"{name}\"");
             sink.note(0, wrong, "give its keys in keys_file, and deploy again when they change");
         }
+        if let Some(at) = settings::origin_tls(text) {
+            let wrong =
+                format!("[edge.origin_tls] has no effect on {}", self.target.platform().name);
+            let right = "the platform checks the origin's certificate by its own list, and shows none \
+                         that is named here: give the origin one that is publicly trusted";
+            sink.note(at, wrong, right);
+        }
         for (place, route) in self.settings.routes.iter().enumerate() {
             let unreachable = route.proxy.as_deref().and_then(|proxy| self.unreachable(proxy));
             if let Some((wrong, right)) = unreachable {
@@ -274,6 +281,17 @@ mod tests {
             ["6:9 on Fastly Compute, \"http://127.0.0.1:8000\" is the platform's own machine"]
         );
         assert_eq!(places(Target::Spin), [""; 0]);
+    }
+
+    #[test]
+    fn certificates_that_a_platform_does_not_know() {
+        let config = "[edge.tls]\ncertificate_file = \"a\"\nkey_file = \"b\"\n[edge.origin_tls]\n\
+                      ca_file = \"c\"\n";
+        for target in [Target::Cloudflare, Target::Fastly, Target::Spin] {
+            let found = of_configuration(target, config);
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert!(found[0].starts_with("4:1 [edge.origin_tls] has no effect on "), "{found:?}");
+        }
     }
 
     #[test]

@@ -66,16 +66,22 @@ pub(crate) struct Server {
 impl Server {
     /// Makes ready to speak to the server; nothing is sent yet.
     pub(crate) fn new(args: &ServerArgs) -> Result<Self, Failure> {
-        if args.server.scheme() != "http" || args.server.host_str().is_none() {
-            let message =
-                format!("{} is no address of a server: it takes http://HOST:PORT", args.server);
+        let is_web = matches!(args.server.scheme(), "http" | "https");
+        if !is_web || args.server.host_str().is_none() {
+            let message = format!(
+                "{} is no address of a server: it takes http://HOST:PORT or https://HOST",
+                args.server
+            );
             return Err(Failure::Usage(message));
         }
         Self::at(args.server.clone(), args.token()?)
     }
 
     fn at(base: Url, token: Option<String>) -> Result<Self, Failure> {
+        let tls = outport_tls::system_config();
+        let tls = tls.map_err(|error| Failure::Process(format!("can't set up TLS: {error}")))?;
         let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
             .connect_timeout(CONNECT_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("outport/", env!("CARGO_PKG_VERSION")))

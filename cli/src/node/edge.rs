@@ -2,11 +2,12 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use outport_edge_host::{Config, EdgeNode};
+use outport_edge_host::{Config, EdgeNode, TlsConfig};
+use outport_tls::ClientFiles;
 use reqwest::Url;
 
 use super::ready::EdgeReady;
-use super::{NodeArgs, address, embedded, say, stop};
+use super::{NodeArgs, address, embedded, keys_followed, say, scheme, stop};
 use crate::core_config::{Said, core_config};
 use crate::failure::Failure;
 use crate::keys::Keys;
@@ -20,7 +21,7 @@ pub(crate) struct Args {
     /// The port; 0 takes any free one
     #[arg(long, value_name = "PORT", default_value_t = 8080)]
     edge_port: u16,
-    /// The origin's address
+    /// The origin's address; https:// where it has [origin.tls]
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081")]
     origin: Url,
     /// Give pages that are opened on this machine a token of the demo tenant
@@ -41,10 +42,18 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let settings = args.node.settings()?;
     let keys = Keys::open(&args.node.data)?;
     let stop = stop::asked(args.with_parent)?;
-    let node = EdgeNode::start(config(&args, settings, &keys, component)?).await;
+    let config = config(&args, settings, &keys, component)?;
+    let scheme = scheme(config.tls.listen.is_some());
+    let node = EdgeNode::start(config).await;
     let node = node.map_err(|error| Failure::start("edge", &error))?;
+    let signing = node.signing();
+    let _following = keys_followed::follow(&args.node.data, move |keys| {
+        if let Err(error) = signing.replace(keys.edge.clone()) {
+            tracing::error!("the key before stays in use: {error}");
+        }
+    })?;
     say(&EdgeReady {
-        edge: format!("http://{}", address(node.address())?),
+        edge: format!("{scheme}://{}", address(node.address())?),
         edge_metrics: format!("http://{}/metrics", address(node.metrics_address())?),
     })?;
     node.run_until(stop).await;
@@ -57,17 +66,33 @@ fn no_component() -> Failure {
     Failure::Process(message.to_owned())
 }
 
+/// What is meant to be encrypted is not sent in the open.
+fn check_origin(origin: &Url, settings: &Settings) -> Result<(), Failure> {
+    let wrong = match origin.scheme() {
+        "https" => return Ok(()),
+        "http" if settings.tls.to_origin == ClientFiles::default() => return Ok(()),
+        "http" => "[edge.origin_tls] is for an origin whose address begins with https://",
+        _ => "the origin's address begins with http:// or https://",
+    };
+    Err(Failure::Usage(format!("--origin {origin}: {wrong}")))
+}
+
 fn config(
     args: &Args,
     settings: Settings,
     keys: &Keys,
     component: &'static [u8],
 ) -> Result<Config, Failure> {
+    check_origin(&args.origin, &settings)?;
     let said = Said { demo: args.demo, beside_origin: args.beside_origin };
     Ok(Config {
         listen: SocketAddr::new(args.node.bind, args.edge_port),
         metrics_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         origin: args.origin.as_str().trim_end_matches('/').to_owned(),
+        tls: TlsConfig {
+            listen: settings.tls.edge.clone(),
+            origin: settings.tls.to_origin.clone(),
+        },
         cache_bytes_max: settings.cache.memory_bytes,
         cache_disk_bytes_max: settings.cache.disk_bytes,
         instance_exchanges_max: settings.edge.instance_requests_max,

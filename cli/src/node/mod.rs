@@ -2,6 +2,7 @@
 
 pub(crate) mod edge;
 pub(crate) mod embedded;
+mod keys_followed;
 pub(crate) mod origin;
 mod process;
 mod ready;
@@ -44,6 +45,11 @@ impl NodeArgs {
 /// Where an origin keeps its own, within the data folder.
 pub(crate) fn origin_folder(data: &Path) -> PathBuf {
     data.join("origin")
+}
+
+/// What the address of a node begins with.
+fn scheme(tls: bool) -> &'static str {
+    if tls { "https" } else { "http" }
 }
 
 /// Says on standard output that the process serves.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use outport_origin::{Config, Origin};
 
 use super::ready::OriginReady;
-use super::{NodeArgs, address, origin_folder, say, stop};
+use super::{NodeArgs, address, keys_followed, origin_folder, say, scheme, stop};
 use crate::failure::Failure;
 use crate::hooks_config::hooks_config;
 use crate::keys::Keys;
@@ -31,10 +31,16 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let settings = args.node.settings()?;
     let keys = Keys::open(&args.node.data)?;
     let stop = stop::asked(args.with_parent)?;
-    let origin = Origin::bind(config(&args, &settings, keys)?).await;
+    let config = config(&args, &settings, keys)?;
+    let scheme = scheme(config.tls.is_some());
+    let edge_keys = config.edge_keys.clone();
+    let origin = Origin::bind(config).await;
     let origin = origin.map_err(|error| Failure::start("origin", &error))?;
+    let _following = keys_followed::follow(&args.node.data, move |keys| {
+        edge_keys.replace(keys.accepted());
+    })?;
     say(&OriginReady {
-        origin: format!("http://{}", address(origin.address())?),
+        origin: format!("{scheme}://{}", address(origin.address())?),
         origin_metrics: format!("http://{}/metrics", address(origin.metrics_address())?),
     })?;
     origin.run(stop).await;
@@ -43,6 +49,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 
 fn config(args: &Args, settings: &Settings, keys: Keys) -> Result<Config, Failure> {
     let mut config = storage_config(&args.node.data, settings, keys)?;
+    config.tls = settings.tls.origin.clone();
     config.listen = SocketAddr::new(args.node.bind, args.origin_port);
     Ok(config)
 }
@@ -53,7 +60,7 @@ pub(crate) fn storage_config(
     settings: &Settings,
     keys: Keys,
 ) -> Result<Config, Failure> {
-    let mut config = Config::new(origin_folder(data), vec![keys.edge], keys.links.secret);
+    let mut config = Config::new(origin_folder(data), keys.accepted(), keys.links.secret);
     config.rules = settings.rules.clone();
     config.hooks = hooks_config(&settings.hooks)?;
     let Life { expire_after_s, collect_every_s } = settings.life;

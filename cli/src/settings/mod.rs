@@ -10,6 +10,7 @@ mod read;
 mod rules;
 mod section;
 mod session;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,8 +21,9 @@ pub(crate) use mistake::{Mistake, Mistakes, Sink};
 use outport_edge_core::config::{READ_LIMIT, Route, SLICE_BYTES, WRITE_LIMIT};
 use outport_edge_core::firewall::Firewall;
 use outport_wire::rules::{Rules, TenantRules};
-pub(crate) use read::route_value;
+pub(crate) use read::{origin_tls, route_value};
 pub(crate) use session::Session;
+pub(crate) use tls::Tls;
 
 /// The file read when none is named, if it exists.
 pub(crate) const DEFAULT_FILE: &str = "outport.toml";
@@ -42,6 +44,8 @@ const TIB: u64 = 1024 * GIB;
 pub(crate) struct Settings {
     /// The edge itself.
     pub(crate) edge: Edge,
+    /// The files for TLS.
+    pub(crate) tls: Tls,
     /// The edge's cache.
     pub(crate) cache: Cache,
     /// The named limits, built-in ones included.
@@ -131,6 +135,7 @@ impl Default for Settings {
                 instance_requests_max: 1_000_000,
                 small_upload_bytes_max: None,
             },
+            tls: Tls::default(),
             cache: Cache {
                 memory_bytes: 256 * MIB,
                 object_bytes_max: 16 * MIB,

@@ -11,8 +11,8 @@ use toml::de::{DeTable, DeValue};
 use super::mistake::{Mistake, Sink, line_of};
 use super::section::{Located, Section, most_similar};
 use super::{
-    Cache, Edge, GIB, KIB, Life, Limit, MIB, Settings, TIB, firewall, hooks, issuers, rules,
-    session,
+    Cache, Edge, GIB, KIB, Life, Limit, MIB, Settings, TIB, Tls, firewall, hooks, issuers, rules,
+    session, tls,
 };
 
 /// The fastest rate a limit can say; far above what one node serves.
@@ -86,10 +86,21 @@ pub(crate) fn route_value(text: &str, place: usize, key: &str) -> Option<usize> 
     Some(route.get(key)?.span().start)
 }
 
+/// The byte where `[edge.origin_tls]` begins.
+pub(crate) fn origin_tls(text: &str) -> Option<usize> {
+    let (table, _) = DeTable::parse_recoverable(text);
+    let DeValue::Table(edge) = table.get_ref().get("edge")?.get_ref() else { return None };
+    Some(edge.get("origin_tls")?.span().start)
+}
+
 fn root(text: &str, mut root: Section<'_>) -> Settings {
     let mut settings = Settings::default();
     if let Some(section) = root.section("edge") {
-        settings.edge = edge(section, settings.edge);
+        settings.edge = edge(section, settings.edge, &mut settings.tls);
+    }
+    if let Some(mut section) = root.section("origin") {
+        settings.tls.origin = section.section("tls").and_then(tls::origin);
+        section.finish();
     }
     if let Some(section) = root.section("cache") {
         settings.cache = cache(section, settings.cache);
@@ -127,7 +138,9 @@ fn root(text: &str, mut root: Section<'_>) -> Settings {
     settings
 }
 
-fn edge(mut section: Section<'_>, defaults: Edge) -> Edge {
+fn edge(mut section: Section<'_>, defaults: Edge, files: &mut Tls) -> Edge {
+    files.edge = section.section("tls").and_then(tls::edge);
+    files.to_origin = section.section("origin_tls").map(tls::to_origin).unwrap_or_default();
     let example = "it takes an address such as \"https://files.example.com\"";
     let url = section.text("public_base_url").and_then(|url| web_origin(&section, &url, example));
     let trusted_proxies = trusted_proxies(&mut section);
@@ -402,10 +415,6 @@ fn claims(section: &mut Section<'_>, auth: Auth) -> Vec<Claim> {
 fn proxy(section: &Section<'_>, url: &Located<String>) -> Option<String> {
     let right = "it takes the address of an HTTP server, such as \"http://127.0.0.1:8000\"";
     let parsed = web_address(section, url, right)?;
-    if parsed.scheme() != "http" {
-        section.note(url.at, format!("\"{}\" is not plain HTTP", url.value), right);
-        return None;
-    }
     Some(parsed.as_str().trim_end_matches('/').to_owned())
 }
 
@@ -713,7 +722,7 @@ mod tests {
                 "path = \"/a\"\nauth = \"yes\"",
                 "3:8 auth in [[routes]] can't be \"yes\" | it takes one of",
             ),
-            ("path = \"/a\"\nproxy = \"https://b\"", "3:9 \"https://b\" is not plain HTTP"),
+            ("path = \"/a\"\nproxy = \"ftp://b\"", "3:9 \"ftp://b\" begins with neither http://"),
             ("path = \"/a\"\ncompress = true", "3:12 compress = true has no effect"),
             (
                 "path = \"/a\"\nauth = \"none\"\ncache = true\ndictionaries = true",
@@ -762,6 +771,13 @@ mod tests {
         "quota_",
         "open_max",
         "secrets",
+        "[edge.tls]",
+        "[edge.origin_tls]",
+        "[origin.tls]",
+        "certificate_file",
+        "key_file",
+        "ca_file",
+        "client_ca_file",
     ];
 
     /// The example lists every key with its default, commented out.

@@ -310,7 +310,7 @@ mod tests {
         let (input, signature) =
             (sent.fields.get("signature-input").unwrap(), sent.fields.get("signature").unwrap());
         let verified = edge_signature::verify(&[key], &signed, input, signature, MOMENT.unix_s());
-        assert_eq!(verified, Ok(()));
+        assert_eq!(verified, Ok(MOMENT.random));
     }
 
     #[test]

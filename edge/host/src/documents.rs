@@ -1,16 +1,16 @@
 //! Small documents from elsewhere on the web, such as the keys of issuers.
 
-use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use outport_tls::{ClientTls, Connector};
 
+/// How long a connection may take to be made.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// How long a connection is kept without use.
 const IDLE_MAX: Duration = Duration::from_secs(20);
 /// Idle connections kept for each server.
@@ -18,28 +18,18 @@ const IDLE_CONNECTIONS_MAX: usize = 2;
 
 /// Fetches them.
 pub(crate) struct Documents {
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    client: Client<Connector, Empty<Bytes>>,
 }
 
 impl Documents {
-    /// Makes ready. Certificates are checked by what the system trusts; where that is nothing,
-    /// nothing comes by `https`.
-    pub(crate) fn new() -> io::Result<Self> {
-        let provider = rustls::crypto::ring::default_provider;
-        let roots = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider());
-        let builder = match roots {
-            Ok(builder) => builder,
-            Err(error) => {
-                tracing::warn!("this machine trusts no certificates: {error}");
-                HttpsConnectorBuilder::new().with_tls_config(trusts_nobody(provider())?)
-            }
-        };
+    /// Makes ready. `tls` says whose certificates are believed.
+    pub(crate) fn new(tls: ClientTls) -> Self {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_MAX)
             .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
-            .build(builder.https_or_http().enable_http1().build());
-        Ok(Self { client })
+            .build(Connector::new(tls, CONNECT_MAX));
+        Self { client }
     }
 
     /// The document there, if it comes whole, in time, and has no more bytes than this.
@@ -77,11 +67,4 @@ fn innermost(error: &dyn std::error::Error) -> String {
         cause = source;
     }
     cause.to_string()
-}
-
-fn trusts_nobody(provider: rustls::crypto::CryptoProvider) -> io::Result<rustls::ClientConfig> {
-    let config = rustls::ClientConfig::builder_with_provider(provider.into())
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?;
-    Ok(config.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth())
 }

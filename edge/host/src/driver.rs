@@ -94,6 +94,14 @@ impl Drop for Fetching<'_> {
     }
 }
 
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    pub(crate) address: IpAddr,
+    /// The connection is encrypted.
+    pub(crate) secure: bool,
+}
+
 /// What an exchange has come to: its reply, and what goes on behind the client's back.
 struct Decided {
     reply: Reply,
@@ -102,11 +110,7 @@ struct Decided {
 
 impl Driver {
     /// Answers a request.
-    pub(crate) async fn serve(
-        &self,
-        request: Request<Incoming>,
-        peer: IpAddr,
-    ) -> Response<EdgeBody> {
+    pub(crate) async fn serve(&self, request: Request<Incoming>, peer: Peer) -> Response<EdgeBody> {
         let head = head::to_core(&request);
         // Who waits to be told to send (RFC 9110, section 10.1.1) has sent nothing to discard.
         let waits = request.headers().contains_key(header::EXPECT);
@@ -220,14 +224,15 @@ impl Driver {
     async fn decide(
         &self,
         head: Vec<u8>,
-        peer: IpAddr,
+        peer: Peer,
         exchange: &mut Exchange,
     ) -> Result<Decided, String> {
-        let peer = match peer {
+        let Peer { address, secure } = peer;
+        let peer = match address {
             IpAddr::V4(address) => address.octets().to_vec(),
             IpAddr::V6(address) => address.octets().to_vec(),
         };
-        let request = wit::Request { head, peer, secure: false };
+        let request = wit::Request { head, peer, secure };
         let step = self.instances.begin(&request, moment()).map_err(|error| error.to_string())?;
         drop(request);
         self.go_on(step, exchange).await
@@ -670,6 +675,7 @@ mod tests {
     use super::*;
     use crate::disk::Disk;
     use crate::kept_handover::Scripted;
+    use crate::tls::{Tls, TlsConfig};
 
     /// The native driver under the contracts of the needs, with or without a disk below its cache.
     struct Native<const ON_DISK: bool> {
@@ -704,8 +710,9 @@ mod tests {
                 .build()
                 .unwrap();
             let upstream = upstream(answers);
-            let upstreams =
-                Arc::new(Upstreams::new(upstream.clone(), Vec::new(), Interims::default()));
+            let tls = Tls::open(TlsConfig::default()).unwrap();
+            let interims = Interims::default();
+            let upstreams = Arc::new(Upstreams::new(upstream.clone(), Vec::new(), interims, &tls));
             let kept = Kept::open(&folder.path().join("kept")).unwrap();
             let _within = runtime.enter();
             let purges = Arc::default();
@@ -719,7 +726,7 @@ mod tests {
                 limiter: Limiter::new(),
                 handover: Handover::start(kept.clone(), upstreams.clone(), Box::new(Scripted)),
                 upstreams,
-                documents: Documents::new().unwrap(),
+                documents: Documents::new(tls.others),
                 kept,
                 fetches: Fetches::default(),
             });

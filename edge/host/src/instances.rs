@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError, Weak};
 use std::time::Duration;
 
 use outport_edge_core::step as core;
@@ -93,13 +93,21 @@ struct Instance {
     store: Store<Guest>,
     edge: bindings::Edge,
     begun: u64,
+    /// The edition of the configuration that it has.
+    edition: u64,
+}
+
+/// What the core is told, and how many there were before.
+struct Configuration {
+    json: Vec<u8>,
+    edition: u64,
 }
 
 /// Every instance of a node.
 pub(crate) struct Instances {
     engine: Engine,
     ready: bindings::EdgePre<Guest>,
-    config: Vec<u8>,
+    config: RwLock<Arc<Configuration>>,
     slots: Box<[Mutex<Option<Instance>>]>,
     /// Exchanges that an instance begins before it is replaced.
     exchanges_max: u64,
@@ -128,14 +136,30 @@ impl Instances {
         let ready = linker.instantiate_pre(&component).map_err(ComponentError::new)?;
         let ready = bindings::EdgePre::new(ready).map_err(ComponentError::new)?;
         let slots = (0..threads.max(1)).map(|_| Mutex::new(None)).collect();
+        let config = RwLock::new(Arc::new(Configuration { json: config, edition: 0 }));
         let instances =
             Arc::new(Self { engine, ready, config, slots, exchanges_max, abilities, metrics });
-        let first = instances.fresh()?;
+        let first = instances.fresh(&instances.configuration())?;
         if let Some(slot) = instances.slots.first() {
             *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
         }
         tick(&instances)?;
         Ok(instances)
+    }
+
+    /// Gives instances another configuration of the core from now on. Exchanges that have begun go on
+    /// with it. The error leaves the one before.
+    pub(crate) fn reconfigure(&self, json: Vec<u8>) -> Result<(), ComponentError> {
+        // There is room for one more instance in each slot.
+        let mut slot = self.slot();
+        let config = Arc::new(Configuration { json, edition: self.configuration().edition + 1 });
+        *slot = Some(self.fresh(&config)?);
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+        Ok(())
+    }
+
+    fn configuration(&self) -> Arc<Configuration> {
+        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Begins an exchange.
@@ -233,9 +257,12 @@ impl Instances {
         slot: &mut Option<Instance>,
         call: impl Fn(&mut Instance) -> wasmtime::Result<T>,
     ) -> Result<T, String> {
-        let worn = slot.as_ref().is_none_or(|instance| instance.begun >= self.exchanges_max);
+        let config = self.configuration();
+        let worn = slot.as_ref().is_none_or(|instance| {
+            instance.begun >= self.exchanges_max || instance.edition != config.edition
+        });
         if worn {
-            *slot = Some(self.fresh().map_err(|error| error.to_string())?);
+            *slot = Some(self.fresh(&config).map_err(|error| error.to_string())?);
         }
         let Some(instance) = slot else { return Err("there is no instance".to_owned()) };
         instance.store.set_epoch_deadline(CALL_TICKS_MAX);
@@ -259,7 +286,7 @@ impl Instances {
         slot.expect("there is a slot").lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn fresh(&self) -> Result<Instance, ComponentError> {
+    fn fresh(&self, config: &Configuration) -> Result<Instance, ComponentError> {
         let limits = StoreLimitsBuilder::new().memory_size(MEMORY_BYTES_MAX).build();
         // Nothing is granted but a voice for its last words.
         let wasi = WasiCtxBuilder::new().inherit_stderr().build();
@@ -269,11 +296,11 @@ impl Instances {
         store.set_epoch_deadline(CALL_TICKS_MAX);
         let edge = self.ready.instantiate(&mut store).map_err(ComponentError::new)?;
         let abilities = convert::abilities(self.abilities);
-        edge.call_configure(&mut store, &self.config, abilities)
+        edge.call_configure(&mut store, &config.json, abilities)
             .map_err(ComponentError::new)?
             .map_err(ComponentError)?;
         self.metrics.instance_made();
-        Ok(Instance { store, edge, begun: 0 })
+        Ok(Instance { store, edge, begun: 0, edition: config.edition })
     }
 }
 
@@ -353,7 +380,7 @@ mod tests {
         Instances {
             engine,
             ready: bindings::EdgePre::new(ready).unwrap(),
-            config: Vec::new(),
+            config: RwLock::new(Arc::new(Configuration { json: Vec::new(), edition: 0 })),
             slots: Box::new([Mutex::new(None)]),
             exchanges_max: 1,
             abilities: core::Abilities::default(),

@@ -280,6 +280,7 @@ mod tests {
     use outport_edge_core::interim::Interims;
 
     use super::*;
+    use crate::tls::{Tls, TlsConfig};
 
     fn take(mut stream: TcpStream) {
         let mut head = Vec::new();
@@ -310,7 +311,8 @@ mod tests {
             let value = Packed::pack(b"head", b"x");
             kept.keep(room, format!("a/{number}"), value).await.unwrap();
         }
-        let upstreams = Arc::new(Upstreams::new(address, Vec::new(), Interims::default()));
+        let tls = Tls::open(TlsConfig::default()).unwrap();
+        let upstreams = Arc::new(Upstreams::new(address, Vec::new(), Interims::default(), &tls));
         let handover = Handover::start(kept.clone(), upstreams, Box::new(Scripted));
         assert!(handover.now("a/", Duration::from_secs(60)).await);
         taking.await.unwrap();

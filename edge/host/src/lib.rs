@@ -29,7 +29,9 @@ mod prefetcher;
 mod purges;
 mod replay;
 mod signature;
+mod signing;
 mod stored_body;
+mod tls;
 mod upstream;
 mod values;
 
@@ -40,3 +42,5 @@ pub use node::{Config, EdgeNode, StartError};
 pub use page::{PageFile, assets};
 pub use replay::Replay;
 pub use signature::is_signed;
+pub use signing::Signing;
+pub use tls::{TlsConfig, TlsStartError};

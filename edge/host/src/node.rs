@@ -18,15 +18,18 @@ use hyper_util::server::graceful::GracefulShutdown;
 use outport_edge_core::config::Config as CoreConfig;
 use outport_edge_core::interim::Interims;
 use outport_edge_core::platform::WASMTIME;
+use outport_tls::Acceptor;
+use outport_tls::reread::{self, Watching};
 use sha2::{Digest as _, Sha256};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::cache::Cache;
 use crate::disk::Disk;
 use crate::documents::Documents;
-use crate::driver::{Driver, Fetches, Needs};
+use crate::driver::{Driver, Fetches, Needs, Peer};
 use crate::instances::{ComponentError, Instances};
 use crate::kept::{Kept, KeptError};
 use crate::kept_handover::Handover;
@@ -35,6 +38,8 @@ use crate::metrics::{Gauges, Metrics};
 use crate::page::{self, PageFile};
 use crate::prefetcher;
 use crate::purges::Purges;
+use crate::signing::Signing;
+use crate::tls::{Tls, TlsConfig, TlsStartError};
 use crate::upstream::Upstreams;
 use crate::values::{ValueError, Values};
 
@@ -60,6 +65,8 @@ pub struct Config {
     pub metrics_listen: SocketAddr,
     /// The base URL of the origin.
     pub origin: String,
+    /// The files for TLS, if any.
+    pub tls: TlsConfig,
     /// The core's configuration; its `assets` are filled in from `page`.
     pub core: CoreConfig,
     /// The component, as [`crate::precompile`] made it.
@@ -99,9 +106,12 @@ pub enum StartError {
         /// What is wrong.
         source: KeptError,
     },
-    /// The machine's part in encryption can't be set up.
-    #[error("encrypted connections can't be made: {0}")]
-    Tls(std::io::Error),
+    /// Files for TLS are of no use.
+    #[error(transparent)]
+    Tls(#[from] TlsStartError),
+    /// Signals can't be listened to.
+    #[error("can't listen to signals: {0}")]
+    Signals(std::io::Error),
     /// The folder can't be made.
     #[error("{folder}: {source}")]
     Folder {
@@ -123,8 +133,11 @@ pub enum StartError {
 /// A node that listens.
 pub struct EdgeNode {
     listener: TcpListener,
+    tls: Option<Acceptor>,
+    rereading: Watching,
     metrics_listener: TcpListener,
     driver: Arc<Driver>,
+    signing: Signing,
     prefetching: JoinHandle<()>,
 }
 
@@ -136,6 +149,7 @@ impl EdgeNode {
         if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
             tracing::warn!("the limit of open files can't be raised: {error}");
         }
+        let tls = Tls::open(config.tls.clone())?;
         let values = open_values(&config)?;
         config.core.assets = page::deploy(config.page, &values)
             .map_err(|source| StartError::Values { folder: config.data_dir.clone(), source })?;
@@ -150,7 +164,7 @@ impl EdgeNode {
         )?;
         let interims = Interims::new(&config.core);
         let routes = config.core.routes.iter().map(|route| route.proxy.clone()).collect();
-        let upstreams = Arc::new(Upstreams::new(config.origin.clone(), routes, interims));
+        let upstreams = Arc::new(Upstreams::new(config.origin.clone(), routes, interims, &tls));
         let kept = open_kept(&config)?;
         let core = Box::new(instances.clone());
         let needs = Arc::new(Needs {
@@ -159,14 +173,18 @@ impl EdgeNode {
             limiter: Limiter::new(),
             handover: Handover::start(kept.clone(), upstreams.clone(), core),
             upstreams,
-            documents: Documents::new().map_err(StartError::Tls)?,
+            documents: Documents::new(tls.others.clone()),
             kept,
             fetches: Fetches::default(),
         });
         let (ahead, waiting) = prefetcher::queue();
+        let signing = Signing::new(instances.clone(), config.core);
         let driver = Driver { instances, needs, metrics, ahead };
         Ok(Self {
             listener: listen(config.listen).await?,
+            rereading: reread::watch(tls.files()).map_err(StartError::Signals)?,
+            tls: tls.listen,
+            signing,
             metrics_listener: listen(config.metrics_listen).await?,
             prefetching: prefetcher::start(driver.clone(), waiting),
             driver: Arc::new(driver),
@@ -183,16 +201,21 @@ impl EdgeNode {
         self.metrics_listener.local_addr()
     }
 
+    /// What it signs with.
+    pub fn signing(&self) -> Signing {
+        self.signing.clone()
+    }
+
     /// Serves until `shutdown` is over, then lets requests that are under way end.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) {
-        let Self { listener, metrics_listener, driver, prefetching } = self;
+        let Self { listener, tls, rereading, metrics_listener, driver, prefetching, .. } = self;
         let metrics = tokio::spawn(serve_metrics(metrics_listener, driver.clone()));
         let connections = GracefulShutdown::new();
         tokio::select! {
-            () = accept(&listener, &driver, &connections) => {}
+            () = accept(&listener, tls.as_ref(), &driver, &connections) => {}
             () = shutdown => {}
         }
-        drop(listener);
+        drop((listener, rereading));
         if tokio::time::timeout(DRAIN_MAX, connections.shutdown()).await.is_err() {
             tracing::warn!("some requests were still under way and were cut off");
         }
@@ -234,9 +257,14 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
 }
 
-async fn accept(listener: &TcpListener, driver: &Arc<Driver>, connections: &GracefulShutdown) {
+async fn accept(
+    listener: &TcpListener,
+    tls: Option<&Acceptor>,
+    driver: &Arc<Driver>,
+    connections: &GracefulShutdown,
+) {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let server = server();
+    let server = Arc::new(server());
     loop {
         let Ok(permit) = room.clone().acquire_owned().await else { return };
         let (stream, peer) = match listener.accept().await {
@@ -247,11 +275,22 @@ async fn accept(listener: &TcpListener, driver: &Arc<Driver>, connections: &Grac
                 continue;
             }
         };
-        let connection = connection(&server, stream, peer, driver.clone());
-        let connection = connections.watch(connection);
+        // An answer goes out at once; there is nothing that it could wait for.
+        let _ = stream.set_nodelay(true);
+        let peer = Peer { address: peer.ip(), secure: tls.is_some() };
+        let (server, driver, tls) = (server.clone(), driver.clone(), tls.cloned());
+        let watcher = connections.watcher();
         tokio::spawn(async move {
             // Clients come and go; what they break off is nobody's error here.
-            let _ = connection.await;
+            match tls {
+                None => drop(watcher.watch(connection(&server, stream, peer, driver)).await),
+                Some(tls) => match tls.accept(stream).await {
+                    Ok(stream) => {
+                        drop(watcher.watch(connection(&server, stream, peer, driver)).await);
+                    }
+                    Err(error) => tracing::debug!("a handshake failed: {error}"),
+                },
+            }
             drop(permit);
         });
     }
@@ -272,17 +311,15 @@ fn server() -> auto::Builder<TokioExecutor> {
     server
 }
 
-fn connection(
+fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     server: &auto::Builder<TokioExecutor>,
-    stream: TcpStream,
-    peer: SocketAddr,
+    stream: S,
+    peer: Peer,
     driver: Arc<Driver>,
-) -> impl hyper_util::server::graceful::GracefulConnection<Error: std::fmt::Debug> + Send + use<> {
-    // An answer goes out at once; there is nothing that it could wait for.
-    let _ = stream.set_nodelay(true);
+) -> impl hyper_util::server::graceful::GracefulConnection<Error: std::fmt::Debug> + Send + use<S> {
     let service = service_fn(move |request: Request<Incoming>| {
         let driver = driver.clone();
-        async move { Ok::<_, Infallible>(driver.serve(request, peer.ip()).await) }
+        async move { Ok::<_, Infallible>(driver.serve(request, peer).await) }
     });
     let (line, service) = outport_interim::over(TokioIo::new(stream), service);
     server.serve_connection(line, service).into_owned()

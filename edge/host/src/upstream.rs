@@ -11,18 +11,19 @@ use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use outport_edge_core::head::FieldLines;
 use outport_edge_core::interim::Interims;
 use outport_edge_core::step::{Fetch, FetchError, Upstream, UpstreamHead};
 use outport_interim::Interim;
+use outport_tls::{ClientTls, Connector};
 use tokio::sync::Notify;
 
 use crate::body::RequestBody;
 use crate::head;
+use crate::tls::Tls;
 
-/// How long a connection may take to be made.
+/// How long a connection may take to be made, its handshake included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection is kept without use; shorter than servers commonly do.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -35,25 +36,32 @@ const READ_BYTES_MAX: usize = 32 << 10;
 
 /// The upstreams of a node.
 pub(crate) struct Upstreams {
-    client: Client<HttpConnector, Watched>,
     origin: String,
+    /// Apart from the others: its connections may have shown a certificate of ours.
+    to_origin: Client<Connector, Watched>,
+    to_others: Client<Connector, Watched>,
     routes: Vec<Option<String>>,
     interims: Arc<Interims>,
 }
 
 impl Upstreams {
     /// `origin` and `routes` are base URLs; a route that is not proxied has none.
-    pub(crate) fn new(origin: String, routes: Vec<Option<String>>, interims: Interims) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(IDLE_MAX)
-            .http1_max_buf_size(READ_BYTES_MAX)
-            .build(connector);
-        Self { client, origin, routes, interims: Arc::new(interims) }
+    pub(crate) fn new(
+        origin: String,
+        routes: Vec<Option<String>>,
+        interims: Interims,
+        tls: &Tls,
+    ) -> Self {
+        let client = |tls: &ClientTls| {
+            Client::builder(TokioExecutor::new())
+                .pool_timer(TokioTimer::new())
+                .pool_idle_timeout(IDLE_TIMEOUT)
+                .pool_max_idle_per_host(IDLE_MAX)
+                .http1_max_buf_size(READ_BYTES_MAX)
+                .build(Connector::new(tls.clone(), CONNECT_TIMEOUT))
+        };
+        let (to_origin, to_others) = (client(&tls.origin), client(&tls.others));
+        Self { origin, to_origin, to_others, routes, interims: Arc::new(interims) }
     }
 
     /// Sends a request with the client's body, if it goes along, and waits for the head. What the
@@ -64,9 +72,12 @@ impl Upstreams {
         body: Option<RequestBody>,
         interim: &Interim,
     ) -> Result<(UpstreamHead, Incoming), FetchError> {
-        let base = match fetch.upstream {
-            Upstream::Origin => Some(&self.origin),
-            Upstream::Route(place) => self.routes.get(usize::from(place)).and_then(Option::as_ref),
+        let (base, client) = match fetch.upstream {
+            Upstream::Origin => (Some(&self.origin), &self.to_origin),
+            Upstream::Route(place) => {
+                let route = self.routes.get(usize::from(place));
+                (route.and_then(Option::as_ref), &self.to_others)
+            }
         };
         let mut parts = base
             .and_then(|base| head::request_from_core(&fetch.head, base))
@@ -92,7 +103,7 @@ impl Upstreams {
             tokio::time::sleep(Duration::from_millis(fetch.timeout_ms)).await;
         };
         tokio::select! {
-            answer = self.client.request(request) => match answer {
+            answer = client.request(request) => match answer {
                 Ok(answer) => Ok(split(answer, is_head)),
                 Err(_) if progress.broken.load(Ordering::Acquire) => Err(FetchError::RequestBroken),
                 Err(error) => {

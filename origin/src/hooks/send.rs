@@ -10,16 +10,18 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use outport_tls::{ClientTls, Connector, system_authorities};
 use outport_wire::UnixSeconds;
+use rustls::RootCertStore;
 
 use super::config::Receiver;
 use super::event::Message;
 use super::sign::signatures;
 
+/// How long a connection to a receiver may take to be made.
+const CONNECT_MAX: Duration = Duration::from_secs(30);
 /// How long an idle connection to a receiver is kept.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 /// How many idle connections to one receiver are kept.
@@ -41,7 +43,7 @@ pub(crate) trait Carrier: Send + Sync + 'static {
 /// Speaks HTTP/1.1 to receivers, through TLS where the address says so.
 #[derive(Clone, Debug)]
 pub(crate) struct Sender {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<Connector, Full<Bytes>>,
 }
 
 /// What a receiver said.
@@ -67,19 +69,13 @@ impl Sender {
     /// Makes ready. Certificates are checked by what the system trusts; to have none is an error
     /// only where `tls` is needed.
     pub(crate) fn new(tls: bool) -> io::Result<Self> {
-        let builder = HttpsConnectorBuilder::new();
-        let builder = if tls {
-            let provider = rustls::crypto::ring::default_provider();
-            builder.with_provider_and_native_roots(provider)?
-        } else {
-            builder.with_tls_config(trusts_nobody()?)
-        };
-        let connector = builder.https_or_http().enable_http1().build();
+        let roots = if tls { system_authorities()? } else { RootCertStore::empty() };
+        let tls = ClientTls::believing(roots).map_err(io::Error::other)?;
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_MAX)
             .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
-            .build(connector);
+            .build(Connector::new(tls, CONNECT_MAX));
         Ok(Self { client })
     }
 }
@@ -150,12 +146,4 @@ fn reason(error: &dyn std::error::Error) -> SendError {
         cause = source;
     }
     SendError::Failed(cause.to_string())
-}
-
-fn trusts_nobody() -> io::Result<rustls::ClientConfig> {
-    let provider = rustls::crypto::ring::default_provider().into();
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?;
-    Ok(config.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth())
 }

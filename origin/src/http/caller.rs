@@ -6,14 +6,15 @@ use std::convert::Infallible;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::HeaderMap;
 use http::request::Parts;
+use http::{HeaderMap, Method};
 use outport_wire::edge_signature::{self, Signed};
 use outport_wire::identity::{IDENTITY_HEADER, Identity, Scope};
 use outport_wire::problem::ProblemType;
 
 use super::App;
 use super::failure::Failure;
+use crate::edges::Nonce;
 use crate::record::Record;
 
 /// The caller, as an edge vouches for it. `None` is an anonymous one, or the edge itself.
@@ -79,10 +80,32 @@ fn verified(app: &App, request: &Request) -> Result<Caller, Failure> {
         identity: field(IDENTITY_HEADER)?,
         content_digest: field("content-digest")?,
     };
-    edge_signature::verify(&app.edge_keys, &signed, input, signature, app.store.now_s())
+    let (keys, now) = (app.edge_keys.current(), app.store.now_s());
+    let nonce = edge_signature::verify(&keys, &signed, input, signature, now)
         .map_err(|refusal| refused(refusal.to_string()))?;
+    take_once(app, request.method(), nonce)?;
     let identity = signed.identity.map(Identity::decode).transpose();
     identity.map(Caller).map_err(|error| refused(error.to_string()))
+}
+
+/// Takes what changes something once. A GET changes nothing, and whoever stands between edge and
+/// origin may send it again by itself where a connection fails (RFC 9110, section 9.2.2). A HEAD
+/// does: it ends an append that hangs.
+fn take_once(app: &App, method: &Method, nonce: u64) -> Result<(), Failure> {
+    if method == Method::GET {
+        return Ok(());
+    }
+    match app.nonces.take(nonce) {
+        Nonce::Fresh => Ok(()),
+        Nonce::Used => {
+            let detail = "this request was taken before; each must be signed anew";
+            Err(Failure::new(ProblemType::EdgeSignature, detail))
+        }
+        Nonce::NoRoom => {
+            let detail = "more requests come than can be told from replays; try again";
+            Err(Failure::new(ProblemType::Overloaded, detail))
+        }
+    }
 }
 
 /// The one value of a field. Two are an error: the signature would cover only one.

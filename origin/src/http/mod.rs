@@ -27,12 +27,13 @@ use http::{HeaderValue, StatusCode};
 use outport_wire::identity::IDENTITY_HEADER;
 use outport_wire::problem::ProblemType;
 use outport_wire::rules::Rules;
-use outport_wire::secret::{Key, Secret};
+use outport_wire::secret::Secret;
 use tokio::sync::{mpsc, watch};
 
 use self::failure::Failure;
 use crate::config::Limits;
 use crate::digest::Trailer;
+use crate::edges::{EdgeKeys, Nonces};
 use crate::hooks::Hooks;
 use crate::intake::{BodyCut, BodyStream, Cuts, Intake};
 use crate::metrics::Metrics;
@@ -48,7 +49,8 @@ pub(crate) struct App {
     pub(crate) rules: Arc<Rules>,
     pub(crate) hooks: Hooks,
     pub(crate) limits: Arc<Limits>,
-    pub(crate) edge_keys: Arc<[Key]>,
+    pub(crate) edge_keys: EdgeKeys,
+    pub(crate) nonces: Arc<Nonces>,
     pub(crate) link_key: Secret,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tasks: Tasks,
@@ -129,9 +131,13 @@ pub(crate) fn router(app: App) -> Router {
         .layer(from_fn_with_state(app.clone(), caller::check_signature))
         .layer(from_fn_with_state(app.clone(), count))
         .layer(from_fn(linger::linger))
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
+        .merge(health())
         .with_state(app)
+}
+
+/// Whether it runs, and whether it could answer. These take no signature.
+pub(crate) fn health() -> Router<App> {
+    Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready))
 }
 
 /// A request's body as a stream. hyper ends it with an error where the connection was cut before

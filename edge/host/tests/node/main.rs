@@ -25,7 +25,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use outport_edge_core::config::{Auth, Config as CoreConfig, READ_LIMIT, Route, WRITE_LIMIT};
 use outport_edge_core::step::Allowance;
-use outport_edge_host::{Config, EdgeNode, PageFile};
+use outport_edge_host::{Config, EdgeNode, PageFile, TlsConfig};
 use outport_wire::file::{FILE_HEADER, FileRecord, Visibility};
 use outport_wire::rules::{Rules, TenantRules};
 use outport_wire::secret::{Key, Secret};
@@ -59,6 +59,7 @@ impl Setup {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             metrics_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             origin: core.routes[0].proxy.clone().unwrap(),
+            tls: TlsConfig::default(),
             core,
             component: component(),
             page: PAGE,
