@@ -49,7 +49,7 @@ pub(crate) fn core_config(
         issuers,
         issuer_secrets,
         link_keys: vec![keys.links.secret.clone()],
-        session_keys: vec![keys.sessions()?],
+        session_keys: keys.sessions()?,
         sessions: settings.session.life,
         revoked_within_s: settings.edge.revoked_within_s,
         step_up_s: settings.edge.step_up_s,

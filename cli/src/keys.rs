@@ -133,10 +133,13 @@ impl Keys {
         Ok(IssuerKey { id: self.issuer.id.clone(), public })
     }
 
-    /// What sessions of browsers are signed with: made of the edge's key, and for nothing else.
-    pub(crate) fn sessions(&self) -> Result<Secret, Failure> {
-        Secret::new(self.edge.secret.mac(b"outport sessions 1").to_vec())
-            .map_err(|error| Failure::Process(format!("no key for sessions: {error}")))
+    /// What sessions of browsers are signed with, the newest first: made of the edges' keys, and for
+    /// nothing else.
+    pub(crate) fn sessions(&self) -> Result<Vec<Secret>, Failure> {
+        let keys = std::iter::once(&self.edge).chain(&self.edge_others);
+        let made = keys.map(|key| Secret::new(key.secret.mac(b"outport sessions 1").to_vec()));
+        let made: Result<_, _> = made.collect();
+        made.map_err(|error| Failure::Process(format!("no key for sessions: {error}")))
     }
 
     /// Keys that are in no folder, for whoever needs some.
