@@ -136,8 +136,9 @@ impl Keys {
     /// What sessions of browsers are signed with, the newest first: made of the edges' keys, and for
     /// nothing else.
     pub(crate) fn sessions(&self) -> Result<Vec<Secret>, Failure> {
-        let keys = std::iter::once(&self.edge).chain(&self.edge_others);
-        let made = keys.map(|key| Secret::new(key.secret.mac(b"outport sessions 1").to_vec()));
+        let others = self.edge_others.iter().map(|other| &other.secret);
+        let keys = std::iter::once(&self.edge.secret).chain(others);
+        let made = keys.map(|key| Secret::new(key.mac(b"outport sessions 1").to_vec()));
         let made: Result<_, _> = made.collect();
         made.map_err(|error| Failure::Process(format!("no key for sessions: {error}")))
     }
