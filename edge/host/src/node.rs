@@ -16,14 +16,15 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use outport_edge_core::config::Config as CoreConfig;
+use outport_edge_core::forwarded::TrustedProxies;
 use outport_edge_core::interim::Interims;
 use outport_edge_core::platform::WASMTIME;
 use sha2::{Digest as _, Sha256};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::cache::Cache;
+use crate::connections::{Activity, Answering, ConnectionBounds, Connections, Unread};
 use crate::disk::Disk;
 use crate::documents::Documents;
 use crate::driver::{Driver, Fetches, Needs};
@@ -32,15 +33,14 @@ use crate::kept::{Kept, KeptError};
 use crate::kept_handover::Handover;
 use crate::limiter::Limiter;
 use crate::metrics::{Gauges, Metrics};
+use crate::overload::{Overload, Shedding};
 use crate::page::{self, PageFile};
 use crate::prefetcher;
 use crate::purges::Purges;
 use crate::upstream::Upstreams;
 use crate::values::{ValueError, Values};
 
-/// The most connections at once; more wait in the system's queue.
-const CONNECTIONS_MAX: usize = 50_000;
-/// How long a request's head may take to arrive.
+/// How long a request's head may take to arrive, from the end of the one before.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most of a head that is read. The core refuses sooner, and says why.
 const HEAD_BYTES_MAX: usize = 128 << 10;
@@ -74,6 +74,10 @@ pub struct Config {
     pub cache_disk_bytes_max: u64,
     /// Exchanges that an instance of the component begins before it is replaced.
     pub instance_exchanges_max: u64,
+    /// When load is shed.
+    pub shedding: Shedding,
+    /// How many connections are taken.
+    pub connections: ConnectionBounds,
 }
 
 /// Why a node did not start.
@@ -125,7 +129,10 @@ pub struct EdgeNode {
     listener: TcpListener,
     metrics_listener: TcpListener,
     driver: Arc<Driver>,
-    prefetching: JoinHandle<()>,
+    connections: Arc<Connections>,
+    limits_file: PathBuf,
+    /// What goes on for as long as it serves.
+    beside: Vec<JoinHandle<()>>,
 }
 
 impl EdgeNode {
@@ -153,10 +160,12 @@ impl EdgeNode {
         let upstreams = Arc::new(Upstreams::new(config.origin.clone(), routes, interims));
         let kept = open_kept(&config)?;
         let core = Box::new(instances.clone());
+        let limits_file = config.data_dir.join("limits");
+        let trusted = TrustedProxies::parse(&config.core.trusted_proxies).unwrap_or_default();
         let needs = Arc::new(Needs {
             cache: open_cache(&config),
             values,
-            limiter: Limiter::new(),
+            limiter: Arc::new(Limiter::open(&limits_file)),
             handover: Handover::start(kept.clone(), upstreams.clone(), core),
             upstreams,
             documents: Documents::new().map_err(StartError::Tls)?,
@@ -164,12 +173,21 @@ impl EdgeNode {
             fetches: Fetches::default(),
         });
         let (ahead, waiting) = prefetcher::queue();
-        let driver = Driver { instances, needs, metrics, ahead };
+        let overload = Overload::new(config.shedding, trusted.clone());
+        let driver = Driver { instances, needs, metrics, ahead, overload };
+        let limiter = driver.needs.limiter.clone();
+        let beside = vec![
+            prefetcher::start(driver.clone(), waiting),
+            tokio::spawn(driver.overload.clone().watch()),
+            tokio::spawn(limiter.keep(limits_file.clone())),
+        ];
         Ok(Self {
             listener: listen(config.listen).await?,
             metrics_listener: listen(config.metrics_listen).await?,
-            prefetching: prefetcher::start(driver.clone(), waiting),
             driver: Arc::new(driver),
+            connections: Connections::new(config.connections, trusted),
+            limits_file,
+            beside,
         })
     }
 
@@ -185,19 +203,21 @@ impl EdgeNode {
 
     /// Serves until `shutdown` is over, then lets requests that are under way end.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) {
-        let Self { listener, metrics_listener, driver, prefetching } = self;
-        let metrics = tokio::spawn(serve_metrics(metrics_listener, driver.clone()));
-        let connections = GracefulShutdown::new();
+        let Self { listener, metrics_listener, driver, connections, limits_file, beside } = self;
+        let metrics = serve_metrics(metrics_listener, driver.clone(), connections.clone());
+        let metrics = tokio::spawn(metrics);
+        let open = GracefulShutdown::new();
         tokio::select! {
-            () = accept(&listener, &driver, &connections) => {}
+            () = accept(&listener, &driver, &connections, &open) => {}
             () = shutdown => {}
         }
         drop(listener);
-        if tokio::time::timeout(DRAIN_MAX, connections.shutdown()).await.is_err() {
+        if tokio::time::timeout(DRAIN_MAX, open.shutdown()).await.is_err() {
             tracing::warn!("some requests were still under way and were cut off");
         }
         metrics.abort();
-        prefetching.abort();
+        beside.iter().for_each(JoinHandle::abort);
+        driver.needs.limiter.save(&limits_file).await;
         driver.needs.cache.close().await;
     }
 }
@@ -234,11 +254,15 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
 }
 
-async fn accept(listener: &TcpListener, driver: &Arc<Driver>, connections: &GracefulShutdown) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+async fn accept(
+    listener: &TcpListener,
+    driver: &Arc<Driver>,
+    connections: &Arc<Connections>,
+    open: &GracefulShutdown,
+) {
     let server = server();
     loop {
-        let Ok(permit) = room.clone().acquire_owned().await else { return };
+        let Some(room) = connections.room().await else { return };
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -247,12 +271,17 @@ async fn accept(listener: &TcpListener, driver: &Arc<Driver>, connections: &Grac
                 continue;
             }
         };
-        let connection = connection(&server, stream, peer, driver.clone());
-        let connection = connections.watch(connection);
+        let Some(place) = connections.place(room, peer.ip()) else { continue };
+        let activity = Activity::new();
+        let connection = connection(&server, stream, peer, driver.clone(), activity.clone());
+        let connection = open.watch(connection);
         tokio::spawn(async move {
-            // Clients come and go; what they break off is nobody's error here.
-            let _ = connection.await;
-            drop(permit);
+            tokio::select! {
+                // Clients come and go; what they break off is nobody's error here.
+                _ = connection => {}
+                () = activity.idle() => {}
+            }
+            drop(place);
         });
     }
 }
@@ -277,28 +306,32 @@ fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     driver: Arc<Driver>,
+    activity: Arc<Activity>,
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error: std::fmt::Debug> + Send + use<> {
     // An answer goes out at once; there is nothing that it could wait for.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request: Request<Incoming>| {
-        let driver = driver.clone();
-        async move { Ok::<_, Infallible>(driver.serve(request, peer.ip()).await) }
+        let (driver, active) = (driver.clone(), activity.begin());
+        async move {
+            let response = driver.serve(request, peer.ip()).await;
+            Ok::<_, Infallible>(response.map(|body| Answering::new(body, active)))
+        }
     });
-    let (line, service) = outport_interim::over(TokioIo::new(stream), service);
+    let (line, service) = outport_interim::over(TokioIo::new(Unread::new(stream)), service);
     server.serve_connection(line, service).into_owned()
 }
 
 /// Serves `/metrics` on its own port.
-async fn serve_metrics(listener: TcpListener, driver: Arc<Driver>) {
+async fn serve_metrics(listener: TcpListener, driver: Arc<Driver>, connections: Arc<Connections>) {
     let server = server();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let driver = driver.clone();
+        let (driver, connections) = (driver.clone(), connections.clone());
         let service = service_fn(move |request: Request<Incoming>| {
-            let answer = metrics(&request, &driver);
+            let answer = metrics(&request, &driver, &connections);
             async move { Ok::<_, Infallible>(answer) }
         });
         let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
@@ -306,7 +339,11 @@ async fn serve_metrics(listener: TcpListener, driver: Arc<Driver>) {
     }
 }
 
-fn metrics(request: &Request<Incoming>, driver: &Driver) -> Response<Full<Bytes>> {
+fn metrics(
+    request: &Request<Incoming>,
+    driver: &Driver,
+    connections: &Connections,
+) -> Response<Full<Bytes>> {
     if request.uri().path() != "/metrics" {
         let mut nothing = Response::new(Full::default());
         *nothing.status_mut() = StatusCode::NOT_FOUND;
@@ -318,6 +355,8 @@ fn metrics(request: &Request<Incoming>, driver: &Driver) -> Response<Full<Bytes>
         disk: cache.disk(),
         kept: kept.size(),
         handed_over: handover.handed_over(),
+        load: driver.overload.counted(),
+        connections: connections.counted(),
     });
     let mut response = Response::new(Full::from(text));
     let kind = http::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
