@@ -7,7 +7,7 @@ use outport_tests::deployment::{Data, Running};
 use outport_tests::suite::Check;
 use outport_tests::{check, metrics, scripted};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 /// Eight requests may wait, of which six anonymous ones.
 const ANONYMOUS_MAX: usize = 6;
@@ -32,10 +32,12 @@ struct Loaded {
 impl Loaded {
     async fn start() -> Self {
         let data = Data::new();
-        let upstream = scripted::start();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
+        let upstream = listener.local_addr().expect("it listens");
+        tokio::spawn(scripted::serve(listener));
         let config = format!(
             "[overload]\ndelay_ms_max = 0\nrequests_max = 8\n\n\
-             [[routes]]\npath = \"/slow\"\nproxy = \"{upstream}\"\nauth = \"none\"\n"
+             [[routes]]\npath = \"/slow\"\nproxy = \"http://{upstream}\"\nauth = \"none\"\n"
         );
         let config = data.config(&config);
         let config = config.to_str().expect("the path is text");

@@ -43,6 +43,7 @@ pub(crate) struct Connections {
     trusted_proxies: TrustedProxies,
     room: Arc<Semaphore>,
     networks: Mutex<HashMap<String, usize>>,
+    open: AtomicUsize,
     refused: AtomicU64,
 }
 
@@ -59,8 +60,8 @@ pub(crate) struct Place {
 impl Connections {
     pub(crate) fn new(bounds: ConnectionBounds, trusted_proxies: TrustedProxies) -> Arc<Self> {
         let room = Arc::new(Semaphore::new(bounds.most));
-        let (networks, refused) = (Mutex::default(), AtomicU64::default());
-        Arc::new(Self { bounds, trusted_proxies, room, networks, refused })
+        let (open, refused) = (AtomicUsize::default(), AtomicU64::default());
+        Arc::new(Self { bounds, trusted_proxies, room, networks: Mutex::default(), open, refused })
     }
 
     /// Waits until there is room for one more.
@@ -84,18 +85,19 @@ impl Connections {
             }
             *count += 1;
         }
+        self.open.fetch_add(1, Ordering::Relaxed);
         Some(Place { connections: self.clone(), network, _room: room })
     }
 
     /// How many there are, and how many were refused for their networks.
     pub(crate) fn counted(&self) -> (u64, u64) {
-        let open = self.bounds.most.saturating_sub(self.room.available_permits());
-        (open as u64, self.refused.load(Ordering::Relaxed))
+        (self.open.load(Ordering::Relaxed) as u64, self.refused.load(Ordering::Relaxed))
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.connections.open.fetch_sub(1, Ordering::Relaxed);
         let Some(network) = &self.network else { return };
         let mut networks = self.connections.networks.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = networks.get_mut(network) {

@@ -136,7 +136,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_came_quickly_may_not_stand_still_for_ever() {
-        let pieces = stream::iter([Ok(Frame::data(Bytes::from(vec![0; 1 << 20])))]);
+        let piece: Result<_, BodyError> = Ok(Frame::data(Bytes::from(vec![0; 1 << 20])));
+        let pieces = stream::iter([piece]);
         let mut body = Paced::new(StreamBody::new(pieces.chain(stream::pending())));
         body.frame().await.unwrap().unwrap();
         let begun = Instant::now();
