@@ -27,8 +27,10 @@ use crate::limiter::Limiter;
 
 /// How often the delay is measured.
 const PROBE_EVERY: Duration = Duration::from_millis(5);
-/// A delay stands if not one of so many measurements was below the target.
-const PROBES: u32 = 6;
+/// A delay stands if most of so many measurements are above the target. (CoDel looks at the least of
+/// them, but a connection's requests that wait in line are taken up at once, so a queue of them comes
+/// and goes.)
+const PROBES: usize = 7;
 /// Parts of a priority's requests that are let through, and of the level that one priority takes.
 const PARTS: u32 = 1_000;
 /// The level at which everything is let through: what each priority takes that can be refused.
@@ -204,16 +206,16 @@ impl Overload {
         let target = Duration::from_millis(self.shedding.delay_ms_max);
         loop {
             let before = self.arrived.load(Ordering::Relaxed);
-            let mut least = Duration::MAX;
-            for _ in 0..PROBES {
-                let delay = probe().await;
-                self.delay_us.store(micros(delay), Ordering::Relaxed);
-                least = least.min(delay);
+            let mut delays = [Duration::ZERO; PROBES];
+            for delay in &mut delays {
+                *delay = probe().await;
+                self.delay_us.store(micros(*delay), Ordering::Relaxed);
             }
+            let (_, delay, _) = delays.select_nth_unstable(PROBES / 2);
             let arrived = self.arrived.load(Ordering::Relaxed) - before;
             if !target.is_zero() {
                 let level = self.level.load(Ordering::Relaxed);
-                self.level.store(moved(level, least, target, arrived), Ordering::Relaxed);
+                self.level.store(moved(level, *delay, target, arrived), Ordering::Relaxed);
             }
         }
     }
@@ -245,15 +247,15 @@ impl Drop for Taken {
     }
 }
 
-/// The level after the least of several delays, while so many requests arrived.
-fn moved(level: u32, least: Duration, target: Duration, arrived: u64) -> u32 {
-    if least <= target {
+/// The level after the median of several delays, while so many requests arrived.
+fn moved(level: u32, delay: Duration, target: Duration, arrived: u64) -> u32 {
+    if delay <= target {
         return (level + RISE).min(LEVEL_MAX);
     }
     if arrived < ARRIVED_MIN {
         return level;
     }
-    let targets = least.as_micros() / target.as_micros().max(1);
+    let targets = delay.as_micros() / target.as_micros().max(1);
     let fall = FALL.saturating_mul(u32::try_from(targets).unwrap_or(u32::MAX));
     level.saturating_sub(fall.min(FALL_MAX)).max(LEVEL_MIN)
 }
