@@ -114,8 +114,15 @@ impl Driver {
         let head = head::to_core(&request);
         let taken = match self.overload.take(&head, peer) {
             Ok(taken) => taken,
-            Err(refused) => return self.refuse(request, refused),
+            Err(refused) => {
+                // Requests that wait in line on one connection would be refused all at once.
+                tokio::task::yield_now().await;
+                return self.refuse(request, refused);
+            }
         };
+        if taken.gives_way {
+            tokio::task::yield_now().await;
+        }
         // Who waits to be told to send (RFC 9110, section 10.1.1) has sent nothing to discard.
         let waits = request.headers().contains_key(header::EXPECT);
         let interim = request.extensions().get::<Interim>().cloned();

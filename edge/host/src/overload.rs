@@ -42,9 +42,11 @@ const FALL: u32 = 300;
 const FALL_MAX: u32 = 900;
 /// By how much it rises where no delay stands.
 const RISE: u32 = 5;
-/// Where fewer requests came while the delay stood, it is not they who make it, and to refuse some
-/// would not mend it.
-const ARRIVED_MIN: u64 = 50;
+/// Where fewer requests were taken while the delay stood, it is not they who make it, and to refuse
+/// some would not mend it.
+const TAKEN_MIN: u64 = 50;
+/// So many targets long is a delay for which others than the anonymous are refused.
+const UNBEARABLE: u32 = 10;
 /// Unproven credentials that are let through while there is too much to do: of a network, and in all.
 const UNPROVEN: Allowance = Allowance { interval_us: 100_000, burst: 20 };
 const UNPROVEN_IN_ALL: Allowance = Allowance { interval_us: 4_000, burst: 250 };
@@ -71,7 +73,7 @@ pub(crate) struct Overload {
     level: AtomicU32,
     delay_us: AtomicU64,
     waiting: AtomicUsize,
-    arrived: AtomicU64,
+    taken: AtomicU64,
     /// For each priority: what is left of parts of requests, and how many were refused.
     turns: [AtomicU32; 4],
     shed: [AtomicU64; 4],
@@ -84,6 +86,8 @@ pub(crate) struct Overload {
 pub(crate) struct Taken {
     overload: Arc<Overload>,
     credential: Option<Fingerprint>,
+    /// Others come first: it waits for its next turn.
+    pub(crate) gives_way: bool,
 }
 
 /// A request that was not: for how many seconds it should wait.
@@ -100,7 +104,7 @@ impl Overload {
             level: AtomicU32::new(LEVEL_MAX),
             delay_us: AtomicU64::default(),
             waiting: AtomicUsize::default(),
-            arrived: AtomicU64::default(),
+            taken: AtomicU64::default(),
             turns: Default::default(),
             shed: Default::default(),
             retries: AtomicU32::default(),
@@ -113,17 +117,19 @@ impl Overload {
     pub(crate) fn take(self: &Arc<Self>, head: &[u8], peer: IpAddr) -> Result<Taken, Refused> {
         let claim = priority::claim(head);
         let credential = claim.credential.map(|bytes| self.proven.fingerprint(bytes));
-        self.arrived.fetch_add(1, Ordering::Relaxed);
         let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
         // From here on it is counted, and no more once this is dropped.
-        let taken = Taken { overload: self.clone(), credential };
+        let mut taken = Taken { overload: self.clone(), credential, gives_way: false };
         if self.is_at_ease(waiting) {
+            self.taken.fetch_add(1, Ordering::Relaxed);
             return Ok(taken);
         }
         let priority = self.standing(claim, credential, || {
             neighbourhood(self.trusted_proxies.address(peer, head))
         });
+        taken.gives_way = priority == Priority::Anonymous;
         if self.has_room(priority, waiting) && self.is_let_through(priority) {
+            self.taken.fetch_add(1, Ordering::Relaxed);
             return Ok(taken);
         }
         if let Some(shed) = self.shed.get(priority as usize) {
@@ -205,17 +211,17 @@ impl Overload {
     pub(crate) async fn watch(self: Arc<Self>) {
         let target = Duration::from_millis(self.shedding.delay_ms_max);
         loop {
-            let before = self.arrived.load(Ordering::Relaxed);
+            let before = self.taken.load(Ordering::Relaxed);
             let mut delays = [Duration::ZERO; PROBES];
             for delay in &mut delays {
                 *delay = probe().await;
                 self.delay_us.store(micros(*delay), Ordering::Relaxed);
             }
             let (_, delay, _) = delays.select_nth_unstable(PROBES / 2);
-            let arrived = self.arrived.load(Ordering::Relaxed) - before;
+            let taken = self.taken.load(Ordering::Relaxed) - before;
             if !target.is_zero() {
                 let level = self.level.load(Ordering::Relaxed);
-                self.level.store(moved(level, *delay, target, arrived), Ordering::Relaxed);
+                self.level.store(moved(level, *delay, target, taken), Ordering::Relaxed);
             }
         }
     }
@@ -247,17 +253,18 @@ impl Drop for Taken {
     }
 }
 
-/// The level after the median of several delays, while so many requests arrived.
-fn moved(level: u32, delay: Duration, target: Duration, arrived: u64) -> u32 {
+/// The level after the median of several delays, while so many requests were taken.
+fn moved(level: u32, delay: Duration, target: Duration, taken: u64) -> u32 {
     if delay <= target {
         return (level + RISE).min(LEVEL_MAX);
     }
-    if arrived < ARRIVED_MIN {
+    if taken < TAKEN_MIN {
         return level;
     }
+    let least = if delay > target * UNBEARABLE { LEVEL_MIN } else { 2 * PARTS };
     let targets = delay.as_micros() / target.as_micros().max(1);
     let fall = FALL.saturating_mul(u32::try_from(targets).unwrap_or(u32::MAX));
-    level.saturating_sub(fall.min(FALL_MAX)).max(LEVEL_MIN)
+    level.saturating_sub(fall.min(FALL_MAX)).max(least.min(level))
 }
 
 /// How late a task is taken up that should be by now: because the timer is looked at late, or because
