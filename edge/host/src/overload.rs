@@ -45,8 +45,9 @@ const RISE: u32 = 5;
 /// Where fewer requests were taken while the delay stood, it is not they who make it, and to refuse
 /// some would not mend it.
 const TAKEN_MIN: u64 = 50;
-/// So many targets long is a delay for which others than the anonymous are refused.
-const UNBEARABLE: u32 = 10;
+/// So many targets long is a delay for which others than the anonymous are refused: they would rather
+/// wait.
+const UNBEARABLE: u32 = 100;
 /// Unproven credentials that are let through while there is too much to do: of a network, and in all.
 const UNPROVEN: Allowance = Allowance { interval_us: 100_000, burst: 20 };
 const UNPROVEN_IN_ALL: Allowance = Allowance { interval_us: 4_000, burst: 250 };

@@ -130,9 +130,9 @@ fn the_level_falls_by_how_long_the_delay_is_and_rises_slowly() {
     assert_eq!(moved(2_900, ms(11), target, 99), 2_600);
     assert_eq!(moved(2_900, ms(25), target, 99), 2_300);
     // Others than the anonymous, once it is unbearable.
-    assert_eq!(moved(2_500, ms(100), target, 99), 2_000);
-    assert_eq!(moved(1_500, ms(100), target, 99), 1_500);
-    assert_eq!(moved(2_500, ms(101), target, 99), 1_600);
+    assert_eq!(moved(2_500, ms(1_000), target, 99), 2_000);
+    assert_eq!(moved(1_500, ms(1_000), target, 99), 1_500);
+    assert_eq!(moved(2_500, ms(1_001), target, 99), 1_600);
     assert_eq!(moved(100, ms(10_000), target, 99), LEVEL_MIN);
     // Something else is slow.
     assert_eq!(moved(2_000, ms(10_000), target, 9), 2_000);
