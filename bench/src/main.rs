@@ -7,6 +7,7 @@ mod call;
 mod compression;
 mod edge;
 mod files;
+mod flood;
 mod meta;
 mod nginx;
 mod product;
@@ -23,6 +24,7 @@ call                                what one decision costs at the component's b
 compression                         bytes saved and time taken by compression, beside nginx
 edge                                a small file from the cache, beside nginx and wasmtime serve
 files [--files N] [--folder DIR]    files of 1 KiB, beside the file system and @tus/server
+flood [--seconds N] [--slow N]      who is signed in, while anonymous requests come at twice capacity
 meta [--folder DIR] [--seconds N]   durable commits of metadata per second, by engine and writers
 replay [--picture FILE]             what the cache answers, beside other policies and the optimum
        [--requests N] [--seed N] [--trace FILE]
@@ -38,6 +40,7 @@ fn main() -> Result<()> {
         Some("compression") => compression::run(args),
         None | Some("edge") => edge::run(args),
         Some("files") => files::run(args),
+        Some("flood") => flood::run(args),
         Some("meta") => meta::run(args),
         Some("replay") => replay::run(args),
         Some("start") => start::run(),

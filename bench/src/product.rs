@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use crate::server::Server;
+use crate::server::{Server, cpus};
 
 /// The highest limits that can be said: what is to be measured is the work, not the refusal. And
 /// nothing ends at the edge that is to be handed over later.
@@ -37,13 +37,24 @@ pub(crate) fn serve(
     folder: &Path,
     settings: &str,
 ) -> Result<(String, String, [Server; 2])> {
+    let cpus = cpus()?;
+    serve_on([&cpus, &cpus], program, folder, settings)
+}
+
+/// The same, the edge on the first of these sets of processors, and the origin on the second.
+pub(crate) fn serve_on(
+    [edge_cpus, origin_cpus]: [&str; 2],
+    program: &Path,
+    folder: &Path,
+    settings: &str,
+) -> Result<(String, String, [Server; 2])> {
     fs::write(folder.join("outport.toml"), format!("{SETTINGS}\n{settings}"))?;
     let args = args(folder, &["origin", "--origin-port", "0"]);
-    let mut origin = Server::start(folder, "origin", program, args)?;
+    let mut origin = Server::start_on(origin_cpus, folder, "origin", program, args)?;
     let origin_url = member(&origin.ready()?, "origin")?;
     let edge = ["edge", "--edge-port", "0", "--beside-origin", "--origin", &origin_url];
     let args = self::args(folder, &edge);
-    let mut edge = Server::start(folder, "edge", program, args)?;
+    let mut edge = Server::start_on(edge_cpus, folder, "edge", program, args)?;
     let edge_url = member(&edge.ready()?, "edge")?;
     Ok((edge_url, token(program, folder)?, [edge, origin]))
 }

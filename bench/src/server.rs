@@ -40,9 +40,20 @@ impl Server {
         program: &Path,
         args: impl IntoIterator<Item = A>,
     ) -> Result<Self> {
+        Self::start_on(&cpus()?, folder, name, program, args)
+    }
+
+    /// The same, on these processors.
+    pub(crate) fn start_on<A: AsRef<OsStr>>(
+        cpus: &str,
+        folder: &Path,
+        name: &str,
+        program: &Path,
+        args: impl IntoIterator<Item = A>,
+    ) -> Result<Self> {
         let log = folder.join(format!("{name}.log"));
         let child = Command::new("setpriv")
-            .args(["--pdeathsig", "TERM", "taskset", "--cpu-list", &cpus()?])
+            .args(["--pdeathsig", "TERM", "taskset", "--cpu-list", cpus])
             .arg(program)
             .args(args)
             .stdin(Stdio::null())

@@ -58,6 +58,11 @@ const NEEDS: &[Row] = &[
     ("counted together", |platform| reach(platform.limits.counts)),
     ("`RateLimit` says what is left", |platform| yes(platform.limits.tells_what_is_left)),
     ("accuracy", |platform| text(platform.limits.accuracy)),
+    ("a restart forgets", |platform| text(platform.limits.restarts)),
+    ("who is anonymous is limited by wider networks, too", |platform| {
+        so_far(platform.abilities.escalates)
+    }),
+    ("where there is too much to do, requests are refused by", |platform| text(platform.sheds)),
     ("**Signatures** are checked", |platform| text(platform.signatures)),
     ("**Bodies**", |platform| text(platform.bodies)),
     ("a checksum behind a request's body reaches the origin", |platform| {

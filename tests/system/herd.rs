@@ -43,7 +43,9 @@ struct Parts {
     api: Api,
 }
 
-const NO_LIMITS: &str = "[limits.read]\nper_second = 1000000\nburst = 1000000\n";
+/// All of a herd are served, however long that takes, and come from one network.
+const NO_LIMITS: &str = "[limits.read]\nper_second = 1000000\nburst = 1000000\n\n\
+                         [overload]\ndelay_ms_max = 0\nnetwork_connections_max = 20000\n";
 /// Instances of the component are replaced after every other request.
 const SHORT_LIVES: &str = "[edge]\ninstance_requests_max = 2\n";
 
@@ -96,7 +98,7 @@ async fn ten_thousand_gets_ask_once(framing: Framing) {
         death: Death::Fin,
     };
     let server = Backend::start(answering).await;
-    let parts = start(&server.route());
+    let parts = start(&format!("{NO_LIMITS}\n{}", server.route()));
     for answer in ask_all(&parts.api.authority(), "/r/thing").await {
         assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
         // Who comes once it is stored whole is told its length.

@@ -5,6 +5,7 @@
 
 mod agreement;
 mod ahead;
+mod allowances;
 mod backend;
 mod configured;
 mod crash;
@@ -19,6 +20,7 @@ mod large;
 mod limits;
 mod nginx;
 mod outage;
+mod overload;
 mod pages;
 mod policies;
 mod program;
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
     let checks = [
         agreement::all(),
         ahead::all(),
+        allowances::all(),
         configured::all(),
         crash::all(),
         dictionaries::all(),
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         large::all(),
         limits::all(),
         outage::all(),
+        overload::all(),
         pages::all(),
         policies::all(),
         program::all(),

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use outport_edge_host::{Config, EdgeNode, TlsConfig};
+use outport_edge_host::{Config, ConnectionBounds, EdgeNode, Shedding, TlsConfig};
 use outport_tls::ClientFiles;
 use reqwest::Url;
 
@@ -11,7 +11,7 @@ use super::{NodeArgs, address, embedded, keys_followed, say, scheme, stop};
 use crate::core_config::{Said, core_config};
 use crate::failure::Failure;
 use crate::keys::Keys;
-use crate::settings::Settings;
+use crate::settings::{Overload, Settings};
 
 /// Runs an edge before an origin.
 #[derive(clap::Args)]
@@ -96,9 +96,25 @@ fn config(
         cache_bytes_max: settings.cache.memory_bytes,
         cache_disk_bytes_max: settings.cache.disk_bytes,
         instance_exchanges_max: settings.edge.instance_requests_max,
+        shedding: shedding(settings.overload),
+        connections: connections(settings.overload),
         core: core_config(settings, keys, said)?,
         component,
         page: embedded::PAGE,
         data_dir: args.node.data.join("edge"),
     })
+}
+
+fn shedding(overload: Overload) -> Shedding {
+    let Overload { delay_ms_max, requests_max, .. } = overload;
+    Shedding { delay_ms_max, requests_max: count(requests_max) }
+}
+
+fn connections(overload: Overload) -> ConnectionBounds {
+    let Overload { connections_max, network_connections_max, .. } = overload;
+    ConnectionBounds { most: count(connections_max), of_network: count(network_connections_max) }
+}
+
+fn count(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }

@@ -48,6 +48,8 @@ pub(crate) struct Settings {
     pub(crate) tls: Tls,
     /// The edge's cache.
     pub(crate) cache: Cache,
+    /// When load is shed.
+    pub(crate) overload: Overload,
     /// The named limits, built-in ones included.
     pub(crate) limits: BTreeMap<String, Limit>,
     /// What may be uploaded, by whom.
@@ -113,6 +115,19 @@ pub(crate) struct Cache {
     pub(crate) disk_bytes: u64,
 }
 
+/// When our own node refuses what is least important, and how many connections it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Overload {
+    /// The longest that work which is ready may wait; 0: however long.
+    pub(crate) delay_ms_max: u64,
+    /// Requests that may wait for their answers.
+    pub(crate) requests_max: u64,
+    /// Connections.
+    pub(crate) connections_max: u64,
+    /// Connections of one network.
+    pub(crate) network_connections_max: u64,
+}
+
 /// A rate and how much of it may be saved up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limit {
@@ -141,6 +156,12 @@ impl Default for Settings {
                 object_bytes_max: 16 * MIB,
                 slice_bytes: SLICE_BYTES,
                 disk_bytes: 0,
+            },
+            overload: Overload {
+                delay_ms_max: 20,
+                requests_max: 20_000,
+                connections_max: 50_000,
+                network_connections_max: 10_000,
             },
             limits: built_in_limits(),
             rules: Rules::same(TenantRules::sized(TIB)),

@@ -11,8 +11,8 @@ use toml::de::{DeTable, DeValue};
 use super::mistake::{Mistake, Sink, line_of};
 use super::section::{Located, Section, most_similar};
 use super::{
-    Cache, Edge, GIB, KIB, Life, Limit, MIB, Settings, TIB, Tls, firewall, hooks, issuers, rules,
-    session, tls,
+    Cache, Edge, GIB, KIB, Life, Limit, MIB, Overload, Settings, TIB, Tls, firewall, hooks,
+    issuers, rules, session, tls,
 };
 
 /// The fastest rate a limit can say; far above what one node serves.
@@ -47,6 +47,15 @@ const COLLECT_S_MIN: u64 = 600;
 
 /// The least disk that the cache makes use of.
 const CACHE_DISK_BYTES_MIN: u64 = 16 * MIB;
+
+/// A minute: whoever waits that long has given up.
+const DELAY_MS_MAX: u64 = 60_000;
+
+/// Each priority has its part of it.
+const REQUESTS_WAITING_MIN: u64 = 8;
+
+/// More than a machine has.
+const WAITING_MAX: u64 = 10_000_000;
 
 /// First path segments below which Outport answers everything itself.
 const OWN_SEGMENTS: &[&str] = &["assets", "files", "uploads"];
@@ -104,6 +113,9 @@ fn root(text: &str, mut root: Section<'_>) -> Settings {
     }
     if let Some(section) = root.section("cache") {
         settings.cache = cache(section, settings.cache);
+    }
+    if let Some(section) = root.section("overload") {
+        settings.overload = overload(section, settings.overload);
     }
     if let Some(section) = root.section("limits") {
         limits(section, &mut settings.limits);
@@ -210,6 +222,22 @@ fn cache(mut section: Section<'_>, defaults: Cache) -> Cache {
     let slice_bytes = slice_bytes.min(object_bytes_max);
     let disk_bytes = disk.map_or(defaults.disk_bytes, |disk| disk.value);
     Cache { memory_bytes, object_bytes_max, slice_bytes, disk_bytes }
+}
+
+fn overload(mut section: Section<'_>, defaults: Overload) -> Overload {
+    let delay = section.whole("delay_ms_max", 0..=DELAY_MS_MAX, "milliseconds");
+    let range = REQUESTS_WAITING_MIN..=WAITING_MAX;
+    let requests = section.whole("requests_max", range, "requests");
+    let connections = section.whole("connections_max", 1..=WAITING_MAX, "connections");
+    let of_network = section.whole("network_connections_max", 1..=WAITING_MAX, "connections");
+    section.finish();
+    let said = |said: Option<Located<u64>>, default| said.map_or(default, |said| said.value);
+    Overload {
+        delay_ms_max: said(delay, defaults.delay_ms_max),
+        requests_max: said(requests, defaults.requests_max),
+        connections_max: said(connections, defaults.connections_max),
+        network_connections_max: said(of_network, defaults.network_connections_max),
+    }
 }
 
 /// What `[uploads]` says beside the rules, which tenants may have of their own.

@@ -107,9 +107,9 @@ impl Subject for Worker {
         let need = match conformance::scripted(need, &mut self.answers.borrow_mut()) {
             Need::Lookup { key } => Need::Lookup { key: self.key(&key) },
             Need::Value { key } => Need::Value { key: self.key(&key) },
-            Need::Take { key, allowance } => {
+            Need::Take { key, allowance, wider } => {
                 let (limit, taker) = key.split_once(' ').unwrap_or_default();
-                Need::Take { key: format!("{limit} {}", self.key(taker)), allowance }
+                Need::Take { key: format!("{limit} {}", self.key(taker)), allowance, wider }
             }
             Need::Keep { key, head, bytes } => Need::Keep { key: self.key(&key), head, bytes },
             Need::ReadKept { key } => Need::ReadKept { key: self.key(&key) },

@@ -39,6 +39,7 @@ impl Guest for Component {
             prefetches,
             documents,
             dictionaries,
+            escalates,
             ..
         } = abilities;
         let durable = durable.map(|value_bytes_max| core::Durable { value_bytes_max });
@@ -56,6 +57,7 @@ impl Guest for Component {
             prefetches,
             documents,
             dictionaries,
+            escalates,
         };
         let edge = Edge::new(Config::from_json(&config)?, abilities)?;
         EDGE.set(Some(edge));
@@ -232,8 +234,9 @@ fn to_need(need: core::Need) -> wit::Need {
         core::Need::Body { bytes_max } => wit::Need::Body(bytes_max),
         core::Need::Encode { coding } => wit::Need::Encode(to_coding(coding)),
         core::Need::Value { key } => wit::Need::Value(key),
-        core::Need::Take { key, allowance: core::Allowance { interval_us, burst } } => {
-            wit::Need::Take(wit::Take { key, interval_us, burst })
+        core::Need::Take { key, allowance: core::Allowance { interval_us, burst }, wider } => {
+            let wider = wider.into_iter().map(to_wider).collect();
+            wit::Need::Take(wit::Take { key, interval_us, burst, wider })
         }
         core::Need::Verify { key, message, signature } => {
             let key = match key {
@@ -252,6 +255,11 @@ fn to_need(need: core::Need) -> wit::Need {
     }
 }
 
+fn to_wider(wider: core::Wider) -> wit::Wider {
+    let core::Wider { key, allowance: core::Allowance { interval_us, burst } } = wider;
+    wit::Wider { key, interval_us, burst }
+}
+
 fn to_fetch(fetch: core::Fetch) -> wit::Fetch {
     let core::Fetch { upstream, head, with_body, timeout_ms } = fetch;
     let route = match upstream {
@@ -262,8 +270,8 @@ fn to_fetch(fetch: core::Fetch) -> wit::Fetch {
 }
 
 fn to_reply(reply: core::Reply) -> wit::Reply {
-    let core::Reply { status, fields, body, forget, purge, store, prefetch, ended, matched } =
-        reply;
+    let core::Reply { status, fields, body, forget, purge, store, prefetch, .. } = reply;
+    let core::Reply { ended, matched, caller_known, .. } = reply;
     let core::Matched { rules, note } = matched;
     wit::Reply {
         status,
@@ -316,6 +324,7 @@ fn to_reply(reply: core::Reply) -> wit::Reply {
             core::Ended::Origin => wit::Ended::Origin,
         },
         matched: wit::Matched { rules, note },
+        caller_known,
     }
 }
 

@@ -37,6 +37,8 @@ pub(crate) struct Visit {
     pub(crate) matched: Matched,
     /// The limits of these rules are spent already.
     pub(crate) is_limited: bool,
+    /// Who asks is known by a token that was found good.
+    pub(crate) caller_known: bool,
 }
 
 impl Visit {
@@ -108,6 +110,7 @@ pub(crate) fn reply(status: u16, fields: Fields, body: Body) -> Reply {
         prefetch: Vec::new(),
         ended: Ended::Edge,
         matched: Matched::default(),
+        caller_known: false,
     }
 }
 

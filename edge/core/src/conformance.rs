@@ -15,7 +15,7 @@ use std::fmt::Write as _;
 
 use crate::step::{
     Abilities, Allowance, Body, Ended, Fetch, FetchError, Left, Matched, Need, Outcome, Reply,
-    Store, Taken, Upstream, UpstreamHead,
+    Store, Taken, Upstream, UpstreamHead, Wider,
 };
 
 use self::caching::{
@@ -143,6 +143,7 @@ macro_rules! conformance_tests {
             allowances_are_spent
             allowances_refill
             allowances_are_apart
+            an_allowance_is_shared_with_others
             signatures
             an_upstream_answers
             an_upstream_that_is_not_there
@@ -332,6 +333,11 @@ const BEYOND: &[Beyond] = &[
         why: "nothing can be purged by tag, so far",
     },
     Beyond {
+        declared: |abilities| abilities.escalates,
+        tests: &["an_allowance_is_shared_with_others"],
+        why: "a limit has one allowance a taker, so far: networks are counted each by itself",
+    },
+    Beyond {
         declared: |abilities| abilities.composes,
         tests: &["a_body_of_several_parts"],
         why: "no body has several parts, so far: who asks for several ranges is sent the whole",
@@ -399,6 +405,24 @@ async fn allowances_are_apart<S: Subject>() {
     let mut subject = S::new(vec![]).await;
     spend(&mut subject, "test a").await;
     assert!(take(&mut subject, "test b", S::ALLOWANCE).await.allowed);
+}
+
+/// Who takes from an own allowance takes from a wider one, and whoever has spent the own does not.
+async fn an_allowance_is_shared_with_others<S: Subject>() {
+    let mut subject = S::new(vec![]).await;
+    let twice = Allowance { burst: S::ALLOWANCE.burst * 2, ..S::ALLOWANCE };
+    let mut take = async |taker: &str| {
+        let wider = vec![Wider { key: "test wide".to_owned(), allowance: twice }];
+        let key = format!("test {taker}");
+        take_need(&mut subject, Need::Take { key, allowance: S::ALLOWANCE, wider }).await.allowed
+    };
+    for taker in ["a", "b"] {
+        for _ in 0..S::ALLOWANCE.burst {
+            assert!(take(taker).await, "{taker}");
+        }
+        assert!(!take(taker).await);
+    }
+    assert!(!take("c").await);
 }
 
 /// What is signed by a key, and what is not.
@@ -497,8 +521,12 @@ async fn an_upstream_that_says_nothing<S: Subject>() {
 }
 
 async fn take<S: Subject>(subject: &mut S, key: &str, allowance: Allowance) -> Taken {
+    take_need(subject, Need::Take { key: key.to_owned(), allowance, wider: Vec::new() }).await
+}
+
+async fn take_need<S: Subject>(subject: &mut S, need: Need) -> Taken {
     let ticket = subject.open();
-    subject.ask(ticket, Need::Take { key: key.to_owned(), allowance }).await;
+    subject.ask(ticket, need).await;
     match subject.outcome(ticket).await {
         Some(Outcome::Taken(taken)) => taken,
         other => panic!("{other:?}"),
@@ -540,6 +568,7 @@ fn with(body: Body, store: Option<Store>) -> Reply {
         store,
         prefetch: Vec::new(),
         matched: Matched::default(),
+        caller_known: false,
         ended: Ended::Edge,
     }
 }

@@ -45,6 +45,17 @@ pub const fn unmet(need: &Need) -> Outcome {
     }
 }
 
+/// The answer where there is more to do than can be done, in the order of
+/// [`priority`](crate::priority). Nothing was looked at but the head, and nothing was done.
+pub fn overloaded(retry_after_s: u64) -> Reply {
+    let detail = format!("Too much is asked of this edge. Wait {retry_after_s} s, and try again.");
+    let problem = Problem::new(ProblemType::Overloaded, detail);
+    let problem = problem.with("retry_after_s", retry_after_s);
+    let mut reply = Visit::default().problem(&[], &problem);
+    reply.fields.extend_from_slice(format!("retry-after: {retry_after_s}\r\n").as_bytes());
+    reply
+}
+
 fn internal(detail: &'static str) -> Reply {
     Visit::default().problem(&[], &Problem::new(ProblemType::Internal, detail))
 }
@@ -54,6 +65,17 @@ mod tests {
     use super::*;
     use crate::head::FieldLines;
     use crate::step::Body;
+
+    #[test]
+    fn an_overloaded_edge_says_when_to_come_back() {
+        let reply = overloaded(3);
+        let fields = FieldLines::new(&reply.fields);
+        assert_eq!((reply.status, fields.get("retry-after")), (503, Some("3")));
+        let Body::Bytes(body) = reply.body else { panic!("it has no body") };
+        let document: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(document["type"], "urn:outport:problem:overloaded");
+        assert_eq!(document["retry_after_s"], 3);
+    }
 
     #[test]
     fn both_are_problem_documents() {

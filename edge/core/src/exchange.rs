@@ -181,8 +181,9 @@ impl Edge {
     /// Goes on with an exchange, given one outcome for each need of its last step.
     pub fn resume(&mut self, exchange: Exchange, outcomes: Vec<Outcome>, moment: Moment) -> Step {
         let is_included = exchange.visit.within.is_some();
-        let matched = exchange.visit.matched.clone();
+        let (matched, known) = (exchange.visit.matched.clone(), exchange.visit.caller_known);
         let step = matching(self.resumed(exchange, outcomes, moment), matched);
+        let step = if known { knowing_caller(step) } else { step };
         if is_included { placed(step) } else { step }
     }
 
@@ -383,6 +384,7 @@ impl Edge {
             Ok(step) => step,
             Err(problem) => Step::Reply(visit.problem(&self.limits, &problem)),
         };
+        let step = if visit.caller_known { knowing_caller(step) } else { step };
         let step = matching(step, visit.matched);
         told_beside(step, visit.beside.as_ref(), None, moment)
     }
@@ -434,6 +436,7 @@ impl Edge {
             Caller::Known(caller) => Some(caller),
             Caller::Unknown(unknown) => return Ok(unknown.wait(bearer, request, visit)),
         };
+        visit.caller_known = caller.is_some();
         let identity = caller.as_ref().map(|caller| &caller.identity);
         let rule_limits = match judged {
             Some(limits) => limits,
@@ -522,9 +525,10 @@ impl Edge {
         let place = |name: &String| self.limits.iter().position(|limit| limit.name == *name);
         let limits: Vec<_> =
             names.iter().filter_map(place).filter_map(|place| u16::try_from(place).ok()).collect();
+        let escalates = self.abilities.escalates;
         let named = limits.iter().filter_map(|place| self.limits.get(usize::from(*place)));
         let identity = caller.as_ref().map(|caller| &caller.identity);
-        let needs = named.map(|limit| limit.need(identity, client)).collect();
+        let needs = named.map(|limit| limit.need(identity, client, escalates)).collect();
         let (head, peer) = (request.head.to_vec(), request.peer);
         let stage = Stage::Limiting { head, peer, caller, limits };
         Step::Needs(Exchange { visit: visit.clone(), stage }, needs)
@@ -579,7 +583,7 @@ impl Edge {
         let name = target.limit(request, &self.config)?;
         let place = self.limits.iter().position(|limit| limit.name == name)?;
         visit.limit = u16::try_from(place).ok();
-        Some(self.limits.get(place)?.need(identity, client))
+        Some(self.limits.get(place)?.need(identity, client, self.abilities.escalates))
     }
 
     #[allow(clippy::too_many_arguments)] // They are what the stages before have found out.
@@ -854,6 +858,18 @@ fn matching(step: Step, matched: Matched) -> Step {
             Step::ReplyFirst(reply, exchange, needs)
         }
         step => step,
+    }
+}
+
+/// A step whose reply, if it is one, says that who asks is known.
+fn knowing_caller(step: Step) -> Step {
+    match step {
+        Step::Reply(reply) => Step::Reply(Reply { caller_known: true, ..reply }),
+        Step::ReplyFirst(mut reply, exchange, needs) => {
+            reply.caller_known = true;
+            Step::ReplyFirst(reply, exchange, needs)
+        }
+        Step::Needs(..) => step,
     }
 }
 

@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 use outport_wire::network;
 
-use crate::head::FieldLines;
+use crate::head::{FieldLines, RequestHead};
 
 /// The networks whose proxies are believed.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +29,17 @@ impl TrustedProxies {
 
     fn include(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
+    }
+
+    /// The address of who asks, as the connection and a whole head show it.
+    pub fn address(&self, peer: IpAddr, head: &[u8]) -> IpAddr {
+        let fields = RequestHead::parse(head).map_or(FieldLines::new(b""), |head| head.fields);
+        self.client(peer, false, fields).address
+    }
+
+    /// Whether this is one of them.
+    pub fn has(&self, peer: IpAddr) -> bool {
+        self.include(peer.to_canonical())
     }
 
     /// Who asks, and how: what the connection shows, unless a proxy that is believed says better.

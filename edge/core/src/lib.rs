@@ -59,6 +59,7 @@ mod multipart;
 mod outage;
 pub mod platform;
 mod prefetch;
+pub mod priority;
 mod purge;
 mod revocations;
 mod route;

@@ -11,6 +11,7 @@ use crate::Edge;
 use crate::head::FieldLines;
 use crate::kept::{Packed, handed_over};
 use crate::key_set::{RSA_EXPONENT, uncompressed};
+use crate::limit::take_each;
 use crate::step::{
     Body, ByteRange, Coding, Content, DICTIONARY_BYTES_MAX, Extent, Fetch, FetchError, Form,
     Handed, Kept, KeptHead, Looked, Moment, Need, Outcome, Part, PartStep, Popular, PublicKey,
@@ -233,7 +234,10 @@ impl MemoryDriver {
                 self.pending(ticket).value = value.unwrap_or_default();
                 Some(Outcome::Value(length))
             }
-            Need::Take { key, allowance } => Some(Outcome::Taken(self.take(key, allowance))),
+            Need::Take { key, allowance, wider } => {
+                let take = |key: &str, allowance| self.take(key.to_owned(), allowance);
+                Some(Outcome::Taken(take_each(&key, allowance, &wider, take)))
+            }
             Need::Verify { key, message, signature } => {
                 Some(Outcome::Verified(verify(&key, &message, &signature).is_some()))
             }

@@ -31,6 +31,8 @@ pub struct Platform {
     pub signatures: &'static str,
     /// How bodies pass.
     pub bodies: &'static str,
+    /// Who refuses what is least important where there is too much to do.
+    pub sheds: &'static str,
     /// Where the counters of requests go.
     pub metrics: &'static str,
     /// What the platform bounds.
@@ -89,8 +91,10 @@ pub struct Limits {
     pub counts: Reach,
     /// Whether it tells what is left of an allowance, for the field `RateLimit`.
     pub tells_what_is_left: bool,
-    /// How exact it is.
+    /// How exact it is, and by how much it is wrong where several count.
     pub accuracy: &'static str,
+    /// What of it a restart forgets.
+    pub restarts: &'static str,
 }
 
 /// What a platform bounds. `None`: it bounds nothing, or the operator does.
@@ -136,6 +140,7 @@ pub const WASMTIME: Platform = Platform {
         prefetches: true,
         documents: true,
         dictionaries: true,
+        escalates: true,
     },
     cache: Cache {
         on: "memory, S3-FIFO",
@@ -153,10 +158,12 @@ pub const WASMTIME: Platform = Platform {
         on: "memory, GCRA",
         counts: Reach::Node,
         tells_what_is_left: true,
-        accuracy: "exact",
+        accuracy: "exact on a node; of N nodes each gives as much, so who asks all gets N times the limit",
+        restarts: "nothing; a kill, what was taken in the second before",
     },
     signatures: "ring, natively",
     bodies: "streamed by the node, never through WebAssembly",
+    sheds: "the node, by priority ([limits](limits.md#too-much-to-do))",
     metrics: "Prometheus, on a port of its own",
     bounds: Bounds {
         request_body_bytes: None,
@@ -189,6 +196,7 @@ pub const CLOUDFLARE: Platform = Platform {
         prefetches: false,
         documents: false,
         dictionaries: false,
+        escalates: false,
     },
     cache: Cache {
         on: "Cache API",
@@ -208,10 +216,12 @@ pub const CLOUDFLARE: Platform = Platform {
         on: "rate-limit bindings",
         counts: Reach::DataCentre,
         tells_what_is_left: false,
-        accuracy: "by the platform; periods of 10 or 60 s",
+        accuracy: "by the platform; periods of 10 or 60 s; each data centre gives as much",
+        restarts: "there are none",
     },
     signatures: "WebCrypto, natively",
     bodies: "the platform's own streams, handed on",
+    sheds: "the platform",
     metrics: "Analytics Engine, one point a request",
     bounds: Bounds {
         request_body_bytes: Some(100_000_000),
@@ -248,6 +258,7 @@ pub const FASTLY: Platform = Platform {
         prefetches: false,
         documents: false,
         dictionaries: false,
+        escalates: true,
     },
     cache: Cache {
         on: "core cache, transactions",
@@ -266,10 +277,13 @@ pub const FASTLY: Platform = Platform {
         on: "edge rate limiting",
         counts: Reach::DataCentre,
         tells_what_is_left: false,
-        accuracy: "may count 10 % too few; windows of 1, 10 and 60 s, penalties of two minutes",
+        accuracy: "may count 10 % too few; windows of 1, 10 and 60 s, penalties of two minutes; each \
+                   data centre gives as much",
+        restarts: "there are none",
     },
     signatures: "inside WebAssembly",
     bodies: "the platform's own bodies, handed on",
+    sheds: "the platform",
     metrics: "log endpoint `outport`, one line a request",
     bounds: Bounds {
         request_body_bytes: None,
@@ -305,6 +319,7 @@ pub const SPIN: Platform = Platform {
         prefetches: false,
         documents: false,
         dictionaries: false,
+        escalates: true,
     },
     cache: Cache {
         on: "key-value store",
@@ -323,10 +338,12 @@ pub const SPIN: Platform = Platform {
         counts: Reach::Store,
         tells_what_is_left: true,
         accuracy: "exact with a store that can compare and swap (SQLite); 65,536 takers are kept apart",
+        restarts: "nothing: what is spent is in the store",
     },
     signatures: "inside WebAssembly",
     bodies: "handed on by the host; what comes from the cache or goes into it passes through \
              WebAssembly in pieces of 64 KiB",
+    sheds: "the host, if anybody",
     metrics: "log, one line a request",
     bounds: Bounds {
         request_body_bytes: None,

@@ -164,6 +164,10 @@ pub enum Need {
         key: String,
         /// How the allowance refills.
         allowance: Allowance,
+        /// From which others one is taken then, in this order and in this way, until there is none
+        /// to take: [`limit::take_each`](crate::limit::take_each) is that order. Only of drivers
+        /// that declare [`Abilities::escalates`].
+        wider: Vec<Wider>,
     },
     /// Check a signature. Answered by [`Outcome::Verified`]; a key or a signature that is none
     /// verifies nothing. Asked only of drivers that declare [`Abilities::signatures`].
@@ -273,6 +277,15 @@ pub struct Allowance {
     pub interval_us: u64,
     /// Units that can be taken at once.
     pub burst: u32,
+}
+
+/// An allowance that is shared with others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wider {
+    /// As that of [`Need::Take`].
+    pub key: String,
+    /// How it refills.
+    pub allowance: Allowance,
 }
 
 /// What became of a need.
@@ -478,6 +491,9 @@ pub struct Reply {
     pub ended: Ended,
     /// The rules of the firewall that the request matched.
     pub matched: Matched,
+    /// Whether the request bore a token that was found good, for who prefers those
+    /// ([`priority`](crate::priority)).
+    pub caller_known: bool,
 }
 
 /// The rules of the firewall that a request matched, for metrics and logs.
@@ -703,6 +719,9 @@ pub struct Abilities {
     /// It finds what is stored by the digest of its body, and encodes against it. It declares
     /// [`Self::encodes`] too.
     pub dictionaries: bool,
+    /// It takes from several allowances for one [`Need::Take`]. Without it, networks are limited
+    /// each by itself, however many of them somebody has.
+    pub escalates: bool,
 }
 
 /// How a driver keeps things.

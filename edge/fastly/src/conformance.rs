@@ -11,7 +11,7 @@ use fastly::handle::{BodyHandle, RequestHandle};
 use outport_edge_core::conformance::{self, PATH, ScriptedAnswer, Subject};
 use outport_edge_core::head::RequestHead;
 use outport_edge_core::platform::FASTLY;
-use outport_edge_core::step::{Abilities, Need, Outcome, Reply};
+use outport_edge_core::step::{Abilities, Need, Outcome, Reply, Wider};
 
 use crate::cache::Asked;
 use crate::exchange::{Exchange, Parts};
@@ -55,8 +55,11 @@ impl Fastly {
                 Need::Put { key: format!("{}{key}", self.prefix), head, fresh_ms }
             }
             Need::Value { key } => Need::Value { key: format!("{}{key}", self.prefix) },
-            Need::Take { key, allowance } => {
-                Need::Take { key: format!("{key}{}", self.prefix), allowance }
+            Need::Take { key, allowance, wider } => {
+                let prefixed = |key| format!("{key}{}", self.prefix);
+                let wider = wider.into_iter();
+                let wider = wider.map(|wider| Wider { key: prefixed(wider.key), ..wider });
+                Need::Take { key: prefixed(key), allowance, wider: wider.collect() }
             }
             other => other,
         }
@@ -71,6 +74,7 @@ impl Subject for Fastly {
         ("allowances_are_spent", "Viceroy's rate limiter never limits"),
         ("allowances_refill", "Viceroy's rate limiter never limits"),
         ("allowances_are_apart", "Viceroy's rate limiter never limits"),
+        ("an_allowance_is_shared_with_others", "Viceroy's rate limiter never limits"),
     ];
 
     async fn new(answers: Vec<ScriptedAnswer>) -> Self {

@@ -5,6 +5,7 @@ use std::io::Read as _;
 use fastly::Body;
 use fastly::kv_store::{KVStore, KVStoreError};
 use outport_edge_core::driver::unmet;
+use outport_edge_core::limit::take_each;
 use outport_edge_core::step::{self, Looked, Need, Outcome, Reply, Store};
 
 use crate::cache::{self, Asked, Place};
@@ -50,7 +51,9 @@ impl<'a> Exchange<'a> {
             }
             Need::Body { bytes_max } => Outcome::Body(self.body_within(bytes_max)),
             Need::Value { key } => Outcome::Value(self.value(&key)),
-            Need::Take { key, allowance } => Outcome::Taken(limit::take(&key, allowance)),
+            Need::Take { key, allowance, wider } => {
+                Outcome::Taken(take_each(&key, allowance, &wider, limit::take))
+            }
             Need::Fetch(fetch) => {
                 let body = fetch.with_body.then(|| self.request_body.take()).flatten();
                 let answer = upstream::fetch(&self.parts.upstreams, &fetch, body);

@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use outport_edge_core::step::Coding;
 
 use crate::encoder::{Dictionary, Encoding};
+use crate::pace::{BodyError, Paced};
 
 /// A body ended before its length, so the response is cut off rather than ended.
 #[derive(Debug, thiserror::Error)]
@@ -20,19 +21,19 @@ pub(crate) struct Cut;
 /// A request's body.
 pub(crate) enum RequestBody {
     /// It comes from the client.
-    Coming(Incoming),
+    Coming(Paced<Incoming>),
     /// All of it is here.
     Here(Option<Bytes>),
 }
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Coming(body) => Pin::new(body).poll_frame(context),
             Self::Here(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),

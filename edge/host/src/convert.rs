@@ -70,9 +70,11 @@ fn need(need: wit::Need) -> core::Need {
         wit::Need::Body(bytes_max) => core::Need::Body { bytes_max },
         wit::Need::Encode(how) => core::Need::Encode { coding: coding(how) },
         wit::Need::Value(key) => core::Need::Value { key },
-        wit::Need::Take(wit::Take { key, interval_us, burst }) => {
-            core::Need::Take { key, allowance: core::Allowance { interval_us, burst } }
-        }
+        wit::Need::Take(wit::Take { key, interval_us, burst, wider: others }) => core::Need::Take {
+            key,
+            allowance: core::Allowance { interval_us, burst },
+            wider: others.into_iter().map(wider).collect(),
+        },
         wit::Need::Verify(wit::Verify { key, message, signature }) => {
             core::Need::Verify { key: public_key(key), message, signature }
         }
@@ -83,6 +85,11 @@ fn need(need: wit::Need) -> core::Need {
             core::Need::HandOver { prefix, timeout_ms }
         }
     }
+}
+
+fn wider(wider: wit::Wider) -> core::Wider {
+    let wit::Wider { key, interval_us, burst } = wider;
+    core::Wider { key, allowance: core::Allowance { interval_us, burst } }
 }
 
 /// A key of another length verifies nothing.
@@ -121,6 +128,7 @@ pub(crate) fn abilities(abilities: core::Abilities) -> wit::Abilities {
         prefetches,
         documents,
         dictionaries,
+        escalates,
         ..
     } = abilities;
     wit::Abilities {
@@ -137,11 +145,13 @@ pub(crate) fn abilities(abilities: core::Abilities) -> wit::Abilities {
         prefetches,
         documents,
         dictionaries,
+        escalates,
     }
 }
 
 fn reply(reply: wit::Reply) -> core::Reply {
-    let wit::Reply { status, fields, body, forget, purge, store, prefetch, ended, matched } = reply;
+    let wit::Reply { status, fields, body, forget, purge, store, prefetch, .. } = reply;
+    let wit::Reply { ended, matched, caller_known, .. } = reply;
     let wit::Matched { rules, note } = matched;
     core::Reply {
         status,
@@ -192,6 +202,7 @@ fn reply(reply: wit::Reply) -> core::Reply {
             wit::Ended::Origin => core::Ended::Origin,
         },
         matched: core::Matched { rules, note },
+        caller_known,
     }
 }
 

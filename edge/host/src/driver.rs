@@ -11,9 +11,10 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, join_all};
 use http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming};
-use outport_edge_core::driver::{STEPS_MAX, broken};
+use hyper::body::Incoming;
+use outport_edge_core::driver::{STEPS_MAX, broken, overloaded};
 use outport_edge_core::kept::Packed;
+use outport_edge_core::limit::take_each;
 use outport_edge_core::step::{
     Body, ByteRange, Content, Ended, Extent, Fetch, Kept as Keeping, KeptHead, Looked, Matched,
     Moment, Need, Outcome, Reply, Store, StoreBody,
@@ -33,6 +34,8 @@ use crate::kept::{Kept, KeptError};
 use crate::kept_handover::Handover;
 use crate::limiter::Limiter;
 use crate::metrics::Metrics;
+use crate::overload::{Overload, Refused};
+use crate::pace::Paced;
 use crate::prefetcher::Queue;
 use crate::signature;
 use crate::stored_body::{Pushed, StoredBody};
@@ -55,13 +58,14 @@ pub(crate) struct Driver {
     pub(crate) needs: Arc<Needs>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) ahead: Queue,
+    pub(crate) overload: Arc<Overload>,
 }
 
 /// The parts that needs are met with.
 pub(crate) struct Needs {
     pub(crate) cache: Arc<Cache>,
     pub(crate) values: Values,
-    pub(crate) limiter: Limiter,
+    pub(crate) limiter: Arc<Limiter>,
     pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) documents: Documents,
     pub(crate) kept: Kept,
@@ -112,10 +116,21 @@ impl Driver {
     /// Answers a request.
     pub(crate) async fn serve(&self, request: Request<Incoming>, peer: Peer) -> Response<EdgeBody> {
         let head = head::to_core(&request);
+        let taken = match self.overload.take(&head, peer.address) {
+            Ok(taken) => taken,
+            Err(refused) => {
+                // Requests that wait in line on one connection would be refused all at once.
+                tokio::task::yield_now().await;
+                return self.refuse(request, refused);
+            }
+        };
+        if taken.gives_way {
+            tokio::task::yield_now().await;
+        }
         // Who waits to be told to send (RFC 9110, section 10.1.1) has sent nothing to discard.
         let waits = request.headers().contains_key(header::EXPECT);
         let interim = request.extensions().get::<Interim>().cloned();
-        let body = RequestBody::Coming(request.into_body());
+        let body = RequestBody::Coming(Paced::new(request.into_body()));
         let mut exchange = Exchange::new(self.needs.clone(), Some(body));
         exchange.interim = interim.unwrap_or_else(Interim::none);
         let decided = self.decide(head, peer, &mut exchange).await;
@@ -123,12 +138,12 @@ impl Driver {
             tracing::error!("a request could not be decided: {fault}");
             Decided { reply: broken(), after: None }
         });
+        taken.answered(&reply);
         self.metrics.request_ended(reply.ended);
         self.tell(&reply.matched);
         self.ahead.add(std::mem::take(&mut reply.prefetch), &self.metrics);
-        let unread = exchange.request_body.take().filter(|body| !waits && !body.is_end_stream());
-        if let Some(unread) = unread {
-            tokio::spawn(tokio::time::timeout(DISCARD_MAX, discard(unread)));
+        if let Some(unread) = exchange.request_body.take().filter(|_| !waits) {
+            discard_unread(unread);
         }
         let response = match self.continuing(&reply).await {
             Ok(continuing) => exchange.respond(reply, continuing).await,
@@ -138,6 +153,17 @@ impl Driver {
             tokio::spawn(self.clone().end(after, exchange));
         }
         response
+    }
+
+    /// Refuses a request for which there is no time; the component is not asked.
+    fn refuse(&self, request: Request<Incoming>, refused: Refused) -> Response<EdgeBody> {
+        let waits = request.headers().contains_key(header::EXPECT);
+        if !waits {
+            discard_unread(request.into_body());
+        }
+        let reply = overloaded(refused.retry_after_s);
+        let body = if let Body::Bytes(bytes) = reply.body { bytes } else { Vec::new() };
+        response(reply.status, &reply.fields, EdgeBody::full(body.into()))
     }
 
     /// Takes an exchange to its end whose client has its answer.
@@ -348,8 +374,9 @@ impl Exchange {
                 });
                 Outcome::Value(self.value.as_ref().map(|value| value.len() as u64))
             }
-            Need::Take { key, allowance } => {
-                Outcome::Taken(self.needs.limiter.take(key, allowance))
+            Need::Take { key, allowance, wider } => {
+                let take = |key: &str, allowance| self.needs.limiter.take(key, allowance);
+                Outcome::Taken(take_each(&key, allowance, &wider, take))
             }
             Need::Verify { key, message, signature } => {
                 Outcome::Verified(signature::is_signed(&key, &message, &signature))
@@ -479,11 +506,7 @@ impl Exchange {
             // After the body: what only passes is for who reads it already.
             tokio::spawn(filling);
         }
-        let mut response = Response::new(body);
-        *response.status_mut() =
-            StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        head::fields_from_core(&reply.fields, response.headers_mut());
-        response
+        response(reply.status, &reply.fields, body)
     }
 
     /// Stores what the core says. Returns the body that arrives from now on, and what fills it.
@@ -520,6 +543,14 @@ impl Exchange {
         let filling = fill(self.upstream_body.take()?, fillings);
         Some((body, filling))
     }
+}
+
+fn response(status: u16, fields: &[u8], body: EdgeBody) -> Response<EdgeBody> {
+    let mut response = Response::new(body);
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    head::fields_from_core(fields, response.headers_mut());
+    response
 }
 
 /// The slices of so many bytes.
@@ -637,6 +668,17 @@ fn part(whole: &Bytes, range: ByteRange) -> Bytes {
     part.map_or(Bytes::new(), |part| whole.slice_ref(part))
 }
 
+/// Reads what nobody wants of a body, if there is any, while the answer is on its way.
+fn discard_unread<B>(body: B)
+where
+    B: http_body::Body<Data = Bytes> + Unpin + Send + 'static,
+    B::Error: Send,
+{
+    if !body.is_end_stream() {
+        tokio::spawn(tokio::time::timeout(DISCARD_MAX, discard(body)));
+    }
+}
+
 /// Reads on while the answer is on its way.
 pub(crate) async fn discard<B>(mut body: B)
 where
@@ -723,7 +765,7 @@ mod tests {
             let needs = Arc::new(Needs {
                 cache: Cache::with_disk(8 << 20, 4 << 20, disk, purges),
                 values: Values::open(&folder.path().join("values")).unwrap(),
-                limiter: Limiter::new(),
+                limiter: Arc::new(Limiter::new()),
                 handover: Handover::start(kept.clone(), upstreams.clone(), Box::new(Scripted)),
                 upstreams,
                 documents: Documents::new(tls.others),

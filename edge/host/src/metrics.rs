@@ -7,6 +7,7 @@ use outport_edge_core::firewall::{Counted as CountedRule, Firewall};
 use outport_edge_core::step::{Ended, Matched};
 
 use crate::disk::Counted;
+use crate::overload::Counted as Load;
 
 /// A node's counters.
 #[derive(Debug, Default)]
@@ -39,6 +40,10 @@ pub(crate) struct Gauges {
     pub(crate) kept: (u64, u64),
     /// What was handed over.
     pub(crate) handed_over: u64,
+    /// What the node counts of its load.
+    pub(crate) load: Load,
+    /// Connections that are open, and those refused for their networks.
+    pub(crate) connections: (u64, u64),
 }
 
 const ENDS: [Ended; 3] = [Ended::Edge, Ended::Cache, Ended::Origin];
@@ -106,8 +111,8 @@ impl Metrics {
 
     /// The exposition.
     pub(crate) fn text(&self, gauges: &Gauges) -> String {
-        let Gauges { cached: (cached_bytes, cached), disk, kept: (kept, kept_bytes), handed_over } =
-            *gauges;
+        let Gauges { cached: (cached_bytes, cached), disk, kept: (kept, kept_bytes), .. } = *gauges;
+        let Gauges { handed_over, load, connections: (open, refused), .. } = *gauges;
         let mut text = String::new();
         let mut family = |name: &str, kind: &str, help: &str, samples: &[(&str, u64)]| {
             // Writing to a String never fails.
@@ -186,6 +191,36 @@ impl Metrics {
             "Files that were accepted here and that the origin has taken since.",
             &[("", handed_over)],
         );
+        let shed = load.shed.map(|(priority, shed)| (format!("{{priority=\"{priority}\"}}"), shed));
+        family(
+            "outport_edge_shed_total",
+            "counter",
+            "Requests that were refused as there was too much to do.",
+            &shed.each_ref().map(|(labels, shed)| (&**labels, *shed)),
+        );
+        for (name, kind, help, value) in [
+            (
+                "outport_edge_delay_microseconds",
+                "gauge",
+                "How long a task that was ready has waited last.",
+                load.delay_us,
+            ),
+            (
+                "outport_edge_requests_waiting",
+                "gauge",
+                "Requests that wait for their answers.",
+                load.waiting,
+            ),
+            ("outport_edge_connections", "gauge", "Connections of clients.", open),
+            (
+                "outport_edge_connections_refused_total",
+                "counter",
+                "Connections that were closed at once, as their networks had too many.",
+                refused,
+            ),
+        ] {
+            family(name, kind, help, &[("", value)]);
+        }
         text
     }
 }

@@ -14,8 +14,9 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use outport_edge_core::config::Config as CoreConfig;
+use outport_edge_core::forwarded::TrustedProxies;
 use outport_edge_core::interim::Interims;
 use outport_edge_core::platform::WASMTIME;
 use outport_tls::Acceptor;
@@ -23,10 +24,10 @@ use outport_tls::reread::{self, Watching};
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::cache::Cache;
+use crate::connections::{Activity, Answering, ConnectionBounds, Connections, Unread};
 use crate::disk::Disk;
 use crate::documents::Documents;
 use crate::driver::{Driver, Fetches, Needs, Peer};
@@ -35,6 +36,7 @@ use crate::kept::{Kept, KeptError};
 use crate::kept_handover::Handover;
 use crate::limiter::Limiter;
 use crate::metrics::{Gauges, Metrics};
+use crate::overload::{Overload, Shedding};
 use crate::page::{self, PageFile};
 use crate::prefetcher;
 use crate::purges::Purges;
@@ -43,9 +45,7 @@ use crate::tls::{Tls, TlsConfig, TlsStartError};
 use crate::upstream::Upstreams;
 use crate::values::{ValueError, Values};
 
-/// The most connections at once; more wait in the system's queue.
-const CONNECTIONS_MAX: usize = 50_000;
-/// How long a request's head may take to arrive.
+/// How long a request's head may take to arrive, from the end of the one before.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most of a head that is read. The core refuses sooner, and says why.
 const HEAD_BYTES_MAX: usize = 128 << 10;
@@ -81,6 +81,10 @@ pub struct Config {
     pub cache_disk_bytes_max: u64,
     /// Exchanges that an instance of the component begins before it is replaced.
     pub instance_exchanges_max: u64,
+    /// When load is shed.
+    pub shedding: Shedding,
+    /// How many connections are taken.
+    pub connections: ConnectionBounds,
 }
 
 /// Why a node did not start.
@@ -138,7 +142,10 @@ pub struct EdgeNode {
     metrics_listener: TcpListener,
     driver: Arc<Driver>,
     signing: Signing,
-    prefetching: JoinHandle<()>,
+    connections: Arc<Connections>,
+    limits_file: PathBuf,
+    /// What goes on for as long as it serves.
+    beside: Vec<JoinHandle<()>>,
 }
 
 impl EdgeNode {
@@ -167,10 +174,12 @@ impl EdgeNode {
         let upstreams = Arc::new(Upstreams::new(config.origin.clone(), routes, interims, &tls));
         let kept = open_kept(&config)?;
         let core = Box::new(instances.clone());
+        let limits_file = config.data_dir.join("limits");
+        let trusted = TrustedProxies::parse(&config.core.trusted_proxies).unwrap_or_default();
         let needs = Arc::new(Needs {
             cache: open_cache(&config),
             values,
-            limiter: Limiter::new(),
+            limiter: Arc::new(Limiter::open(&limits_file)),
             handover: Handover::start(kept.clone(), upstreams.clone(), core),
             upstreams,
             documents: Documents::new(tls.others.clone()),
@@ -179,15 +188,24 @@ impl EdgeNode {
         });
         let (ahead, waiting) = prefetcher::queue();
         let signing = Signing::new(instances.clone(), config.core);
-        let driver = Driver { instances, needs, metrics, ahead };
+        let overload = Overload::new(config.shedding, trusted.clone());
+        let driver = Driver { instances, needs, metrics, ahead, overload };
+        let limiter = driver.needs.limiter.clone();
+        let beside = vec![
+            prefetcher::start(driver.clone(), waiting),
+            tokio::spawn(driver.overload.clone().watch()),
+            tokio::spawn(limiter.keep(limits_file.clone())),
+        ];
         Ok(Self {
             listener: listen(config.listen).await?,
             rereading: reread::watch(tls.files()).map_err(StartError::Signals)?,
             tls: tls.listen,
             signing,
             metrics_listener: listen(config.metrics_listen).await?,
-            prefetching: prefetcher::start(driver.clone(), waiting),
             driver: Arc::new(driver),
+            connections: Connections::new(config.connections, trusted),
+            limits_file,
+            beside,
         })
     }
 
@@ -208,19 +226,31 @@ impl EdgeNode {
 
     /// Serves until `shutdown` is over, then lets requests that are under way end.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) {
-        let Self { listener, tls, rereading, metrics_listener, driver, prefetching, .. } = self;
-        let metrics = tokio::spawn(serve_metrics(metrics_listener, driver.clone()));
-        let connections = GracefulShutdown::new();
+        let Self {
+            listener,
+            tls,
+            rereading,
+            metrics_listener,
+            driver,
+            connections,
+            limits_file,
+            beside,
+            ..
+        } = self;
+        let metrics = serve_metrics(metrics_listener, driver.clone(), connections.clone());
+        let metrics = tokio::spawn(metrics);
+        let open = GracefulShutdown::new();
         tokio::select! {
-            () = accept(&listener, tls.as_ref(), &driver, &connections) => {}
+            () = accept(&listener, tls.as_ref(), &driver, &connections, &open) => {}
             () = shutdown => {}
         }
         drop((listener, rereading));
-        if tokio::time::timeout(DRAIN_MAX, connections.shutdown()).await.is_err() {
+        if tokio::time::timeout(DRAIN_MAX, open.shutdown()).await.is_err() {
             tracing::warn!("some requests were still under way and were cut off");
         }
         metrics.abort();
-        prefetching.abort();
+        beside.iter().for_each(JoinHandle::abort);
+        driver.needs.limiter.save(&limits_file).await;
         driver.needs.cache.close().await;
     }
 }
@@ -261,12 +291,12 @@ async fn accept(
     listener: &TcpListener,
     tls: Option<&Acceptor>,
     driver: &Arc<Driver>,
-    connections: &GracefulShutdown,
+    connections: &Arc<Connections>,
+    open: &GracefulShutdown,
 ) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let server = Arc::new(server());
     loop {
-        let Ok(permit) = room.clone().acquire_owned().await else { return };
+        let Some(room) = connections.room().await else { return };
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -275,24 +305,39 @@ async fn accept(
                 continue;
             }
         };
+        let Some(place) = connections.place(room, peer.ip()) else { continue };
         // An answer goes out at once; there is nothing that it could wait for.
         let _ = stream.set_nodelay(true);
         let peer = Peer { address: peer.ip(), secure: tls.is_some() };
         let (server, driver, tls) = (server.clone(), driver.clone(), tls.cloned());
-        let watcher = connections.watcher();
+        let watcher = open.watcher();
         tokio::spawn(async move {
-            // Clients come and go; what they break off is nobody's error here.
             match tls {
-                None => drop(watcher.watch(connection(&server, stream, peer, driver)).await),
+                None => serve(&server, stream, peer, driver, watcher).await,
                 Some(tls) => match tls.accept(stream).await {
-                    Ok(stream) => {
-                        drop(watcher.watch(connection(&server, stream, peer, driver)).await);
-                    }
+                    Ok(stream) => serve(&server, stream, peer, driver, watcher).await,
                     Err(error) => tracing::debug!("a handshake failed: {error}"),
                 },
             }
-            drop(permit);
+            drop(place);
         });
+    }
+}
+
+/// Serves a connection until it is over, or nothing comes of it.
+async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    server: &auto::Builder<TokioExecutor>,
+    stream: S,
+    peer: Peer,
+    driver: Arc<Driver>,
+    watcher: Watcher,
+) {
+    let activity = Activity::new();
+    let connection = connection(server, stream, peer, driver, activity.clone());
+    tokio::select! {
+        // Clients come and go; what they break off is nobody's error here.
+        _ = watcher.watch(connection) => {}
+        () = activity.idle() => {}
     }
 }
 
@@ -316,26 +361,30 @@ fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     peer: Peer,
     driver: Arc<Driver>,
+    activity: Arc<Activity>,
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error: std::fmt::Debug> + Send + use<S> {
     let service = service_fn(move |request: Request<Incoming>| {
-        let driver = driver.clone();
-        async move { Ok::<_, Infallible>(driver.serve(request, peer).await) }
+        let (driver, active) = (driver.clone(), activity.begin());
+        async move {
+            let response = driver.serve(request, peer).await;
+            Ok::<_, Infallible>(response.map(|body| Answering::new(body, active)))
+        }
     });
-    let (line, service) = outport_interim::over(TokioIo::new(stream), service);
+    let (line, service) = outport_interim::over(TokioIo::new(Unread::new(stream)), service);
     server.serve_connection(line, service).into_owned()
 }
 
 /// Serves `/metrics` on its own port.
-async fn serve_metrics(listener: TcpListener, driver: Arc<Driver>) {
+async fn serve_metrics(listener: TcpListener, driver: Arc<Driver>, connections: Arc<Connections>) {
     let server = server();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let driver = driver.clone();
+        let (driver, connections) = (driver.clone(), connections.clone());
         let service = service_fn(move |request: Request<Incoming>| {
-            let answer = metrics(&request, &driver);
+            let answer = metrics(&request, &driver, &connections);
             async move { Ok::<_, Infallible>(answer) }
         });
         let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
@@ -343,7 +392,11 @@ async fn serve_metrics(listener: TcpListener, driver: Arc<Driver>) {
     }
 }
 
-fn metrics(request: &Request<Incoming>, driver: &Driver) -> Response<Full<Bytes>> {
+fn metrics(
+    request: &Request<Incoming>,
+    driver: &Driver,
+    connections: &Connections,
+) -> Response<Full<Bytes>> {
     if request.uri().path() != "/metrics" {
         let mut nothing = Response::new(Full::default());
         *nothing.status_mut() = StatusCode::NOT_FOUND;
@@ -355,6 +408,8 @@ fn metrics(request: &Request<Incoming>, driver: &Driver) -> Response<Full<Bytes>
         disk: cache.disk(),
         kept: kept.size(),
         handed_over: handover.handed_over(),
+        load: driver.overload.counted(),
+        connections: connections.counted(),
     });
     let mut response = Response::new(Full::from(text));
     let kind = http::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");

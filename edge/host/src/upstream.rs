@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 
 use crate::body::RequestBody;
 use crate::head;
+use crate::pace::BodyError;
 use crate::tls::Tls;
 
 /// How long a connection may take to be made, its handshake included.
@@ -175,12 +176,12 @@ impl Watched {
 
 impl Body for Watched {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         let frame = ready!(Pin::new(body).poll_frame(context));
         match &frame {

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use outport_edge_core::driver::{broken, unmet};
+use outport_edge_core::limit::take_each;
 use outport_edge_core::step::{
     Body as BodyPlan, ByteRange, Fetch, FetchError, Looked, Need, Outcome, Part, Reply,
     Store as ToStore, StoreBody,
@@ -54,8 +55,10 @@ impl Exchange {
                 self.value = needs.store.get(&key).await;
                 Outcome::Value(self.value.as_ref().map(|value| value.len() as u64))
             }
-            Need::Take { key, allowance } => {
-                Outcome::Taken(limiter::take(&needs.store, &key, allowance))
+            Need::Take { key, allowance, wider } => {
+                Outcome::Taken(take_each(&key, allowance, &wider, |key, allowance| {
+                    limiter::take(&needs.store, key, allowance)
+                }))
             }
             Need::Fetch(fetch) => self.fetch(&needs, fetch).await,
             // What the core never asks for, as the driver declares no ability for it.

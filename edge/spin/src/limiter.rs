@@ -26,7 +26,7 @@ pub(crate) fn take(store: &Store, taker: &str, allowance: Allowance) -> Taken {
     let taken = store.change(&format!("outport/limit/{}", taker % SLOTS), |value| {
         let arrival_us = value.and_then(|value| arrival_of(taker, &value)).unwrap_or(0);
         let (kept_us, taken) = limit::take(arrival_us, unix_us(), allowance);
-        if !taken.allowed {
+        if kept_us == arrival_us {
             return Change::Leave(taken);
         }
         let (taker, kept_us) = (taker.to_be_bytes(), kept_us.to_be_bytes());

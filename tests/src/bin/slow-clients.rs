@@ -40,7 +40,8 @@ const AT_ONCE: usize = 64;
 const OTHER_FILES: u64 = 500;
 
 const NO_LIMITS: &str = "[limits.read]\nper_second = 1000000\nburst = 1000000\n\n\
-                         [limits.write]\nper_second = 1000000\nburst = 1000000\n";
+                         [limits.write]\nper_second = 1000000\nburst = 1000000\n\n\
+                         [overload]\ndelay_ms_max = 0\n";
 
 /// Very many slow clients at once.
 #[derive(Parser)]

@@ -484,9 +484,11 @@ pub(super) const SECTIONS: &[Section] = &[
                 level: Level::Should,
                 says: "there is a defence against uploads that are kept alive with little",
                 outport: partly(
-                    "a body that stands still is cut off, requests and open uploads are limited, and uploads expire; how slow one may be is not bounded",
+                    "a body that stands still, or comes more slowly than 256 bytes/s, is cut off; connections, requests and open uploads are limited, and uploads expire; on other platforms than our own node it is theirs how slow one may be",
                 ),
                 tests: &[
+                    "system:overload::one_network_leaves_connections_to_others",
+                    "unit:edge_host::pace::a_body_has_to_make_progress",
                     "unit:origin::admission::so_many_uploads_may_be_open",
                     "unit:origin::intake::standing_still_ends_it",
                     "origin:tus::an_expired_upload_is_gone",

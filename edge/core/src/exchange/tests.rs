@@ -24,6 +24,7 @@ mod issuers;
 mod kept;
 mod parts;
 mod prefetching;
+mod priorities;
 mod sessions;
 
 const ID: &str = "01000G0000000C000000000004";
@@ -43,6 +44,7 @@ const SIGNATURES: Abilities = Abilities {
     prefetches: false,
     documents: false,
     dictionaries: false,
+    escalates: false,
 };
 
 struct World {
@@ -79,13 +81,15 @@ struct Sent {
     body: Vec<u8>,
     ended: Ended,
     matched: Matched,
+    caller_known: bool,
 }
 
 impl Sent {
     fn of(reply: &Reply, body: Vec<u8>) -> Self {
         let fields = String::from_utf8(reply.fields.clone()).unwrap();
         let matched = reply.matched.clone();
-        Self { status: reply.status, fields, body, ended: reply.ended, matched }
+        let Reply { status, ended, caller_known, .. } = *reply;
+        Self { status, fields, body, ended, matched, caller_known }
     }
 
     fn field(&self, name: &str) -> Option<&str> {

@@ -61,6 +61,7 @@ const PASSING: Abilities = Abilities {
     prefetches: false,
     documents: false,
     dictionaries: false,
+    escalates: false,
 };
 /// One that cuts it into slices, sends several ranges at once, and composes pages.
 const COMPOSING: Abilities =

@@ -20,6 +20,7 @@ const ABILITIES: Abilities = Abilities {
     prefetches: true,
     documents: false,
     dictionaries: true,
+    escalates: false,
 };
 
 const OLD: &str = concat!(

@@ -19,6 +19,7 @@ const KEEPING: Abilities = Abilities {
     prefetches: false,
     documents: false,
     dictionaries: false,
+    escalates: false,
 };
 
 fn keeping() -> World {

@@ -1,0 +1,287 @@
+//! Shedding load by priority, before the node collapses under it.
+//!
+//! Two things say that there is too much to do. The delay: how long a task that is ready waits until a
+//! thread takes it up. It is measured all the time, and a delay that stands (in the manner of CoDel,
+//! RFC 8289) lowers a level; as long as there is none the level rises again. And the number of requests
+//! that wait for their answers, of which each priority may have its share.
+//!
+//! Which priority a request has is the core's to say ([`priority`]). Whether the token it bears is
+//! good is known of those that were good before ([`proven`]); others are let through in small numbers,
+//! for each network and in all, so that a forged one is no ticket.
+
+mod proven;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use outport_edge_core::forwarded::TrustedProxies;
+use outport_edge_core::limit::neighbourhood;
+use outport_edge_core::priority::{self, Claim, Priority};
+use outport_edge_core::step::{Allowance, Reply};
+use tokio::time::Instant;
+
+use self::proven::{Fingerprint, Proven};
+use crate::limiter::Limiter;
+
+/// How often the delay is measured.
+const PROBE_EVERY: Duration = Duration::from_millis(5);
+/// A delay stands if most of so many measurements are above the target. (CoDel looks at the least of
+/// them, but a connection's requests that wait in line are taken up at once, so a queue of them comes
+/// and goes.)
+const PROBES: usize = 7;
+/// Parts of a priority's requests that are let through, and of the level that one priority takes.
+const PARTS: u32 = 1_000;
+/// The level at which everything is let through: what each priority takes that can be refused.
+const LEVEL_MAX: u32 = 3 * PARTS;
+/// Below it, nothing would ever be known to go well again.
+const LEVEL_MIN: u32 = PARTS / 20;
+/// By how much the level falls for each target that the delay is long, and at once at most.
+const FALL: u32 = 300;
+const FALL_MAX: u32 = 900;
+/// By how much it rises where no delay stands.
+const RISE: u32 = 5;
+/// Where fewer requests were taken while the delay stood, it is not they who make it, and to refuse
+/// some would not mend it.
+const TAKEN_MIN: u64 = 50;
+/// So many targets long is a delay for which others than the anonymous are refused: they would rather
+/// wait.
+const UNBEARABLE: u32 = 100;
+/// Unproven credentials that are let through while there is too much to do: of a network, and in all.
+const UNPROVEN: Allowance = Allowance { interval_us: 100_000, burst: 20 };
+const UNPROVEN_IN_ALL: Allowance = Allowance { interval_us: 4_000, burst: 250 };
+/// Questions whether the node lives that are answered meanwhile, of a network.
+const HEALTH: Allowance = Allowance { interval_us: 50_000, burst: 100 };
+/// Whoever is refused is told to wait one of so many seconds, so that not all come back at once.
+const RETRY_S_MAX: u32 = 4;
+
+/// When load is shed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shedding {
+    /// The longest that a task which is ready may wait for a thread, in milliseconds, before the least
+    /// important requests are refused; 0: however long.
+    pub delay_ms_max: u64,
+    /// Requests that may wait for their answers at once: of anonymous ones three quarters of it, of
+    /// lists seven eighths.
+    pub requests_max: usize,
+}
+
+/// Whether a node takes a request.
+pub(crate) struct Overload {
+    shedding: Shedding,
+    trusted_proxies: TrustedProxies,
+    level: AtomicU32,
+    delay_us: AtomicU64,
+    waiting: AtomicUsize,
+    taken: AtomicU64,
+    /// For each priority: what is left of parts of requests, and how many were refused.
+    turns: [AtomicU32; 4],
+    shed: [AtomicU64; 4],
+    retries: AtomicU32,
+    proven: Proven,
+    unproven: Limiter,
+}
+
+/// A request that was taken, until it has its answer.
+pub(crate) struct Taken {
+    overload: Arc<Overload>,
+    credential: Option<Fingerprint>,
+    /// Others come first: it waits for its next turn.
+    pub(crate) gives_way: bool,
+}
+
+/// A request that was not: for how many seconds it should wait.
+pub(crate) struct Refused {
+    pub(crate) retry_after_s: u64,
+}
+
+impl Overload {
+    /// Of a node; [`watch`](Self::watch) has to run beside it.
+    pub(crate) fn new(shedding: Shedding, trusted_proxies: TrustedProxies) -> Arc<Self> {
+        Arc::new(Self {
+            shedding,
+            trusted_proxies,
+            level: AtomicU32::new(LEVEL_MAX),
+            delay_us: AtomicU64::default(),
+            waiting: AtomicUsize::default(),
+            taken: AtomicU64::default(),
+            turns: Default::default(),
+            shed: Default::default(),
+            retries: AtomicU32::default(),
+            proven: Proven::default(),
+            unproven: Limiter::new(),
+        })
+    }
+
+    /// Takes a request by its head, or refuses it.
+    pub(crate) fn take(self: &Arc<Self>, head: &[u8], peer: IpAddr) -> Result<Taken, Refused> {
+        let claim = priority::claim(head);
+        let credential = claim.credential.map(|bytes| self.proven.fingerprint(bytes));
+        let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
+        // From here on it is counted, and no more once this is dropped.
+        let mut taken = Taken { overload: self.clone(), credential, gives_way: false };
+        if self.is_at_ease(waiting) {
+            self.taken.fetch_add(1, Ordering::Relaxed);
+            return Ok(taken);
+        }
+        let priority = self.standing(claim, credential, || {
+            neighbourhood(self.trusted_proxies.address(peer, head))
+        });
+        taken.gives_way = priority == Priority::Anonymous;
+        if self.has_room(priority, waiting) && self.is_let_through(priority) {
+            self.taken.fetch_add(1, Ordering::Relaxed);
+            return Ok(taken);
+        }
+        if let Some(shed) = self.shed.get(priority as usize) {
+            shed.fetch_add(1, Ordering::Relaxed);
+        }
+        let retry = self.retries.fetch_add(1, Ordering::Relaxed) % RETRY_S_MAX;
+        Err(Refused { retry_after_s: u64::from(retry + 1) })
+    }
+
+    /// How many requests were refused of each priority, how many wait for their answers, and how
+    /// long a task that is ready has waited last, in microseconds.
+    pub(crate) fn counted(&self) -> Counted {
+        let shed = Priority::ALL.map(|priority| {
+            let shed = self.shed.get(priority as usize);
+            (priority.label(), shed.map_or(0, |shed| shed.load(Ordering::Relaxed)))
+        });
+        let waiting = self.waiting.load(Ordering::Relaxed) as u64;
+        Counted { shed, waiting, delay_us: self.delay_us.load(Ordering::Relaxed) }
+    }
+
+    fn is_at_ease(&self, waiting: usize) -> bool {
+        self.level.load(Ordering::Relaxed) >= LEVEL_MAX && waiting < self.share(Priority::Anonymous)
+    }
+
+    /// The requests that may wait before one of this priority is refused.
+    fn share(&self, priority: Priority) -> usize {
+        let all = self.shedding.requests_max;
+        match priority {
+            Priority::Health => usize::MAX,
+            Priority::Caller => all,
+            Priority::List => all - all / 8,
+            Priority::Anonymous => all - all / 4,
+        }
+    }
+
+    fn has_room(&self, priority: Priority, waiting: usize) -> bool {
+        waiting < self.share(priority)
+    }
+
+    /// The priority that is a request's due, whatever it claims.
+    fn standing(
+        &self,
+        claim: Claim<'_>,
+        credential: Option<Fingerprint>,
+        network: impl FnOnce() -> String,
+    ) -> Priority {
+        let is_due = match (claim.priority, credential) {
+            (Priority::Health, _) => {
+                self.unproven.take(&format!("h {}", network()), HEALTH).allowed
+            }
+            (_, Some(credential)) => self.proven.has(credential) || self.may_prove(&network()),
+            (_, None) => false,
+        };
+        if is_due { claim.priority } else { Priority::Anonymous }
+    }
+
+    /// Whether a credential that nobody knows is let through, to see whether it is good.
+    fn may_prove(&self, network: &str) -> bool {
+        self.unproven.take(&format!("n {network}"), UNPROVEN).allowed
+            && self.unproven.take("all", UNPROVEN_IN_ALL).allowed
+    }
+
+    /// Whether it is among the parts of its priority that are let through now.
+    fn is_let_through(&self, priority: Priority) -> bool {
+        // What is refused last is the lowest part of the level.
+        let below = match priority {
+            Priority::Health => return true,
+            Priority::Caller => 0,
+            Priority::List => PARTS,
+            Priority::Anonymous => 2 * PARTS,
+        };
+        let parts = self.level.load(Ordering::Relaxed).saturating_sub(below).min(PARTS);
+        let Some(turns) = self.turns.get(priority as usize) else { return true };
+        // Evenly: what is not enough for this one counts for the next.
+        turns.fetch_add(parts, Ordering::Relaxed) % PARTS + parts >= PARTS
+    }
+
+    /// Measures the delay, and moves the level, for as long as the node serves.
+    pub(crate) async fn watch(self: Arc<Self>) {
+        let target = Duration::from_millis(self.shedding.delay_ms_max);
+        loop {
+            let before = self.taken.load(Ordering::Relaxed);
+            let mut delays = [Duration::ZERO; PROBES];
+            for delay in &mut delays {
+                *delay = probe().await;
+                self.delay_us.store(micros(*delay), Ordering::Relaxed);
+            }
+            let (_, delay, _) = delays.select_nth_unstable(PROBES / 2);
+            let taken = self.taken.load(Ordering::Relaxed) - before;
+            if !target.is_zero() {
+                let level = self.level.load(Ordering::Relaxed);
+                self.level.store(moved(level, *delay, target, taken), Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// What a node counts of its load.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counted {
+    pub(crate) shed: [(&'static str, u64); 4],
+    pub(crate) waiting: u64,
+    pub(crate) delay_us: u64,
+}
+
+impl Taken {
+    /// What the answer says of the credential.
+    pub(crate) fn answered(&self, reply: &Reply) {
+        let Some(credential) = self.credential else { return };
+        if reply.caller_known {
+            self.overload.proven.add(credential);
+        } else if reply.status == 401 {
+            self.overload.proven.remove(credential);
+        }
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.overload.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The level after the median of several delays, while so many requests were taken.
+fn moved(level: u32, delay: Duration, target: Duration, taken: u64) -> u32 {
+    if delay <= target {
+        return (level + RISE).min(LEVEL_MAX);
+    }
+    if taken < TAKEN_MIN {
+        return level;
+    }
+    let least = if delay > target * UNBEARABLE { LEVEL_MIN } else { 2 * PARTS };
+    let targets = delay.as_micros() / target.as_micros().max(1);
+    let fall = FALL.saturating_mul(u32::try_from(targets).unwrap_or(u32::MAX));
+    level.saturating_sub(fall.min(FALL_MAX)).max(least.min(level))
+}
+
+/// How late a task is taken up that should be by now: because the timer is looked at late, or because
+/// other tasks are before it.
+async fn probe() -> Duration {
+    let due = Instant::now() + PROBE_EVERY;
+    tokio::time::sleep_until(due).await;
+    let measured = tokio::spawn(async move { due.elapsed() });
+    // A thread takes up first what was spawned last, and the rest in order: so not the measuring task.
+    drop(tokio::spawn(async {}));
+    measured.await.unwrap_or_default()
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

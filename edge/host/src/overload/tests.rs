@@ -1,0 +1,157 @@
+use outport_edge_core::driver::broken;
+
+use super::*;
+
+const LOAD: Shedding = Shedding { delay_ms_max: 10, requests_max: 8 };
+const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+fn overload() -> Arc<Overload> {
+    Overload::new(LOAD, TrustedProxies::default())
+}
+
+fn head(target: &str, token: Option<&str>) -> Vec<u8> {
+    let field = token.map(|token| format!("authorization: Bearer {token}\r\n"));
+    let fields = field.unwrap_or_default();
+    format!("GET {target} HTTP/1.1\r\nhost: x\r\n{fields}").into_bytes()
+}
+
+fn is_taken(overload: &Arc<Overload>, target: &str, token: Option<&str>) -> bool {
+    overload.take(&head(target, token), PEER).is_ok()
+}
+
+/// The token is shown to be good.
+fn prove(overload: &Arc<Overload>, token: &str) {
+    let taken = overload.take(&head("/files/a", Some(token)), PEER).ok().unwrap();
+    taken.answered(&Reply { caller_known: true, ..broken() });
+}
+
+/// The most that can have been taken since then.
+fn most(allowance: Allowance, begun: Instant) -> usize {
+    allowance.burst as usize + 1 + (micros(begun.elapsed()) / allowance.interval_us) as usize
+}
+
+fn of_a_hundred(overload: &Arc<Overload>, target: &str, token: Option<&str>) -> usize {
+    (0..100).filter(|_| is_taken(overload, target, token)).count()
+}
+
+#[test]
+fn each_priority_has_its_share_of_what_waits() {
+    let overload = overload();
+    prove(&overload, "good");
+    let fill = |target: &str, token: Option<&str>| {
+        let head = head(target, token);
+        std::iter::from_fn(|| overload.take(&head, PEER).ok()).take(20).collect::<Vec<_>>()
+    };
+    let anonymous = fill("/files/a", None);
+    let lists = fill("/files", Some("good"));
+    let callers = fill("/files/a", Some("good"));
+    assert_eq!((anonymous.len(), lists.len(), callers.len()), (6, 1, 1));
+    let asked = fill("/healthz", None);
+    assert_eq!(asked.len(), 20);
+    drop((asked, callers, lists));
+    assert!(!is_taken(&overload, "/files/a", None) && is_taken(&overload, "/files", Some("good")));
+    drop(anonymous);
+    assert!(is_taken(&overload, "/files/a", None));
+    let Counted { shed, waiting, .. } = overload.counted();
+    assert_eq!(shed, [("health", 0), ("caller", 1), ("list", 1), ("anonymous", 2)]);
+    assert_eq!(waiting, 0);
+}
+
+#[test]
+fn by_the_level_the_last_goes_first() {
+    let overload = overload();
+    prove(&overload, "good");
+    for (level, anonymous, lists, callers) in
+        [(2_500, 50, 100, 100), (2_000, 0, 100, 100), (1_250, 0, 25, 100), (50, 0, 0, 5)]
+    {
+        overload.level.store(level, Ordering::Relaxed);
+        overload.turns.iter().for_each(|turns| turns.store(0, Ordering::Relaxed));
+        assert_eq!(of_a_hundred(&overload, "/files/a", None), anonymous, "{level}");
+        assert_eq!(of_a_hundred(&overload, "/files", Some("good")), lists, "{level}");
+        assert_eq!(of_a_hundred(&overload, "/files/a", Some("good")), callers, "{level}");
+    }
+    assert_eq!(of_a_hundred(&overload, "/healthz", None), 100);
+}
+
+#[test]
+fn a_token_that_nobody_knows_is_no_ticket() {
+    let overload = overload();
+    overload.level.store(2_000, Ordering::Relaxed);
+    let forged = |number: usize| format!("forged-{number}");
+    let begun = Instant::now();
+    let of_one_network =
+        (0..1_000).filter(|n| is_taken(&overload, "/files/a", Some(&forged(*n)))).count();
+    let most = most(UNPROVEN, begun);
+    assert!((20..=most).contains(&of_one_network), "{of_one_network} of {most}");
+    let of_many = (0..5_000_usize).filter(|n| {
+        let peer = IpAddr::from([10, (n / 256) as u8, (n % 256) as u8, 1]);
+        overload.take(&head("/files/a", Some(&forged(*n))), peer).is_ok()
+    });
+    let of_many = of_many.count();
+    let in_all = of_one_network + of_many;
+    assert!(in_all <= self::most(UNPROVEN_IN_ALL, begun), "{in_all}");
+    // None of them counts as what it claims to be.
+    let shed = 6_000 - in_all as u64;
+    assert_eq!(
+        overload.counted().shed,
+        [("health", 0), ("caller", 0), ("list", 0), ("anonymous", shed)]
+    );
+}
+
+#[test]
+fn a_token_that_is_refused_is_known_no_longer() {
+    let overload = overload();
+    prove(&overload, "good");
+    overload.level.store(2_000, Ordering::Relaxed);
+    assert_eq!(of_a_hundred(&overload, "/files/a", Some("good")), 100);
+    let taken = overload.take(&head("/files/a", Some("good")), PEER).ok().unwrap();
+    taken.answered(&Reply { status: 401, ..broken() });
+    drop(taken);
+    let begun = Instant::now();
+    let taken = of_a_hundred(&overload, "/files/a", Some("good"));
+    assert!(taken <= most(UNPROVEN, begun).min(99), "{taken}");
+}
+
+#[test]
+fn asking_whether_it_lives_is_no_way_around() {
+    let overload = overload();
+    overload.level.store(2_000, Ordering::Relaxed);
+    let begun = Instant::now();
+    let answered = (0..1_000).filter(|_| is_taken(&overload, "/healthz", None)).count();
+    let most = most(HEALTH, begun);
+    assert!((100..=most).contains(&answered), "{answered} of {most}");
+}
+
+#[test]
+fn the_level_falls_by_how_long_the_delay_is_and_rises_slowly() {
+    let (target, ms) = (Duration::from_millis(10), Duration::from_millis);
+    assert_eq!(moved(LEVEL_MAX, ms(10), target, 99), LEVEL_MAX);
+    assert_eq!(moved(2_000, ms(3), target, 99), 2_005);
+    assert_eq!(moved(2_900, ms(11), target, 99), 2_600);
+    assert_eq!(moved(2_900, ms(25), target, 99), 2_300);
+    // Others than the anonymous, once it is unbearable.
+    assert_eq!(moved(2_500, ms(1_000), target, 99), 2_000);
+    assert_eq!(moved(1_500, ms(1_000), target, 99), 1_500);
+    assert_eq!(moved(2_500, ms(1_001), target, 99), 1_600);
+    assert_eq!(moved(100, ms(10_000), target, 99), LEVEL_MIN);
+    // Something else is slow.
+    assert_eq!(moved(2_000, ms(10_000), target, 9), 2_000);
+}
+
+/// A thread that is busy all the time is seen, and the level falls; once it is not, it rises.
+#[tokio::test]
+async fn a_delay_that_stands_is_seen() {
+    let overload = overload();
+    let watching = tokio::spawn(overload.clone().watch());
+    let level = || overload.level.load(Ordering::Relaxed);
+    while level() == LEVEL_MAX {
+        (0..TAKEN_MIN).for_each(|_| assert!(is_taken(&overload, "/files/a", None)));
+        std::thread::sleep(Duration::from_millis(20));
+        tokio::task::yield_now().await;
+    }
+    let fallen = level();
+    while level() <= fallen {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    watching.abort();
+}
