@@ -25,7 +25,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use outport_edge_core::config::{Auth, Config as CoreConfig, READ_LIMIT, Route, WRITE_LIMIT};
 use outport_edge_core::step::Allowance;
-use outport_edge_host::{Config, EdgeNode, PageFile, TlsConfig};
+use outport_edge_host::{Config, ConnectionBounds, EdgeNode, PageFile, Shedding, TlsConfig};
 use outport_wire::file::{FILE_HEADER, FileRecord, Visibility};
 use outport_wire::rules::{Rules, TenantRules};
 use outport_wire::secret::{Key, Secret};
@@ -67,6 +67,9 @@ impl Setup {
             cache_bytes_max: 1 << 20,
             cache_disk_bytes_max: 0,
             instance_exchanges_max,
+            // However slow the machine is, nothing is refused for that.
+            shedding: Shedding { delay_ms_max: 0, requests_max: 1_000 },
+            connections: ConnectionBounds { most: 1_000, of_network: 1_000 },
         })
         .await
         .unwrap();
@@ -107,6 +110,10 @@ fn core(origin: String) -> CoreConfig {
         issuers: Vec::new(),
         issuer_secrets: BTreeMap::new(),
         link_keys: vec![secret.clone()],
+        session_keys: Vec::new(),
+        sessions: Default::default(),
+        revoked_within_s: 0,
+        step_up_s: 0,
         edge_key: Key { id: "k1".into(), secret },
         operators: Vec::new(),
         guest: None,
