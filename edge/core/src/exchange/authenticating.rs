@@ -95,7 +95,13 @@ pub(super) enum Caller {
     Nobody,
     Known(SignedIn),
     /// The driver must do something first.
-    Unknown(Unknown),
+    Unknown(Box<Unknown>),
+}
+
+impl Caller {
+    pub(super) fn unknown(unknown: Unknown) -> Self {
+        Self::Unknown(Box::new(unknown))
+    }
 }
 
 /// What is to be done first.
@@ -199,7 +205,7 @@ impl Edge {
         if let (true, Some(signed)) = (self.abilities.signatures, signed) {
             let Signed { key, message, signature } = signed;
             let need = Need::Verify { key, message: message.as_bytes().to_vec(), signature };
-            return Ok(Caller::Unknown(Unknown::Claimed(unverified.into_grant(), need)));
+            return Ok(Caller::unknown(Unknown::Claimed(unverified.into_grant(), need)));
         }
         unverified.verify(now_s).map_err(Refusal::problem)?;
         let grant = unverified.into_grant();
@@ -223,7 +229,7 @@ impl Edge {
         let trusted = self.issuers.get(usize::from(place));
         let trusted = trusted.filter(|_| self.abilities.documents).ok_or_else(unreachable)?;
         let (keys, need) = KeyExchange::begin(place, &trusted.issuer, anew);
-        Ok(Caller::Unknown(Unknown::Asking(keys, need)))
+        Ok(Caller::unknown(Unknown::Asking(keys, need)))
     }
 
     /// An issuer has been asked for its keys, or nearly so.
@@ -241,7 +247,7 @@ impl Edge {
             trusted.and_then(|trusted| keys.resume(outcome, &trusted.issuer, moment.unix_ms));
         let caller = match next {
             None => return self.confused(&visit),
-            Some(Next::Need(keys, need)) => Ok(Caller::Unknown(Unknown::Asking(keys, need))),
+            Some(Next::Need(keys, need)) => Ok(Caller::unknown(Unknown::Asking(keys, need))),
             Some(Next::Unreachable) => Err(unreachable()),
             Some(Next::Keys(set)) => self.read_again(&waiting, (&set, anew), moment),
         };

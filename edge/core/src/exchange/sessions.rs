@@ -27,7 +27,7 @@ impl Edge {
             Some(_) => Ok(Caller::Known(grant.signed_in())),
             None => {
                 let (exchange, need) = RevocationExchange::begin(tenant);
-                Ok(Caller::Unknown(Unknown::Recalling(grant, exchange, need)))
+                Ok(Caller::unknown(Unknown::Recalling(grant, exchange, need)))
             }
         }
     }
@@ -46,7 +46,7 @@ impl Edge {
         let caller = match exchange.resume(outcome, &self.config, moment) {
             None => return self.confused(&visit),
             Some(Next::Need(exchange, need)) => {
-                Ok(Caller::Unknown(Unknown::Recalling(grant, exchange, need)))
+                Ok(Caller::unknown(Unknown::Recalling(grant, exchange, need)))
             }
             Some(Next::Known(revocations)) => {
                 self.revocations.insert(&tenant, revocations, moment.unix_ms);
