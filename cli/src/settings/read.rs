@@ -832,6 +832,7 @@ mod tests {
         assert!(hooks.asked.is_some());
         assert_eq!(std::mem::take(&mut read.issuers).len(), 1);
         assert_eq!(std::mem::take(&mut read.edge.operators), ["ops"]);
+        assert_eq!(std::mem::take(&mut read.session.issuers), ["https://id.example.com"]);
         assert_eq!(read.edge.small_upload_bytes_max.take(), Some(SMALL_UPLOAD_BYTES_MAX));
         let mut expected = Settings::default();
         expected.session.demo = Some(false);
