@@ -562,7 +562,7 @@ mod tests {
             ),
             [
                 "2:12 \"https://id.example\" is no issuer that is trusted | it takes what tokens say in `iss`; \"outport\" is our own",
-                "3:11 short_s in [session] is 7200 | it takes a number of seconds from 60 to 3600",
+                "3:11 short_s in [session] is out of range: 7200 | it takes a whole number of seconds from 60 to 3600",
                 "4:10 idle_s in [session] is 60, less than short_s | at least 900",
             ]
         );

@@ -268,12 +268,10 @@ impl Told {
         match Stored::decode(head) {
             Some(Stored::File(file)) if file.tenant != tenant => return self.nothing(),
             Some(Stored::File(file)) => self.stored_file(&file, *body, *purged, now_ms),
-            Some(Stored::Missing { .. }) => {
-                self.say("stored", true);
-                self.next("hit", "The origin said a moment ago that there is no such file.");
-            }
             Some(Stored::Failed { status, .. }) => self.failed(status),
-            Some(Stored::Slice) | None => self.nothing(),
+            // That there is no such file is told no more than that there is one of another tenant: the
+            // two would be told apart.
+            Some(Stored::Missing { .. } | Stored::Slice) | None => return self.nothing(),
         }
         self.forms(forms);
     }

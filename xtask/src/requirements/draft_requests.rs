@@ -418,7 +418,7 @@ pub(super) const SECTIONS: &[Section] = &[
                 outport: yes("its owner, by a token"),
                 tests: &[
                     "origin:draft::only_its_owner_sees_an_upload",
-                    "scenario:tokens::an_upload_of_another_tenant_is_as_unknown",
+                    "scenario:foreign::to_another_tenant",
                 ],
                 tusd: no("left to hooks and proxies"),
                 rustus: NOT_OFFERED.ran(),
@@ -429,7 +429,7 @@ pub(super) const SECTIONS: &[Section] = &[
                 level: Level::Should,
                 says: "addresses of uploads can't be guessed",
                 outport: partly("61 random bits, and who finds one is still asked for a token"),
-                tests: &["scenario:tokens::an_upload_of_another_tenant_is_as_unknown"],
+                tests: &["scenario:foreign::to_another_tenant"],
                 tusd: yes("128 random bits"),
                 rustus: NOT_OFFERED.ran(),
                 tus_node: NOT_OFFERED.ran(),
