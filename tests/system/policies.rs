@@ -21,8 +21,7 @@ use serde_json::{Value, json};
 const REQUESTS: usize = 1_000;
 const TENANTS: [&str; 2] = ["north", "south"];
 const SUBJECTS: [&str; 2] = ["ann", "bo"];
-const SCOPES: [&str; 6] =
-    ["read", "write", "share", "read write share", "admin", "read write openid"];
+const SCOPES: [&str; 6] = ["read", "write", "share", "read write share", "admin", "read write"];
 const VISIBILITIES: [&str; 3] = ["private", "link", "public"];
 
 pub(crate) fn all() -> Vec<Check> {
