@@ -847,41 +847,33 @@ fn judged_by(verdict: Verdict, visit: &mut Visit) -> Result<Vec<String>, Problem
     refusal.map_or(Ok(limits), Err)
 }
 
+/// The same step with another reply, if it has one.
+fn map_reply(step: Step, change: impl FnOnce(Reply) -> Reply) -> Step {
+    match step {
+        Step::Reply(reply) => Step::Reply(change(reply)),
+        Step::ReplyFirst(reply, exchange, needs) => {
+            Step::ReplyFirst(Box::new(change(*reply)), exchange, needs)
+        }
+        Step::Needs(..) => step,
+    }
+}
+
 /// A step whose reply, if it is one, says which rules the request matched.
 fn matching(step: Step, matched: Matched) -> Step {
-    match step {
-        Step::Reply(reply) if reply.matched.rules.is_empty() => {
-            Step::Reply(Reply { matched, ..reply })
-        }
-        Step::ReplyFirst(mut reply, exchange, needs) if reply.matched.rules.is_empty() => {
-            reply.matched = matched;
-            Step::ReplyFirst(reply, exchange, needs)
-        }
-        step => step,
-    }
+    map_reply(step, |reply| match reply.matched.rules.is_empty() {
+        true => Reply { matched, ..reply },
+        false => reply,
+    })
 }
 
 /// A step whose reply, if it is one, says that who asks is known.
 fn knowing_caller(step: Step) -> Step {
-    match step {
-        Step::Reply(reply) => Step::Reply(Reply { caller_known: true, ..reply }),
-        Step::ReplyFirst(mut reply, exchange, needs) => {
-            reply.caller_known = true;
-            Step::ReplyFirst(reply, exchange, needs)
-        }
-        Step::Needs(..) => step,
-    }
+    map_reply(step, |reply| Reply { caller_known: true, ..reply })
 }
 
 /// A step of an exchange whose reply takes a place in a page.
 fn placed(step: Step) -> Step {
-    match step {
-        Step::Reply(reply) => Step::Reply(in_place(reply)),
-        Step::ReplyFirst(reply, exchange, needs) => {
-            Step::ReplyFirst(Box::new(in_place(*reply)), exchange, needs)
-        }
-        Step::Needs(..) => step,
-    }
+    map_reply(step, in_place)
 }
 
 /// The same step, whose reply tells an admin beside the answer.
@@ -892,17 +884,10 @@ fn told_beside(
     moment: Moment,
 ) -> Step {
     let Some(beside) = beside else { return step };
-    match step {
-        Step::Reply(mut reply) => {
-            beside.tell(&mut reply, subject, moment.unix_ms);
-            Step::Reply(reply)
-        }
-        Step::ReplyFirst(mut reply, exchange, needs) => {
-            beside.tell(&mut reply, subject, moment.unix_ms);
-            Step::ReplyFirst(reply, exchange, needs)
-        }
-        Step::Needs(..) => step,
-    }
+    map_reply(step, |mut reply| {
+        beside.tell(&mut reply, subject, moment.unix_ms);
+        reply
+    })
 }
 
 #[cfg(test)]

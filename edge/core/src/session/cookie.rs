@@ -199,6 +199,10 @@ mod tests {
         assert_eq!(Short::open(&format!("{value}x"), &[key(1)]), None);
         assert_eq!(Short::open(&format!("{value}.x"), &[key(1)]), None);
         assert_eq!(Short::open(&"a".repeat(5_000), &[key(1)]), None);
+        // Longer than any that an edge makes, though it is signed.
+        let mut long = short("demo");
+        long.session.identity.tenant = "a".repeat(COOKIE_BYTES_MAX);
+        assert_eq!(Short::open(&long.seal(&[key(1)]).unwrap(), &[key(1)]), None);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use outport_wire::problem::{Problem, ProblemType};
 use serde_json::{Value, json};
 
+use super::site;
 use crate::config::{Config, Guest};
 use crate::guard::Guarded;
 
@@ -31,9 +32,7 @@ fn is_same_origin(request: &Guarded<'_>, host: &str) -> bool {
     let site = request.fields.get("sec-fetch-site");
     let origin = request.fields.get("origin");
     site.is_none_or(|site| site == "same-origin")
-        && origin.is_none_or(|origin| {
-            origin.split_once("://").is_some_and(|(_, authority)| authority == host)
-        })
+        && origin.is_none_or(|origin| site::authority(origin) == Some(host))
 }
 
 #[cfg(test)]

@@ -34,7 +34,8 @@ fn asker(request: &Guarded<'_>, host: &str) -> Asker {
     }
 }
 
-fn authority(origin: &str) -> Option<&str> {
+/// The host and port of an `Origin`.
+pub(super) fn authority(origin: &str) -> Option<&str> {
     origin.split_once("://").map(|(_, authority)| authority)
 }
 
