@@ -18,6 +18,7 @@ pub(crate) fn all() -> Vec<Check> {
     vec![
         check!(who_is_signed_in_is_served_while_the_anonymous_are_refused),
         check!(a_forged_token_is_no_ticket),
+        check!(a_connection_is_refused_once_a_second),
         check!(one_network_leaves_connections_to_others),
     ]
 }
@@ -131,6 +132,20 @@ async fn a_forged_token_is_no_ticket() {
     assert!(statuses.contains(&401) && statuses.contains(&503), "{statuses:?}");
     // Who was known before is served all the same, and so is somebody new.
     assert_eq!(api.get(&file.path()).await.body, "mine");
+}
+
+async fn a_connection_is_refused_once_a_second() {
+    let mut loaded = Loaded::start().await;
+    loaded.fill().await;
+    let authority = loaded.api().authority();
+    let head = format!("GET /files HTTP/1.1\r\nhost: {authority}\r\n\r\n");
+    let begun = std::time::Instant::now();
+    let mut stream = TcpStream::connect(&authority).await.expect("the edge takes it");
+    stream.write_all(head.repeat(50).as_bytes()).await.expect("the edge takes it");
+    loaded.until("outport_edge_shed_total", 2).await;
+    let shed = loaded.shed("anonymous").await;
+    let seconds = begun.elapsed().as_secs();
+    assert!(shed <= seconds + 1, "{shed} in {seconds} s");
 }
 
 async fn one_network_leaves_connections_to_others() {

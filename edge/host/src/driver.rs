@@ -48,6 +48,10 @@ use crate::values::Values;
 const DISCARDED_BYTES_MAX: u64 = 16 << 20;
 const DISCARD_MAX: Duration = Duration::from_secs(5);
 
+/// How long who is refused for want of time waits for the answer. A connection brings one request
+/// after the other, so whoever floods the node by it can't be refused faster than that.
+const REFUSED_AFTER: Duration = Duration::from_secs(1);
+
 /// How long a body may stand still that is read whole before anything is done with it.
 const BODY_IDLE_MAX: Duration = Duration::from_secs(60);
 
@@ -119,8 +123,8 @@ impl Driver {
         let taken = match self.overload.take(&head, peer.address) {
             Ok(taken) => taken,
             Err(refused) => {
-                // Requests that wait in line on one connection would be refused all at once.
-                tokio::task::yield_now().await;
+                // What its connection brings meanwhile waits where it costs nothing.
+                tokio::time::sleep(REFUSED_AFTER).await;
                 return self.refuse(request, refused);
             }
         };

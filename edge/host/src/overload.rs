@@ -1,15 +1,17 @@
 //! Shedding load by priority, before the node collapses under it.
 //!
 //! Two things say that there is too much to do. The delay: how long a task that is ready waits until a
-//! thread takes it up. It is measured all the time, and a delay that stands (in the manner of CoDel,
-//! RFC 8289) lowers a level; as long as there is none the level rises again. And the number of requests
-//! that wait for their answers, of which each priority may have its share.
+//! thread takes it up. It is measured all the time. Where it stands (in the manner of CoDel, RFC 8289),
+//! fewer anonymous requests are let through ([`rate`]), and where it becomes unbearable, fewer of the
+//! others. And the number of requests that wait for their answers, of which each priority may have its
+//! share.
 //!
 //! Which priority a request has is the core's to say ([`priority`]). Whether the token it bears is
 //! good is known of those that were good before ([`proven`]); others are let through in small numbers,
 //! for each network and in all, so that a forged one is no ticket.
 
 mod proven;
+mod rate;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -23,30 +25,22 @@ use outport_edge_core::step::{Allowance, Reply};
 use tokio::time::Instant;
 
 use self::proven::{Fingerprint, Proven};
+use self::rate::{Credits, Measured, Rate};
 use crate::limiter::Limiter;
 
 /// How often the delay is measured.
 const PROBE_EVERY: Duration = Duration::from_millis(5);
-/// A delay stands if most of so many measurements are above the target. (CoDel looks at the least of
-/// them, but a connection's requests that wait in line are taken up at once, so a queue of them comes
-/// and goes.)
-const PROBES: usize = 7;
 /// Parts of a priority's requests that are let through, and of the level that one priority takes.
 const PARTS: u32 = 1_000;
-/// The level at which everything is let through: what each priority takes that can be refused.
-const LEVEL_MAX: u32 = 3 * PARTS;
+/// The level at which all lists, and all others who are known, are let through.
+const LEVEL_MAX: u32 = 2 * PARTS;
 /// Below it, nothing would ever be known to go well again.
 const LEVEL_MIN: u32 = PARTS / 20;
-/// By how much the level falls for each target that the delay is long, and at once at most.
-const FALL: u32 = 300;
-const FALL_MAX: u32 = 900;
-/// By how much it rises where no delay stands.
-const RISE: u32 = 5;
-/// Where fewer requests were taken while the delay stood, it is not they who make it, and to refuse
-/// some would not mend it.
-const TAKEN_MIN: u64 = 50;
-/// So many targets long is a delay for which others than the anonymous are refused: they would rather
-/// wait.
+/// By how much the level falls with each measurement of an unbearable delay.
+const FALL: u32 = 100;
+/// By how much it rises with each of a bearable one.
+const RISE: u32 = 1;
+/// So many targets long is a delay that is unbearable: before that, who is known would rather wait.
 const UNBEARABLE: u32 = 100;
 /// Unproven credentials that are let through while there is too much to do: of a network, and in all.
 const UNPROVEN: Allowance = Allowance { interval_us: 100_000, burst: 20 };
@@ -72,8 +66,10 @@ pub(crate) struct Overload {
     shedding: Shedding,
     trusted_proxies: TrustedProxies,
     level: AtomicU32,
+    anonymous: Credits,
     delay_us: AtomicU64,
     waiting: AtomicUsize,
+    /// Anonymous requests that were taken.
     taken: AtomicU64,
     /// For each priority: what is left of parts of requests, and how many were refused.
     turns: [AtomicU32; 4],
@@ -103,6 +99,7 @@ impl Overload {
             shedding,
             trusted_proxies,
             level: AtomicU32::new(LEVEL_MAX),
+            anonymous: Credits::default(),
             delay_us: AtomicU64::default(),
             waiting: AtomicUsize::default(),
             taken: AtomicU64::default(),
@@ -122,7 +119,11 @@ impl Overload {
         // From here on it is counted, and no more once this is dropped.
         let mut taken = Taken { overload: self.clone(), credential, gives_way: false };
         if self.is_at_ease(waiting) {
-            self.taken.fetch_add(1, Ordering::Relaxed);
+            let is_anonymous = match credential {
+                None => claim.priority == Priority::Anonymous,
+                Some(credential) => !self.proven.has(credential),
+            };
+            self.taken.fetch_add(u64::from(is_anonymous), Ordering::Relaxed);
             return Ok(taken);
         }
         let priority = self.standing(claim, credential, || {
@@ -130,7 +131,7 @@ impl Overload {
         });
         taken.gives_way = priority == Priority::Anonymous;
         if self.has_room(priority, waiting) && self.is_let_through(priority) {
-            self.taken.fetch_add(1, Ordering::Relaxed);
+            self.taken.fetch_add(u64::from(taken.gives_way), Ordering::Relaxed);
             return Ok(taken);
         }
         if let Some(shed) = self.shed.get(priority as usize) {
@@ -152,7 +153,9 @@ impl Overload {
     }
 
     fn is_at_ease(&self, waiting: usize) -> bool {
-        self.level.load(Ordering::Relaxed) >= LEVEL_MAX && waiting < self.share(Priority::Anonymous)
+        !self.anonymous.is_bounded()
+            && self.level.load(Ordering::Relaxed) >= LEVEL_MAX
+            && waiting < self.share(Priority::Anonymous)
     }
 
     /// The requests that may wait before one of this priority is refused.
@@ -200,7 +203,7 @@ impl Overload {
             Priority::Health => return true,
             Priority::Caller => 0,
             Priority::List => PARTS,
-            Priority::Anonymous => 2 * PARTS,
+            Priority::Anonymous => return self.anonymous.take(),
         };
         let parts = self.level.load(Ordering::Relaxed).saturating_sub(below).min(PARTS);
         let Some(turns) = self.turns.get(priority as usize) else { return true };
@@ -208,23 +211,35 @@ impl Overload {
         turns.fetch_add(parts, Ordering::Relaxed) % PARTS + parts >= PARTS
     }
 
-    /// Measures the delay, and moves the level, for as long as the node serves.
+    /// Measures the delay, and what is let through by it, for as long as the node serves.
     pub(crate) async fn watch(self: Arc<Self>) {
         let target = Duration::from_millis(self.shedding.delay_ms_max);
+        let (mut rate, mut before) = (Rate::default(), (Instant::now(), self.anonymous_so_far()));
         loop {
-            let before = self.taken.load(Ordering::Relaxed);
-            let mut delays = [Duration::ZERO; PROBES];
-            for delay in &mut delays {
-                *delay = probe().await;
-                self.delay_us.store(micros(*delay), Ordering::Relaxed);
-            }
-            let (_, delay, _) = delays.select_nth_unstable(PROBES / 2);
-            let taken = self.taken.load(Ordering::Relaxed) - before;
+            let delay = probe().await;
+            self.delay_us.store(micros(delay), Ordering::Relaxed);
+            let now = (Instant::now(), self.anonymous_so_far());
+            let ((since, [taken_then, refused_then]), (_, [taken, refused])) = (before, now);
+            let measured = Measured {
+                time: now.0 - since,
+                delay,
+                taken: taken - taken_then,
+                refused: refused - refused_then,
+            };
+            before = now;
             if !target.is_zero() {
+                self.anonymous.set(rate.learn(measured, target));
                 let level = self.level.load(Ordering::Relaxed);
-                self.level.store(moved(level, *delay, target, taken), Ordering::Relaxed);
+                self.level.store(moved(level, delay, target), Ordering::Relaxed);
             }
         }
+    }
+
+    /// How many anonymous requests were taken, and refused.
+    fn anonymous_so_far(&self) -> [u64; 2] {
+        let refused = self.shed.get(Priority::Anonymous as usize);
+        let refused = refused.map_or(0, |refused| refused.load(Ordering::Relaxed));
+        [self.taken.load(Ordering::Relaxed), refused]
     }
 }
 
@@ -254,18 +269,12 @@ impl Drop for Taken {
     }
 }
 
-/// The level after the median of several delays, while so many requests were taken.
-fn moved(level: u32, delay: Duration, target: Duration, taken: u64) -> u32 {
-    if delay <= target {
+/// The level after a delay.
+fn moved(level: u32, delay: Duration, target: Duration) -> u32 {
+    if delay <= target * UNBEARABLE {
         return (level + RISE).min(LEVEL_MAX);
     }
-    if taken < TAKEN_MIN {
-        return level;
-    }
-    let least = if delay > target * UNBEARABLE { LEVEL_MIN } else { 2 * PARTS };
-    let targets = delay.as_micros() / target.as_micros().max(1);
-    let fall = FALL.saturating_mul(u32::try_from(targets).unwrap_or(u32::MAX));
-    level.saturating_sub(fall.min(FALL_MAX)).max(least.min(level))
+    level.saturating_sub(FALL).max(LEVEL_MIN)
 }
 
 /// How late a task is taken up that should be by now: because the timer is looked at late, or because

@@ -58,12 +58,16 @@ fn each_priority_has_its_share_of_what_waits() {
 }
 
 #[test]
-fn by_the_level_the_last_goes_first() {
+fn the_last_goes_first() {
     let overload = overload();
     prove(&overload, "good");
-    for (level, anonymous, lists, callers) in
-        [(2_500, 50, 100, 100), (2_000, 0, 100, 100), (1_250, 0, 25, 100), (50, 0, 0, 5)]
-    {
+    for (credits, level, anonymous, lists, callers) in [
+        (50, 2_000, 50, 100, 100),
+        (0, 2_000, 0, 100, 100),
+        (0, 1_250, 0, 25, 100),
+        (0, 50, 0, 0, 5),
+    ] {
+        overload.anonymous.set(Some(credits));
         overload.level.store(level, Ordering::Relaxed);
         overload.turns.iter().for_each(|turns| turns.store(0, Ordering::Relaxed));
         assert_eq!(of_a_hundred(&overload, "/files/a", None), anonymous, "{level}");
@@ -76,7 +80,7 @@ fn by_the_level_the_last_goes_first() {
 #[test]
 fn a_token_that_nobody_knows_is_no_ticket() {
     let overload = overload();
-    overload.level.store(2_000, Ordering::Relaxed);
+    overload.anonymous.set(Some(0));
     let forged = |number: usize| format!("forged-{number}");
     let begun = Instant::now();
     let of_one_network =
@@ -102,7 +106,7 @@ fn a_token_that_nobody_knows_is_no_ticket() {
 fn a_token_that_is_refused_is_known_no_longer() {
     let overload = overload();
     prove(&overload, "good");
-    overload.level.store(2_000, Ordering::Relaxed);
+    overload.anonymous.set(Some(0));
     assert_eq!(of_a_hundred(&overload, "/files/a", Some("good")), 100);
     let taken = overload.take(&head("/files/a", Some("good")), PEER).ok().unwrap();
     taken.answered(&Reply { status: 401, ..broken() });
@@ -115,7 +119,7 @@ fn a_token_that_is_refused_is_known_no_longer() {
 #[test]
 fn asking_whether_it_lives_is_no_way_around() {
     let overload = overload();
-    overload.level.store(2_000, Ordering::Relaxed);
+    overload.anonymous.set(Some(0));
     let begun = Instant::now();
     let answered = (0..1_000).filter(|_| is_taken(&overload, "/healthz", None)).count();
     let most = most(HEALTH, begun);
@@ -123,34 +127,25 @@ fn asking_whether_it_lives_is_no_way_around() {
 }
 
 #[test]
-fn the_level_falls_by_how_long_the_delay_is_and_rises_slowly() {
+fn who_is_known_is_refused_once_it_is_unbearable() {
     let (target, ms) = (Duration::from_millis(10), Duration::from_millis);
-    assert_eq!(moved(LEVEL_MAX, ms(10), target, 99), LEVEL_MAX);
-    assert_eq!(moved(2_000, ms(3), target, 99), 2_005);
-    assert_eq!(moved(2_900, ms(11), target, 99), 2_600);
-    assert_eq!(moved(2_900, ms(25), target, 99), 2_300);
-    // Others than the anonymous, once it is unbearable.
-    assert_eq!(moved(2_500, ms(1_000), target, 99), 2_000);
-    assert_eq!(moved(1_500, ms(1_000), target, 99), 1_500);
-    assert_eq!(moved(2_500, ms(1_001), target, 99), 1_600);
-    assert_eq!(moved(100, ms(10_000), target, 99), LEVEL_MIN);
-    // Something else is slow.
-    assert_eq!(moved(2_000, ms(10_000), target, 9), 2_000);
+    assert_eq!(moved(LEVEL_MAX, ms(10), target), LEVEL_MAX);
+    assert_eq!(moved(1_500, ms(1_000), target), 1_501);
+    assert_eq!(moved(1_500, ms(1_001), target), 1_400);
+    assert_eq!(moved(100, ms(10_000), target), LEVEL_MIN);
 }
 
-/// A thread that is busy all the time is seen, and the level falls; once it is not, it rises.
+/// A thread that is busy all the time is seen, and fewer are let through; once it is not, more are.
 #[tokio::test]
 async fn a_delay_that_stands_is_seen() {
     let overload = overload();
     let watching = tokio::spawn(overload.clone().watch());
-    let level = || overload.level.load(Ordering::Relaxed);
-    while level() == LEVEL_MAX {
-        (0..TAKEN_MIN).for_each(|_| assert!(is_taken(&overload, "/files/a", None)));
+    while !overload.anonymous.is_bounded() {
+        (0..100).for_each(|_| drop(is_taken(&overload, "/files/a", None)));
         std::thread::sleep(Duration::from_millis(20));
         tokio::task::yield_now().await;
     }
-    let fallen = level();
-    while level() <= fallen {
+    while overload.anonymous.is_bounded() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     watching.abort();
