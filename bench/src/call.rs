@@ -180,6 +180,7 @@ pub(crate) fn config_with(keys: Vec<Jwk>) -> Result<Config> {
         session_keys: Vec::new(),
         sessions: Default::default(),
         revoked_within_s: 0,
+        related_within_s: 15,
         step_up_s: 0,
         edge_key: Key { id: "k1".into(), secret },
         operators: Vec::new(),

@@ -19,6 +19,7 @@ pub mod link;
 pub mod name;
 pub mod network;
 pub mod problem;
+pub mod relation;
 pub mod resumable;
 pub mod revocation;
 pub mod rules;

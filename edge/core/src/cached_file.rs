@@ -4,6 +4,7 @@
 //! at every request, after the lookup and before anything of it is said.
 
 use outport_wire::conditions::{ByteRange, Delivery};
+use outport_wire::identity::Scope;
 use outport_wire::problem::{Problem, ProblemType};
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,7 @@ use crate::forward::own_to_origin;
 use crate::head::FieldLines;
 use crate::kept::{self, KeptDelivery};
 use crate::purge;
+use crate::relating::{self, Relating};
 use crate::slices::{Sliced, Whose};
 use crate::step::{
     Abilities, Body, Ended, Extent, Fetch, FetchError, Form, KeptHead, Looked, Need, Outcome, Part,
@@ -50,6 +52,11 @@ enum Stage {
     Encoding,
     /// The origin is being asked for contents that are too large to store.
     Passing { head: Vec<u8>, range: Option<ByteRange>, store: bool },
+    /// The record that has just come is being stored, so that who may not have the file does not have it
+    /// fetched again.
+    Noting,
+    /// It is being looked at whether relations let the caller have the file.
+    Relating(Box<Relating>),
 }
 
 /// Where the body of a delivery comes from.
@@ -109,6 +116,14 @@ impl FileExchange {
                 Next::Reply(self.passed(&head, range, store, answer, context))
             }
             (Stage::Encoding, Outcome::Encoded(_)) => Next::Reply(nobody_is_told()),
+            (Stage::Noting, Outcome::Put) => match self.relate(context) {
+                Some(next) => next,
+                None => Next::Reply(ended(self.denied(context), Ended::Origin)),
+            },
+            (Stage::Relating(relating), outcome) => {
+                let next = relating.resume(outcome, context.config, context.moment)?;
+                self.related(next, context)
+            }
             _ => return None,
         })
     }
@@ -132,6 +147,11 @@ impl FileExchange {
                     let etag = file.etag.to_owned();
                     let fetch = self.fetch("GET", &[("if-none-match", &etag)], context);
                     return self.need(Stage::Renewing { head, body }, fetch);
+                }
+                let wants_all = !self.ask.head_only && !self.ask.wants_range();
+                if !body && wants_all && self.opens(&file) && self.stores(file.length, context) {
+                    // Somebody had only the record come, who may not have the file.
+                    return self.fetch_all(context);
                 }
                 let ttl_s = left_ms.div_euclid(1000);
                 let status =
@@ -325,11 +345,18 @@ impl FileExchange {
         status: CacheStatus,
         context: &Context<'_>,
     ) -> Next<Self> {
-        let open = file.is_open_to(self.ask.identity.as_ref(), self.ask.link_ms);
+        let open = self.opens(file);
         if self.ask.link_ms.is_some_and(|made| file.has_ended(made)) {
             self.link_refused = Some(LinkRefused::Expired);
         }
-        if file.is_expired(context.moment.unix_s()) || !open {
+        let is_expired = file.is_expired(context.moment.unix_s());
+        if !is_expired && !open && self.may_be_related(file) {
+            let is_new = matches!(status, CacheStatus::Miss { .. });
+            if let Some(next) = if is_new { self.note(file, head) } else { self.relate(context) } {
+                return next;
+            }
+        }
+        if is_expired || !open {
             return Next::Reply(ended(self.denied(context), Ended::Cache));
         }
         let Abilities { composes, slices, .. } = context.abilities;
@@ -388,6 +415,56 @@ impl FileExchange {
             }
         };
         Next::Reply(self.sent(file, &delivery, choice, body, status, context))
+    }
+
+    fn opens(&self, file: &StoredFile<'_>) -> bool {
+        file.is_open_to(self.ask.identity.as_ref(), self.ask.link_ms)
+            || self.ask.related == Some(true)
+    }
+
+    /// Whether relations may let the caller have a file that is not open to them otherwise.
+    fn may_be_related(&self, file: &StoredFile<'_>) -> bool {
+        let identity = self.ask.identity.as_ref();
+        self.ask.related.is_none()
+            && identity.is_some_and(|identity| {
+                identity.tenant == file.tenant && identity.scopes.allow(Scope::Read)
+            })
+    }
+
+    fn note(&self, file: &StoredFile<'_>, head: &[u8]) -> Option<Next<Self>> {
+        let fresh_ms = Stored::File(file.clone()).fresh_ms();
+        let need = Need::Put { key: file_key(self.ask.id), head: head.to_vec(), fresh_ms };
+        Some(Next::Need(Box::new(Self { stage: Stage::Noting, ..self.clone() }), need))
+    }
+
+    fn relate(&self, context: &Context<'_>) -> Option<Next<Self>> {
+        let identity = self.ask.identity.as_ref()?;
+        let (relating, need) =
+            Relating::begin(identity, self.ask.id, self.ask.least, context.config);
+        let stage = Stage::Relating(Box::new(relating));
+        Some(Next::Need(Box::new(Self { stage, ..self.clone() }), need))
+    }
+
+    /// It has been looked at what relations say, or nearly so. If they let the caller have the file, it
+    /// all begins again.
+    fn related(mut self, next: relating::Next, context: &Context<'_>) -> Next<Self> {
+        match next {
+            relating::Next::Need(relating, need) => {
+                self.stage = Stage::Relating(Box::new(relating));
+                Next::Need(Box::new(self), need)
+            }
+            relating::Next::Level(Some(_)) => {
+                self.ask.related = Some(true);
+                let (again, need) = Self::begin(self.ask, self.link_refused);
+                Next::Need(Box::new(again), need)
+            }
+            relating::Next::Level(None) => Next::Reply(ended(self.denied(context), Ended::Cache)),
+            relating::Next::Unknown => {
+                let problem = upstream_problem(FetchError::Unreachable, None);
+                let reply = context.visit.problem(context.limits, &problem);
+                Next::Reply(ended(reply, Ended::Origin))
+            }
+        }
     }
 
     /// What is delivered of a file that is too large to be stored whole.

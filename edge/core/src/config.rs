@@ -35,6 +35,10 @@ pub struct Config {
     /// Within how many seconds a revocation counts that was made elsewhere; 0: nothing is revoked.
     #[serde(default)]
     pub revoked_within_s: u64,
+    /// Within how many seconds a change of relations counts that was made elsewhere, for who does not
+    /// ask for it by its revision.
+    #[serde(default)]
+    pub related_within_s: u64,
     /// How long ago operators may have signed in, in seconds; 0: any time.
     #[serde(default)]
     pub step_up_s: u64,

@@ -6,6 +6,7 @@ use outport_wire::conditions::{ByteRange, Conditions, Delivery, Representation};
 use outport_wire::file::Visibility;
 use outport_wire::id::FileId;
 use outport_wire::identity::Identity;
+use outport_wire::relation::{AT_LEAST_HEADER, Revision};
 use serde::{Deserialize, Serialize};
 
 use crate::coding::{Accepted, Choice, compressible, entity_tag, without_coding};
@@ -35,6 +36,10 @@ pub(crate) struct FileAsk {
     pub(crate) link_ms: Option<u64>,
     /// To be saved, not shown.
     pub(crate) download: bool,
+    /// Whether relations let the caller have it; none while that is not known.
+    pub(crate) related: Option<bool>,
+    /// The revision of the relations that is to be gone by, or a later one.
+    pub(crate) least: Revision,
     if_match: Option<String>,
     if_unmodified_since: Option<String>,
     if_none_match: Option<String>,
@@ -54,6 +59,8 @@ impl FileAsk {
             identity,
             link_ms: None,
             download: request.has_query("download"),
+            related: None,
+            least: field(AT_LEAST_HEADER).and_then(|least| least.parse().ok()).unwrap_or_default(),
             if_match: field("if-match"),
             if_unmodified_since: field("if-unmodified-since"),
             if_none_match: field("if-none-match"),

@@ -488,6 +488,7 @@ fn config() -> Option<Config> {
         session_keys: vec![secret()?],
         sessions: Default::default(),
         revoked_within_s: 15,
+        related_within_s: 15,
         step_up_s: 0,
         edge_key: Key { id: "k1".to_owned(), secret: secret()? },
         operators: Vec::new(),

@@ -61,6 +61,7 @@ pub mod platform;
 mod prefetch;
 pub mod priority;
 mod purge;
+mod relating;
 mod revocations;
 mod route;
 mod rules;
@@ -69,6 +70,7 @@ mod slices;
 pub mod step;
 mod stored;
 mod token;
+mod told;
 pub mod turns;
 mod uploads;
 

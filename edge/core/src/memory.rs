@@ -746,6 +746,7 @@ pub(crate) mod tests {
             session_keys: Vec::new(),
             sessions: Sessions::default(),
             revoked_within_s: 0,
+            related_within_s: 15,
             step_up_s: 0,
             edge_key: Key { id: "k1".into(), secret },
             operators: Vec::new(),

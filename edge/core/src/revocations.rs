@@ -8,20 +8,13 @@
 
 use std::collections::HashMap;
 
-use outport_wire::revocation::{REVOCATIONS_HEADER, Revocations, target};
+use outport_wire::revocation::{Revocations, target};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::forward::own_to_origin;
-use crate::head::FieldLines;
-use crate::step::{FetchError, Looked, Moment, Need, Outcome, UpstreamHead};
+use crate::step::{Moment, Need, Outcome};
+use crate::told::{self, Of, ToldExchange};
 
-/// How long the origin may take, in milliseconds: where nothing is known of a tenant, and where there
-/// is something that counts meanwhile.
-const TIMEOUT_MS: u64 = 2_000;
-const TIMEOUT_WITH_STALE_MS: u64 = 500;
-/// For how long nobody asks again, after the origin gave nothing, in milliseconds.
-const FAILED_MS: u64 = 1_000;
 /// For how long an instance of the core does not look again, in milliseconds.
 const REMEMBERED_MS: u64 = 1_000;
 /// The most tenants that an instance remembers so; of more, all are forgotten.
@@ -57,16 +50,7 @@ impl Remembered {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RevocationExchange {
     tenant: String,
-    stage: Stage,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Stage {
-    Looking,
-    /// The origin is asked. What was known counts otherwise.
-    Asking(Vec<u8>),
-    /// What came of it is being stored.
-    Putting(Vec<u8>),
+    told: ToldExchange,
 }
 
 /// What comes next.
@@ -76,9 +60,11 @@ pub(crate) enum Next {
 }
 
 impl RevocationExchange {
-    pub(crate) fn begin(tenant: &str) -> (Self, Need) {
-        let this = Self { tenant: tenant.to_owned(), stage: Stage::Looking };
-        (this, Need::Lookup { key: key(tenant) })
+    pub(crate) fn begin(tenant: &str, config: &Config) -> (Self, Need) {
+        let fresh_ms = config.revoked_within_s.saturating_mul(1000);
+        let (told, need) =
+            ToldExchange::begin(Of::Revocations, key(tenant), target(tenant), fresh_ms);
+        (Self { tenant: tenant.to_owned(), told }, need)
     }
 
     pub(crate) fn tenant(&self) -> &str {
@@ -87,48 +73,13 @@ impl RevocationExchange {
 
     /// Goes on with the outcome. `None` where the outcome is of another need.
     pub(crate) fn resume(self, outcome: Outcome, config: &Config, moment: Moment) -> Option<Next> {
-        let Self { tenant, stage } = self;
-        Some(match (stage, outcome) {
-            (Stage::Looking, Outcome::Looked(Looked::Found { head, lead: false, .. })) => {
-                known(&head)
+        let Self { tenant, told } = self;
+        Some(match told.resume(outcome, config, moment)? {
+            told::Next::Need(told, need) => Next::Need(Self { tenant, told }, need),
+            told::Next::Told(bytes) => {
+                let told = bytes.and_then(|bytes| Revocations::from_bytes(&bytes));
+                Next::Known(told.unwrap_or_default())
             }
-            (Stage::Looking, Outcome::Looked(looked)) => {
-                let stale = match looked {
-                    Looked::Found { head, .. } => head,
-                    Looked::Vacant => Vec::new(),
-                };
-                ask(tenant, stale, config, moment)
-            }
-            (Stage::Asking(stale), Outcome::Fetched(answer)) => {
-                let (head, fresh_ms) = match told(answer) {
-                    Some(revocations) => {
-                        (revocations.to_bytes(), config.revoked_within_s.saturating_mul(1000))
-                    }
-                    None => (stale, FAILED_MS),
-                };
-                let need = Need::Put { key: key(&tenant), head: head.clone(), fresh_ms };
-                Next::Need(Self { tenant, stage: Stage::Putting(head) }, need)
-            }
-            (Stage::Putting(head), Outcome::Put) => known(&head),
-            _ => return None,
         })
     }
-}
-
-fn known(head: &[u8]) -> Next {
-    Next::Known(Revocations::from_bytes(head).unwrap_or_default())
-}
-
-fn ask(tenant: String, stale: Vec<u8>, config: &Config, moment: Moment) -> Next {
-    let timeout_ms = if stale.is_empty() { TIMEOUT_MS } else { TIMEOUT_WITH_STALE_MS };
-    let timeout_ms = timeout_ms.min(config.upstream_timeout_ms);
-    let fetch = own_to_origin("GET", &target(&tenant), &[], &config.edge_key, moment, timeout_ms);
-    Next::Need(RevocationExchange { tenant, stage: Stage::Asking(stale) }, Need::Fetch(fetch))
-}
-
-/// What the origin says, if it says it.
-fn told(answer: Result<UpstreamHead, FetchError>) -> Option<Revocations> {
-    let answer = answer.ok().filter(|answer| answer.status == 204)?;
-    let value = FieldLines::new(&answer.fields).get(REVOCATIONS_HEADER)?;
-    Revocations::decode(value.as_bytes()).ok()
 }

@@ -26,7 +26,7 @@ impl Edge {
             Some(revocations) if grant.is_revoked(revocations) => Err(Refusal::Revoked.problem()),
             Some(_) => Ok(Caller::Known(grant.signed_in())),
             None => {
-                let (exchange, need) = RevocationExchange::begin(tenant);
+                let (exchange, need) = RevocationExchange::begin(tenant, &self.config);
                 Ok(Caller::unknown(Unknown::Recalling(grant, exchange, need)))
             }
         }

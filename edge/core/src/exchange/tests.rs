@@ -14,6 +14,7 @@ use super::*;
 use crate::head::FieldLines;
 use crate::memory::tests::config;
 use crate::memory::{MemoryDriver, UpstreamAnswer};
+use crate::relating::graph::Graph;
 use crate::step::{Ended, FetchError, UpstreamHead};
 use crate::token::tests::{Mint, NOW};
 
@@ -25,6 +26,7 @@ mod kept;
 mod parts;
 mod prefetching;
 mod priorities;
+mod relations;
 mod sessions;
 
 const ID: &str = "01000G0000000C000000000004";
@@ -58,6 +60,7 @@ struct World {
 struct Origin {
     down: Cell<Option<FetchError>>,
     files: RefCell<HashMap<String, (FileRecord, Vec<u8>)>>,
+    relations: RefCell<Graph>,
     seen: RefCell<Vec<String>>,
     /// It does what it is asked, and its answer is lost on the way.
     answers_are_lost: Cell<bool>,
@@ -138,6 +141,9 @@ impl Origin {
             let length = |length| format!("content-length: {length}\r\n");
             let fields = fields.replace(&length(body.len()), &length(last - first + 1));
             return answer(206, &(fields + &content_range), &body.as_bytes()[first..=last]);
+        }
+        if head.target.starts_with("/relations?") {
+            return answer(204, &self.relations.borrow().answer(head.target), b"");
         }
         let id = head.target.strip_prefix("/files/").unwrap_or_default();
         if head.method == "PUT" && !id.is_empty() {

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::{Asked, CALLERS, Event, Got, OWNER, Order, asking, some_of};
 use crate::head::RequestHead;
 use crate::memory::UpstreamAnswer;
+use crate::relating::graph::Graph;
 use crate::step::{Fetch, FetchError, UpstreamHead};
 use crate::token::tests::NOW;
 
@@ -128,7 +129,7 @@ impl Origin {
         fetch: &Fetch,
     ) -> Result<UpstreamAnswer, FetchError> {
         let head = RequestHead::parse(&fetch.head).unwrap();
-        let file = file_of(head.target).unwrap();
+        let Some(file) = file_of(head.target) else { return self.tell(head.target) };
         let reads = matches!(head.method, "GET" | "HEAD");
         if !reads && !self.fails {
             // The client's own words for it are no matter of the edge's.
@@ -167,6 +168,15 @@ impl Origin {
                 answer(status, fields, body)
             }
         }
+    }
+
+    /// Nobody is related to anything.
+    fn tell(&self, target: &str) -> Result<UpstreamAnswer, FetchError> {
+        if self.fails {
+            return Err(FetchError::Timeout);
+        }
+        let fields = Graph::default().answer(target).into_bytes();
+        Ok(UpstreamAnswer { head: UpstreamHead { status: 204, fields }, body: Vec::new() })
     }
 
     /// An exchange goes on with what it has been told.

@@ -113,6 +113,7 @@ fn core(origin: String) -> CoreConfig {
         session_keys: Vec::new(),
         sessions: Default::default(),
         revoked_within_s: 0,
+        related_within_s: 0,
         step_up_s: 0,
         edge_key: Key { id: "k1".into(), secret },
         operators: Vec::new(),
