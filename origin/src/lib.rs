@@ -32,6 +32,7 @@ pub mod meta;
 mod metrics;
 mod open_uploads;
 mod record;
+mod relations;
 mod server;
 mod sessions;
 #[cfg(any(test, feature = "simulation"))]

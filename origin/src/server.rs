@@ -36,6 +36,7 @@ use crate::hooks::{self, Hooks};
 use crate::http::{App, Tasks, router};
 use crate::meta::{EngineError, FjallEngine, GroupCommit, GroupStats, Meta, Walk};
 use crate::metrics::Metrics;
+use crate::relations::{KeptRelations, Relations};
 use crate::sessions::Sessions;
 use crate::store::{PartPolicy, Store};
 use crate::upkeep::Upkeep;
@@ -249,6 +250,7 @@ fn check(config: &Config) -> Result<(), StartError> {
 struct Opened {
     store: Store,
     sessions: Sessions,
+    relations: Arc<dyn Relations>,
     hooks: Hooks,
     telling: Option<hooks::Runner>,
     metrics: Arc<Metrics>,
@@ -269,6 +271,7 @@ fn open(config: &Config, data: &Data) -> Result<Opened, StartError> {
     let (hooks, telling) = Hooks::new(config.hooks.clone(), &meta, environment.clone(), &source)
         .map_err(StartError::Certificates)?;
     let sessions = Sessions::new(&meta, &environment);
+    let relations: Arc<dyn Relations> = Arc::new(KeptRelations::new(meta.clone()));
     let parts = PartPolicy {
         bytes_min: storage.part_bytes_min,
         bytes_max: storage.part_bytes_max,
@@ -283,13 +286,14 @@ fn open(config: &Config, data: &Data) -> Result<Opened, StartError> {
     let collector = Collector::new(store.clone(), config.collection, Some(folder), metrics.clone());
     let fsck = Fsck::new(store.clone(), all, collector.clone());
     let upkeep = Upkeep { collector, fsck };
-    Ok(Opened { store, sessions, hooks, telling, metrics, upkeep })
+    Ok(Opened { store, sessions, relations, hooks, telling, metrics, upkeep })
 }
 
 fn app(config: &Config, opened: &Opened, tasks: Tasks) -> App {
     App {
         store: opened.store.clone(),
         sessions: opened.sessions.clone(),
+        relations: opened.relations.clone(),
         hooks: opened.hooks.clone(),
         rules: Arc::new(config.rules.clone()),
         limits: Arc::new(config.limits.clone()),

@@ -21,6 +21,7 @@ use outport_wire::identity::{Identity, Scope};
 use outport_wire::link::{self, Link};
 use outport_wire::network;
 use outport_wire::problem::ProblemType;
+use outport_wire::relation::Level;
 use outport_wire::rules::Declared;
 use outport_wire::time::{parse_rfc3339, rfc3339};
 use serde::de::DeserializeOwned;
@@ -28,15 +29,17 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 
 use super::ask::ask;
-use super::caller::{Caller, own};
+use super::caller::Caller;
 use super::failure::Failure;
 use super::field::{self, Id, Query};
+use super::relations::permitted;
 use super::uploads::draft;
 use super::{App, document, form};
 use crate::digest::Digests;
 use crate::hooks::Protocol;
 use crate::intake::BodyStream;
 use crate::record::{Description, Record};
+use crate::relations::forget_file;
 use crate::store::{AppendError, Held};
 
 /// How long the password of a link may be, in bytes.
@@ -275,14 +278,14 @@ pub(crate) async fn change(
     let identity = caller.allowed(Scope::Write)?;
     let changes: Changes = json_body(&app, request.into_body()).await?;
     let changes = changes.checked(&app)?;
+    // Who makes it public says who else may have it.
+    let wanted = if changes.visibility.is_some() { Level::Owner } else { Level::Editor };
+    let held = permitted(&app, identity, id, wanted).await?;
     let change = |record: &mut Record| {
-        own(identity, record)?;
         changes.apply(record);
         if record.is_file() { Ok(()) } else { Err(Failure::not_found()) }
     };
     if let Some(expires_s) = changes.expires_s() {
-        let held = app.store.load(id).await?.ok_or_else(Failure::not_found)?;
-        own(identity, &held.record)?;
         app.store.expect_expiry(&held, expires_s).await?;
     }
     let held = app.store.change(id, change).await?;
@@ -296,7 +299,12 @@ pub(crate) async fn remove(
     caller: Caller,
 ) -> Result<Response, Failure> {
     let identity = caller.allowed(Scope::Write)?;
-    app.store.remove(id, |record| own(identity, record)).await?;
+    let held = permitted(&app, identity, id, Level::Editor).await?;
+    app.store.remove(id, |_| Ok::<_, Failure>(())).await?;
+    if let Err(error) = forget_file(&*app.relations, &held.record.tenant, id).await {
+        // They are of nothing, and give nothing.
+        tracing::warn!(%id, %error, "relations of a file that was removed stay");
+    }
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -370,8 +378,7 @@ pub(crate) async fn share(
     }
     let network = wanted.network()?;
     let password = wanted.password()?;
-    let held = app.store.load(id).await?.ok_or_else(Failure::not_found)?;
-    own(identity, &held.record)?;
+    let held = permitted(&app, identity, id, Level::Owner).await?;
     if !held.record.is_file() {
         return Err(Failure::not_found());
     }
@@ -400,9 +407,9 @@ pub(crate) async fn end_links(
 ) -> Result<Response, Failure> {
     check_links(&params)?;
     let identity = caller.allowed(Scope::Share)?;
+    permitted(&app, identity, id, Level::Owner).await?;
     let now_ms = app.store.now_ms();
     let change = |record: &mut Record| {
-        own(identity, record)?;
         // Never back, whatever the clock does.
         record.links_after_ms = record.links_after_ms.max(Some(now_ms));
         if record.is_file() { Ok(()) } else { Err(Failure::not_found()) }

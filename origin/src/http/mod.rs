@@ -10,6 +10,7 @@ mod files;
 pub(crate) mod form;
 mod handover;
 mod linger;
+mod relations;
 mod sessions;
 pub(crate) mod uploads;
 
@@ -37,6 +38,7 @@ use crate::edges::{EdgeKeys, Nonces};
 use crate::hooks::Hooks;
 use crate::intake::{BodyCut, BodyStream, Cuts, Intake};
 use crate::metrics::Metrics;
+use crate::relations::Relations;
 use crate::sessions::Sessions;
 use crate::store::Store;
 use crate::turns::Turn;
@@ -46,6 +48,7 @@ use crate::turns::Turn;
 pub(crate) struct App {
     pub(crate) store: Store,
     pub(crate) sessions: Sessions,
+    pub(crate) relations: Arc<dyn Relations>,
     pub(crate) rules: Arc<Rules>,
     pub(crate) hooks: Hooks,
     pub(crate) limits: Arc<Limits>,
@@ -121,7 +124,8 @@ pub(crate) fn router(app: App) -> Router {
     let sessions = Router::new()
         .route("/sessions", delete(sessions::end_all))
         .route("/sessions/{id}", put(sessions::begin).post(sessions::refresh).delete(sessions::end))
-        .route("/revocations", get(sessions::revocations).post(sessions::revoke));
+        .route("/revocations", get(sessions::revocations).post(sessions::revoke))
+        .route("/relations", get(relations::read).post(relations::change));
     Router::new()
         .merge(files)
         .merge(sessions)
@@ -168,8 +172,8 @@ async fn method_not_allowed() -> Failure {
 async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
     let method = request.method().clone();
     // What an edge asks by itself, once in a while, is nobody's request.
-    let by_edge =
-        request.uri().path() == "/revocations" && !request.headers().contains_key(IDENTITY_HEADER);
+    let by_edge = matches!(request.uri().path(), "/revocations" | "/relations")
+        && !request.headers().contains_key(IDENTITY_HEADER);
     let response = next.run(request).await;
     match by_edge {
         true => app.metrics.told_edge(),
