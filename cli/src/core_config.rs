@@ -52,6 +52,7 @@ pub(crate) fn core_config(
         session_keys: keys.sessions()?,
         sessions: settings.session.life,
         revoked_within_s: settings.edge.revoked_within_s,
+        related_within_s: settings.edge.related_within_s,
         step_up_s: settings.edge.step_up_s,
         edge_key: keys.edge.clone(),
         operators: settings.edge.operators,

@@ -119,6 +119,11 @@ fn ways() -> Vec<Way> {
             "",
         ),
         way(Method::GET, "/explain?url=/files/{id}", &[], ""),
+        way(Method::GET, "/files/{id}", &[("outport-at-least", "1")], ""),
+        way(Method::GET, "/relations?who=file:{id}", &[], ""),
+        way(Method::GET, "/relations?object=file:{id}", &[], ""),
+        way(Method::POST, "/relations", &[JSON], "{\"write\": [\"file:{id}#owner@user:x\"]}"),
+        way(Method::POST, "/relations", &[JSON], "{\"delete\": [\"file:{id}#owner@user:x\"]}"),
     ]
 }
 

@@ -24,6 +24,7 @@ mod names;
 mod page;
 mod purging;
 mod ranges;
+mod relations;
 mod resumable;
 mod sessions;
 mod tokens;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         page::all(),
         purging::all(),
         ranges::all(),
+        relations::all(),
         resumable::all(),
         sessions::all(),
         tokens::all(),

@@ -88,6 +88,8 @@ impl Names {
             // When a session expires.
             (after(text, "\"expires\":", |c| c.is_ascii_digit()), "\"expires\":{time}"),
             (after(text, "outport-part-", |c| c.is_ascii_hexdigit()), "outport-part-{boundary}"),
+            // Of relations: how many changes there were.
+            (after(text, "\"revision\":", |c| c.is_ascii_digit()), "\"revision\":{revision}"),
             (after(text, "cursor=", is_base64url), "cursor={cursor}"),
             (after(text, "\"cursor\":\"", is_base64url), "\"cursor\":\"{cursor}"),
             // Of a key set (RFC 7517): each server has a key of its own.

@@ -84,6 +84,8 @@ pub(crate) struct Edge {
     pub(crate) step_up_s: u64,
     /// Within how many seconds a revocation counts everywhere; 0: nothing is revoked.
     pub(crate) revoked_within_s: u64,
+    /// Within how many seconds a change of relations counts everywhere.
+    pub(crate) related_within_s: u64,
     /// How long the origin may take to begin an answer.
     pub(crate) upstream_timeout_ms: u64,
     /// Requests after which an instance of the component is replaced.
@@ -146,6 +148,7 @@ impl Default for Settings {
                 operators: Vec::new(),
                 step_up_s: 0,
                 revoked_within_s: 15,
+                related_within_s: 15,
                 upstream_timeout_ms: 30_000,
                 instance_requests_max: 1_000_000,
                 small_upload_bytes_max: None,

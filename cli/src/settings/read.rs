@@ -34,7 +34,7 @@ const REQUESTS_MAX: u64 = 1_000_000_000;
 const STEP_UP_S_MAX: u64 = 86_400;
 
 /// Whoever waits longer for a revocation may as well wait until tokens expire.
-const REVOKED_WITHIN_S_MAX: u64 = 3_600;
+const TOLD_WITHIN_S_MAX: u64 = 3_600;
 
 /// Ten years.
 const LIFE_S_MAX: u64 = 10 * 365 * 24 * 3600;
@@ -161,9 +161,11 @@ fn edge(mut section: Section<'_>, defaults: Edge, files: &mut Tls) -> Edge {
     let requests = section.whole("instance_requests_max", 1..=REQUESTS_MAX, "requests");
     let small = section.whole("small_upload_bytes_max", 0..=SMALL_BYTES_MAX, "bytes");
     let step_up = section.whole("step_up_s", 0..=STEP_UP_S_MAX, "seconds");
-    let revoked = section.whole("revoked_within_s", 0..=REVOKED_WITHIN_S_MAX, "seconds");
+    let revoked = section.whole("revoked_within_s", 0..=TOLD_WITHIN_S_MAX, "seconds");
+    let related = section.whole("related_within_s", 0..=TOLD_WITHIN_S_MAX, "seconds");
     section.finish();
     Edge {
+        related_within_s: related.map_or(defaults.related_within_s, |within| within.value),
         step_up_s: step_up.map_or(defaults.step_up_s, |within| within.value),
         revoked_within_s: revoked.map_or(defaults.revoked_within_s, |within| within.value),
         public_base_url: url,

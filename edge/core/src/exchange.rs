@@ -719,6 +719,7 @@ impl Edge {
             | Target::File(_)
             | Target::Links(_)
             | Target::Revocations
+            | Target::Relations
             | Target::Route(_) => {
                 let before = self.hand_over_first(&target, guarded, identity.as_ref());
                 let wants_interim =

@@ -29,6 +29,8 @@ pub(crate) enum Target {
     Links(FileId),
     /// `/revocations`.
     Revocations,
+    /// `/relations`.
+    Relations,
     /// `/purge`.
     Purge,
     /// `/explain`.
@@ -101,6 +103,7 @@ fn outports(request: &Guarded<'_>, config: &Config) -> Option<Target> {
         ("healthz" | "readyz", None) => Target::Health,
         ("session", None) => Target::Session,
         ("revocations", None) => Target::Revocations,
+        ("relations", None) => Target::Relations,
         ("purge", None) => Target::Purge,
         ("explain", None) => Target::Explain,
         ("warm", None) => Target::Warm,
@@ -139,7 +142,7 @@ impl Target {
             }
             Self::Purge | Self::Warm => Some(&["POST"]),
             Self::Session => Some(&["GET", "HEAD", "POST", "DELETE"]),
-            Self::Revocations => Some(&["GET", "HEAD", "POST"]),
+            Self::Revocations | Self::Relations => Some(&["GET", "HEAD", "POST"]),
             Self::Uploads => Some(&["POST", "OPTIONS"]),
             Self::Upload(_) => Some(&["GET", "HEAD", "PATCH", "DELETE", "OPTIONS"]),
             Self::Files => Some(&["GET", "HEAD", "POST", "OPTIONS"]),
@@ -172,6 +175,8 @@ impl Target {
             Self::Session if request.is_read() => Access::Token(None),
             Self::Session => Access::Anybody,
             Self::Revocations => Access::Token(Some(Scope::Admin)),
+            Self::Relations if request.is_read() => Access::Token(Some(Scope::Read)),
+            Self::Relations => Access::Token(Some(Scope::Share)),
             Self::Purge | Self::Explain | Self::Warm | Self::Popular => Access::Operator,
             Self::Route(place) => {
                 match config.routes.get(usize::from(*place)).map(|route| route.auth) {
