@@ -13,7 +13,7 @@
 //! Beside the pages there are two indexes, by subject and by group, which may name tuples that have
 //! gone. Nothing is decided by them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
@@ -50,16 +50,9 @@ struct Log {
     pending: Vec<Change>,
 }
 
-/// What is related to an object.
+/// What is related to an object, or what a subject is a member of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct ObjectPage {
-    changed: Revision,
-    tuples: BTreeSet<Tuple>,
-}
-
-/// What a subject is a member of.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct SubjectPage {
+struct Tuples {
     changed: Revision,
     tuples: BTreeSet<Tuple>,
 }
@@ -129,19 +122,12 @@ impl KeptRelations {
         for Change { tuple, .. } in changes.iter().filter(|change| change.is_there) {
             self.index(tenant, tuple).await?;
         }
-        let objects: BTreeSet<_> =
-            changes.iter().filter(|change| is_of_object(change)).map(|c| &c.tuple.object).collect();
-        for object in objects {
-            let of = |change: &&Change| is_of_object(change) && change.tuple.object == *object;
+        let pages: HashSet<_> =
+            changes.iter().map(|change| page_key(tenant, &change.tuple)).collect();
+        for key in pages {
+            let of = |change: &&Change| page_key(tenant, &change.tuple) == key;
             let changes: Vec<_> = changes.iter().filter(of).collect();
-            self.change_object(tenant, object, revision, &changes).await?;
-        }
-        let members = changes.iter().filter(|change| !is_of_object(change));
-        let subjects: BTreeSet<_> = members.map(|change| &change.tuple.subject).collect();
-        for subject in subjects {
-            let of = |change: &&Change| !is_of_object(change) && change.tuple.subject == *subject;
-            let changes: Vec<_> = changes.iter().filter(of).collect();
-            self.change_subject(tenant, subject, revision, &changes).await?;
+            self.change_page(tenant, &key, revision, &changes).await?;
         }
         for Change { tuple, .. } in changes.iter().filter(|change| !change.is_there) {
             self.take_from_index(tenant, tuple).await?;
@@ -149,24 +135,23 @@ impl KeptRelations {
         Ok(())
     }
 
-    async fn change_object(
+    /// Makes the changes of one page that a revision has, unless that was done before.
+    async fn change_page(
         &self,
         tenant: &str,
-        object: &Object,
+        key: &Key,
         revision: Revision,
         changes: &[&Change],
     ) -> Result<(), RelationsError> {
-        let key = object_key(tenant, object);
         for _ in 0..WRITES_MAX {
-            let Read { page: ObjectPage { changed, mut tuples }, version } =
-                self.read(&key).await?;
+            let Read { page: Tuples { changed, mut tuples }, version } = self.read(key).await?;
             if changed >= revision {
                 return Ok(());
             }
             let before = tuples.clone();
             changes.iter().for_each(|change| apply(&mut tuples, change));
-            let page = ObjectPage { changed: revision, tuples };
-            match self.write(&key, &page, version).await {
+            let page = Tuples { changed: revision, tuples };
+            match self.write(key, &page, version).await {
                 Ok(()) => {
                     // From where it was.
                     let moved = before.difference(&page.tuples);
@@ -175,31 +160,6 @@ impl KeptRelations {
                     }
                     return Ok(());
                 }
-                Err(MetaError::Conflict | MetaError::Uncertain(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(RelationsError::Busy)
-    }
-
-    async fn change_subject(
-        &self,
-        tenant: &str,
-        subject: &Subject,
-        revision: Revision,
-        changes: &[&Change],
-    ) -> Result<(), RelationsError> {
-        let key = subject_key(tenant, subject);
-        for _ in 0..WRITES_MAX {
-            let Read { page: SubjectPage { changed, mut tuples }, version } =
-                self.read(&key).await?;
-            if changed >= revision {
-                return Ok(());
-            }
-            changes.iter().for_each(|change| apply(&mut tuples, change));
-            let page = SubjectPage { changed: revision, tuples };
-            match self.write(&key, &page, version).await {
-                Ok(()) => return Ok(()),
                 Err(MetaError::Conflict | MetaError::Uncertain(_)) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -223,11 +183,7 @@ impl KeptRelations {
 
     /// Whether a tuple is in its page.
     pub(super) async fn has(&self, tenant: &str, tuple: &Tuple) -> Result<bool, MetaError> {
-        if tuple.relation == Relation::Member {
-            let read: Read<SubjectPage> = self.read(&subject_key(tenant, &tuple.subject)).await?;
-            return Ok(read.page.tuples.contains(tuple));
-        }
-        let read: Read<ObjectPage> = self.read(&object_key(tenant, &tuple.object)).await?;
+        let read: Read<Tuples> = self.read(&page_key(tenant, tuple)).await?;
         Ok(read.page.tuples.contains(tuple))
     }
 
@@ -248,20 +204,16 @@ impl KeptRelations {
     /// Refuses what edges could not be told.
     async fn check(&self, tenant: &str, changes: &[Change]) -> Result<(), RelationsError> {
         for change in changes.iter().filter(|change| change.is_there) {
-            let Tuple { object, subject, .. } = &change.tuple;
-            let (mut tuples, of) = if is_of_object(change) {
-                let read: Read<ObjectPage> = self.read(&object_key(tenant, object)).await?;
-                (read.page.tuples, object.to_string())
-            } else {
-                let read: Read<SubjectPage> = self.read(&subject_key(tenant, subject)).await?;
-                (read.page.tuples, subject.to_string())
-            };
-            changes.iter().filter(|other| is_beside(other, change)).for_each(|other| {
-                apply(&mut tuples, other);
-            });
+            let key = page_key(tenant, &change.tuple);
+            let mut tuples = self.read::<Tuples>(&key).await?.page.tuples;
+            let beside = changes.iter().filter(|other| page_key(tenant, &other.tuple) == key);
+            beside.for_each(|other| apply(&mut tuples, other));
             // Beside those that count there may be one that says where it is.
             let count = tuples.iter().filter(|tuple| tuple.relation != Relation::Parent).count();
             if count > RELATED_MAX {
+                let Tuple { object, subject, relation } = &change.tuple;
+                let is_member = *relation == Relation::Member;
+                let of = if is_member { subject.to_string() } else { object.to_string() };
                 return Err(RelationsError::Full(of));
             }
         }
@@ -296,7 +248,7 @@ impl KeptRelations {
     async fn look(&self, tenant: &str, object: &Object) -> Result<Direct, RelationsError> {
         for _ in 0..ATTEMPTS_MAX {
             let (read, _) = self.settled(tenant).await?;
-            let page: ObjectPage = self.read(&object_key(tenant, object)).await?.page;
+            let page: Tuples = self.read(&object_key(tenant, object)).await?.page;
             if page.changed <= read {
                 let holds = Holds { changed: page.changed, read };
                 return Ok(Direct { holds, tuples: page.tuples.into_iter().collect() });
@@ -315,7 +267,7 @@ impl KeptRelations {
         let (mut changed, mut place, mut of) = (0, 0, Vec::new());
         let mut next = Some(subject.clone());
         while let Some(subject) = next {
-            let page: SubjectPage = self.read(&subject_key(tenant, &subject)).await?.page;
+            let page: Tuples = self.read(&subject_key(tenant, &subject)).await?.page;
             changed = page.changed.max(changed);
             for tuple in page.tuples {
                 let group = match tuple.object {
@@ -411,20 +363,6 @@ fn apply(tuples: &mut BTreeSet<Tuple>, Change { tuple, is_there }: &Change) {
     tuples.insert(tuple.clone());
 }
 
-/// Whether it changes the page of an object, and not that of a subject.
-fn is_of_object(change: &Change) -> bool {
-    change.tuple.relation != Relation::Member
-}
-
-/// Whether both change one page.
-fn is_beside(one: &Change, other: &Change) -> bool {
-    match (is_of_object(one), is_of_object(other)) {
-        (true, true) => one.tuple.object == other.tuple.object,
-        (false, false) => one.tuple.subject == other.tuple.subject,
-        _ => false,
-    }
-}
-
 fn log_key(tenant: &str) -> Key {
     Key::new(format!("relations/{tenant}"), "log")
 }
@@ -435,6 +373,14 @@ fn object_key(tenant: &str, object: &Object) -> Key {
 
 fn subject_key(tenant: &str, subject: &Subject) -> Key {
     Key::new(format!("member-of/{tenant}"), subject.to_string())
+}
+
+/// The page that a tuple is in.
+fn page_key(tenant: &str, tuple: &Tuple) -> Key {
+    match tuple.relation {
+        Relation::Member => subject_key(tenant, &tuple.subject),
+        _ => object_key(tenant, &tuple.object),
+    }
 }
 
 /// Tenants hold no control characters, so NUL parts them.

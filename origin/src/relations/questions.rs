@@ -193,10 +193,10 @@ impl Found {
         match tuple.object {
             Object::File(_) if self.files.len() >= NAMED_MAX => self.is_cut = true,
             Object::File(id) => drop(self.files.insert(id)),
-            Object::Folder(name) if depth < FOLDERS_MAX => {
-                if self.looked_into.insert(name.clone()) {
-                    self.folders.push((name, depth + 1));
-                }
+            Object::Folder(name)
+                if depth < FOLDERS_MAX && self.looked_into.insert(name.clone()) =>
+            {
+                self.folders.push((name, depth + 1));
             }
             // Whoever sees all of a tenant is told so, and not of each file.
             Object::Tenant => self.is_cut = true,
