@@ -22,6 +22,9 @@ const PUBLIC_MAX_AGE_S: u64 = 300;
 const SAVED_POLICY: &str = "default-src 'none'; sandbox";
 /// Nothing in a file runs, and nothing it shows is fetched from elsewhere.
 const SHOWN_POLICY: &str = "default-src 'none'; img-src 'self' data:; media-src 'self'; style-src 'unsafe-inline'; sandbox";
+/// What a shown file may not use, whatever it is: of all that a document may without being asked.
+const SHOWN_PERMISSIONS: &str =
+    "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()";
 /// A browser's own PDF viewer does not start in a sandboxed document.
 const PDF_POLICY: &str = "default-src 'none'; object-src 'self'; style-src 'unsafe-inline'";
 
@@ -168,6 +171,9 @@ pub(crate) fn describe(
     if kind.is_shown() {
         // A signed link must not leak to where a document's own links lead.
         fields.push("referrer-policy", "no-referrer");
+        // Nor be held by whoever opened it, nor use what asks the person.
+        fields.push("cross-origin-opener-policy", "same-origin");
+        fields.push("permissions-policy", SHOWN_PERMISSIONS);
     }
 }
 

@@ -363,6 +363,9 @@ fn the_whole_reply_is_stable() {
          style-src 'unsafe-inline'; sandbox\r\n\
          cross-origin-resource-policy: cross-origin\r\n\
          referrer-policy: no-referrer\r\n\
+         cross-origin-opener-policy: same-origin\r\n\
+         permissions-policy: camera=(), display-capture=(), geolocation=(), microphone=(), \
+         payment=(), usb=()\r\n\
          cache-status: outport; hit; ttl=60\r\n"
     );
 }
