@@ -1,7 +1,8 @@
 //! Who may do what, decided three times: by the edge, by the origin alone, and by a few lines that were
-//! written from what is promised. Random files, callers and links, and random requests, for which all of
-//! them must come to the same.
+//! written from what is promised. Random files, callers, links and relations, and random requests, for
+//! which all of them must come to the same.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -22,6 +23,29 @@ const REQUESTS: usize = 1_000;
 const TENANTS: [&str; 2] = ["north", "south"];
 const SUBJECTS: [&str; 2] = ["ann", "bo"];
 const SCOPES: [&str; 6] = ["read", "write", "share", "read write share", "admin", "read write"];
+/// A member of the first is one of the second if the first is.
+const GROUPS: [&str; 2] = ["staff", "all"];
+const FOLDERS: [&str; 2] = ["a", "b"];
+/// What is related by an admin, beside files.
+const PLACES: [&str; 8] = [
+    "folder:a#parent@folder:b",
+    "folder:a#viewer@group:staff",
+    "folder:b#editor@group:all",
+    "folder:b#viewer@user:bo",
+    "tenant#viewer@group:all",
+    "group:staff#member@user:ann",
+    "group:all#member@user:bo",
+    "group:all#member@group:staff",
+];
+/// Who is related to a file.
+const OF_A_FILE: [&str; 6] = [
+    "viewer@user:ann",
+    "viewer@user:bo",
+    "viewer@tenant",
+    "viewer@group:staff",
+    "editor@group:all",
+    "owner@user:bo",
+];
 const VISIBILITIES: [&str; 3] = ["private", "link", "public"];
 
 pub(crate) fn all() -> Vec<Check> {
@@ -72,34 +96,87 @@ enum Link {
 enum Ask {
     /// By the query of a link, of this or of another file.
     Read(Option<(Link, bool, String)>),
+    Rename,
     Publish(&'static str),
+    /// Somebody is related to the file from now on, or no more.
+    Relate(bool, String),
     Share,
     Remove,
     List,
 }
 
+/// The relations of all tenants, each a tuple of one.
+type Relations = BTreeSet<(&'static str, String)>;
+
 /// What should come of it: the status.
-fn reference(caller: Option<&Caller>, file: &File, ask: &Ask) -> u16 {
-    let scope = match ask {
-        Ask::Read(link) => return read(caller, file, link.as_ref()),
-        Ask::Publish(_) | Ask::Remove => "write",
-        Ask::Share => "share",
-        Ask::List => "read",
+fn reference(relations: &Relations, caller: Option<&Caller>, file: &File, ask: &Ask) -> u16 {
+    let (scope, wanted) = match ask {
+        Ask::Read(link) => return read(relations, caller, file, link.as_ref()),
+        Ask::Rename | Ask::Remove => ("write", EDITOR),
+        Ask::Publish(_) => ("write", OWNER),
+        Ask::Share | Ask::Relate(..) => ("share", OWNER),
+        Ask::List => ("read", NOBODY),
     };
     let Some(caller) = caller else { return 401 };
     match ask {
         _ if !caller.has(scope) => 403,
         Ask::List => 200,
-        _ if !file.is_there || !caller.owns(file) => 404,
+        _ if !file.is_there || level(relations, caller, file) < wanted => 404,
         Ask::Remove => 204,
         Ask::Share => 201,
         _ => 200,
     }
 }
 
-fn read(caller: Option<&Caller>, file: &File, link: Option<&(Link, bool, String)>) -> u16 {
-    let owns = caller.is_some_and(|caller| caller.has("read") && caller.owns(file));
-    let is_open = file.visibility == "public" || owns;
+const NOBODY: u8 = 0;
+const VIEWER: u8 = 1;
+const EDITOR: u8 = 2;
+const OWNER: u8 = 3;
+
+/// What somebody may do with a file: its owner and the tenant's admins everything, and others what the
+/// relations of the tenant give to them, to a group of theirs or to everybody, of the file, of a folder
+/// that it is in or of the tenant.
+fn level(relations: &Relations, caller: &Caller, file: &File) -> u8 {
+    if caller.owns(file) {
+        return OWNER;
+    }
+    if caller.tenant != file.tenant {
+        return NOBODY;
+    }
+    let has = |tuple: String| relations.contains(&(file.tenant, tuple));
+    let mut subjects = vec![format!("user:{}", caller.subject), "tenant".to_owned()];
+    for group in GROUPS {
+        if subjects.iter().any(|subject| has(format!("group:{group}#member@{subject}"))) {
+            subjects.push(format!("group:{group}"));
+        }
+    }
+    let mut objects = vec![format!("file:{}", file.id)];
+    for _ in FOLDERS {
+        let of =
+            |folder: &&&str| has(format!("{}#parent@folder:{folder}", objects[objects.len() - 1]));
+        if let Some(folder) = FOLDERS.iter().find(of) {
+            objects.push(format!("folder:{folder}"));
+        }
+    }
+    objects.push("tenant".to_owned());
+    let given = |relation: &str| {
+        let of = |object: &String| {
+            subjects.iter().any(|subject| has(format!("{object}#{relation}@{subject}")))
+        };
+        objects.iter().any(of)
+    };
+    let all = [("owner", OWNER), ("editor", EDITOR), ("viewer", VIEWER)];
+    all.into_iter().find(|(relation, _)| given(relation)).map_or(NOBODY, |(_, level)| level)
+}
+
+fn read(
+    relations: &Relations,
+    caller: Option<&Caller>,
+    file: &File,
+    link: Option<&(Link, bool, String)>,
+) -> u16 {
+    let may = |caller: &Caller| caller.has("read") && level(relations, caller, file) >= VIEWER;
+    let is_open = file.visibility == "public" || caller.is_some_and(may);
     match link {
         _ if file.is_there && is_open => 200,
         Some((Link::Anybody, true, _)) if file.is_there => 200,
@@ -116,6 +193,9 @@ struct World {
     key: Value,
     callers: Vec<Caller>,
     files: Vec<File>,
+    relations: Relations,
+    /// Each tenant's revision of them.
+    revisions: BTreeMap<&'static str, u64>,
     dice: StdRng,
     _server: Running,
     _data: Data,
@@ -142,6 +222,8 @@ impl World {
             key: keys["edge"].clone(),
             callers,
             files: Vec::new(),
+            relations: Relations::new(),
+            revisions: BTreeMap::new(),
             dice: StdRng::seed_from_u64(seed),
             _server: server,
             _data: data,
@@ -182,8 +264,14 @@ impl World {
             false => self.callers.choose(&mut self.dice).cloned(),
         };
         let file = self.dice.random_range(0..self.files.len());
-        let ask = match self.dice.random_range(0..10) {
-            0..=2 => Ask::Read(None),
+        let ask = match self.dice.random_range(0..14) {
+            0..=2 | 10..=11 => Ask::Read(None),
+            12 => Ask::Rename,
+            13 => {
+                let tuple = OF_A_FILE.choose(&mut self.dice).expect("there are some");
+                let tuple = format!("file:{}#{tuple}", self.files[file].id);
+                Ask::Relate(self.dice.random_bool(0.6), tuple)
+            }
             3..=5 => {
                 let is_own = self.dice.random_bool(0.7);
                 let other = self.dice.random_range(0..self.files.len());
@@ -207,7 +295,47 @@ impl World {
             Some(caller) => self.edge.with_token(&caller.token),
             None => self.edge.anonymous(),
         };
-        api.send(method, &path, &[("content-type", "application/json")], body).await
+        let revision = caller.and_then(|caller| self.revisions.get(caller.tenant));
+        let least = revision.copied().unwrap_or_default().to_string();
+        let fields = [("content-type", "application/json"), ("outport-at-least", &*least)];
+        api.send(method, &path, &fields, body).await
+    }
+
+    /// An admin of some tenant changes its folders and groups, and where its files are.
+    async fn relate(&mut self) {
+        let tenant = *TENANTS.choose(&mut self.dice).expect("there are some");
+        let admin = |caller: &&Caller| caller.tenant == tenant && caller.has("admin");
+        let admin = self.callers.iter().find(admin).expect("there is one").clone();
+        let is_there = self.dice.random_bool(0.6);
+        let of_tenant = |file: &&File| file.tenant == tenant && file.is_there;
+        let files: Vec<_> = self.files.iter().filter(of_tenant).map(|file| &file.id).collect();
+        let tuple = match files.choose(&mut self.dice) {
+            Some(file) if self.dice.random_bool(0.4) => {
+                let folder = FOLDERS.choose(&mut self.dice).expect("there are some");
+                format!("file:{file}#parent@folder:{folder}")
+            }
+            _ => (*PLACES.choose(&mut self.dice).expect("there are some")).to_owned(),
+        };
+        let api = self.edge.with_token(&admin.token);
+        let answer = api.json(Method::POST, "/relations", &changes(is_there, &tuple)).await;
+        answer.expect_status(200);
+        self.related(tenant, is_there, &tuple, &answer);
+    }
+
+    /// It is so from now on.
+    fn related(&mut self, tenant: &'static str, is_there: bool, tuple: &str, answer: &Answer) {
+        let revision = answer.json()["revision"].as_u64().expect("there is a revision");
+        let before = self.revisions.insert(tenant, revision);
+        assert!(before < Some(revision), "{before:?}, {revision}");
+        if !is_there {
+            self.relations.remove(&(tenant, tuple.to_owned()));
+            return;
+        }
+        if let Some((object, _)) = tuple.split_once("#parent@") {
+            let begin = format!("{object}#parent@");
+            self.relations.retain(|(of, old)| *of != tenant || !old.starts_with(&begin));
+        }
+        self.relations.insert((tenant, tuple.to_owned()));
     }
 
     /// What the origin says to an edge that lets everything through.
@@ -257,10 +385,18 @@ fn request(file: &File, ask: &Ask) -> (Method, String, String) {
         Ask::Publish(visibility) => {
             (Method::PATCH, path, json!({ "visibility": visibility }).to_string())
         }
+        Ask::Rename => (Method::PATCH, path, json!({ "name": "b.txt" }).to_string()),
+        Ask::Relate(is_there, tuple) => {
+            (Method::POST, "/relations".to_owned(), changes(*is_there, tuple).to_string())
+        }
         Ask::Share => (Method::POST, format!("{path}/links"), "{}".to_owned()),
         Ask::Remove => (Method::DELETE, path, String::new()),
         Ask::List => (Method::GET, "/files".to_owned(), String::new()),
     }
+}
+
+fn changes(is_there: bool, tuple: &str) -> Value {
+    if is_there { json!({ "write": [tuple] }) } else { json!({ "delete": [tuple] }) }
 }
 
 async fn edge_origin_and_the_reference_agree() {
@@ -270,11 +406,14 @@ async fn edge_origin_and_the_reference_agree() {
     for _ in 0..12 {
         world.store().await;
     }
-    let mut came = std::collections::BTreeMap::<(bool, u16), usize>::new();
+    let mut came = BTreeMap::<(bool, u16), usize>::new();
     for number in 0..REQUESTS {
+        if world.dice.random_bool(0.2) {
+            world.relate().await;
+        }
         let (caller, place, ask) = world.draw();
         let file = world.files[place].clone();
-        let expected = reference(caller.as_ref(), &file, &ask);
+        let expected = reference(&world.relations, caller.as_ref(), &file, &ask);
         // Reads are the edge's to decide. A change is made once, by either.
         let is_read = matches!(ask, Ask::Read(_));
         let by_origin = !is_read && world.dice.random_bool(0.5);
@@ -295,7 +434,15 @@ async fn edge_origin_and_the_reference_agree() {
         }
         match (&ask, expected) {
             (Ask::Publish(visibility), 200) => world.files[place].visibility = visibility,
+            (Ask::Relate(is_there, tuple), 200) => {
+                world.related(file.tenant, *is_there, tuple, &answer);
+                continue;
+            }
+            (Ask::Rename, 200) => {}
             (Ask::Remove, 204) => {
+                // What was related to it goes with it, in a change of its own if there was something.
+                let begin = format!("file:{}#", file.id);
+                world.relations.retain(|(_, tuple)| !tuple.starts_with(&begin));
                 world.files[place].is_there = false;
                 world.store().await;
             }
