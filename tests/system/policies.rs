@@ -19,7 +19,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 /// How many requests are made of each.
-const REQUESTS: usize = 1_000;
+const REQUESTS: usize = 3_000;
 const TENANTS: [&str; 2] = ["north", "south"];
 const SUBJECTS: [&str; 2] = ["ann", "bo"];
 const SCOPES: [&str; 6] = ["read", "write", "share", "read write share", "admin", "read write"];
@@ -282,7 +282,7 @@ impl World {
             }
             6 => Ask::Publish(VISIBILITIES.choose(&mut self.dice).expect("there are some")),
             7 => Ask::Share,
-            8 if self.dice.random_bool(0.3) => Ask::Remove,
+            8 if self.dice.random_bool(0.5) => Ask::Remove,
             _ => Ask::List,
         };
         (caller, file, ask)
