@@ -12,6 +12,7 @@ use crate::id::FileId;
 use crate::identity::Identity;
 use crate::link::{Holder, Link, password_digest};
 use crate::name::{FileName, NAME_BYTES_MAX};
+use crate::relation::{self, Memberships, Object, Related, Subject, Tuple};
 use crate::revocation::Revocations;
 use crate::rules::TypePattern;
 use crate::secret::{Key, Secret};
@@ -53,6 +54,26 @@ pub const TARGETS: &[Target] = &[
         parse: revocations,
         examples: &[
             b"\x01\0\0\0\0\x6b\x49\xd2\0\0\x01\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\x05",
+        ],
+    },
+    Target {
+        name: "tuple",
+        parse: tuple,
+        examples: &[
+            b"file:01000G0000000C000000000004#viewer@user:bob",
+            b"folder:a@b#parent@folder:gr\xc3\xbc\xc3\x9fe",
+            b"group:staff#member@user:alice@example.com#1",
+            b"tenant#owner@role:support",
+        ],
+    },
+    Target {
+        name: "relations",
+        parse: relations,
+        examples: &[
+            b"\x01\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x07\x01a\
+              \0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x05\x02",
+            b"\x01\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x07\
+              \0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x05",
         ],
     },
     Target {
@@ -174,6 +195,37 @@ pub fn revocations(bytes: &[u8]) {
     assert_eq!(revocations.to_bytes(), bytes);
     assert_eq!(Revocations::decode(revocations.encode().as_bytes()), Ok(revocations.clone()));
     assert!(revocations.has("alice", 0, None));
+}
+
+/// A tuple is what it reads as, and so are what it is about and who is related to it.
+pub fn tuple(bytes: &[u8]) {
+    let Some(text) = text(bytes) else { return };
+    if let Ok(tuple) = text.parse::<Tuple>() {
+        // An id may be read in lower case.
+        assert!(tuple.to_string().eq_ignore_ascii_case(text));
+        assert_eq!(tuple.to_string().parse(), Ok(tuple));
+    }
+    if let Ok(object) = text.parse::<Object>() {
+        assert_eq!(object.to_string().parse(), Ok(object));
+    }
+    if let Ok(subject) = text.parse::<Subject>() {
+        assert_eq!(subject.to_string(), text);
+    }
+}
+
+/// What an edge is told of relations comes back, and gives nothing to who is nobody.
+pub fn relations(bytes: &[u8]) {
+    let nobody = Memberships::default();
+    if let Ok(related) = Related::from_bytes(bytes) {
+        assert_eq!(related.to_bytes(), bytes);
+        assert_eq!(relation::decode(relation::encode(bytes).as_bytes()).as_deref(), Ok(bytes));
+        assert_eq!(relation::level("nobody", &nobody, &[related]), None);
+    }
+    if let Ok(memberships) = Memberships::from_bytes(bytes) {
+        assert_eq!(memberships.to_bytes(), bytes);
+        assert_eq!(relation::level("nobody", &memberships, &[Related::default()]), None);
+    }
+    let _ = relation::decode(bytes);
 }
 
 /// A record comes back from the header that says it.

@@ -14,8 +14,18 @@ use crate::workspace::Workspace;
 
 const CARGO_FUZZ: (&str, &str) = ("cargo-fuzz", "0.13.1");
 /// What takes apart what comes from outside, before anybody is known.
-const TARGETS: [&str; 8] =
-    ["head", "request", "token", "cookie", "link", "rules", "edge_signature", "revocations"];
+const TARGETS: [&str; 10] = [
+    "head",
+    "request",
+    "token",
+    "cookie",
+    "link",
+    "rules",
+    "edge_signature",
+    "revocations",
+    "tuple",
+    "relations",
+];
 /// For how long each is fuzzed, if nothing is said.
 const SECONDS: u64 = 600;
 /// The crates whose tests write their examples as seeds.
