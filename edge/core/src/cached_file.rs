@@ -450,7 +450,7 @@ impl FileExchange {
     fn related(mut self, next: relating::Next, context: &Context<'_>) -> Next<Self> {
         match next {
             relating::Next::Need(relating, need) => {
-                self.stage = Stage::Relating(Box::new(relating));
+                self.stage = Stage::Relating(relating);
                 Next::Need(Box::new(self), need)
             }
             relating::Next::Level(Some(_)) => {

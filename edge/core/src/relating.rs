@@ -56,7 +56,7 @@ enum Asked {
 
 /// What comes next.
 pub(crate) enum Next {
-    Need(Relating, Need),
+    Need(Box<Relating>, Need),
     /// What they may do.
     Level(Option<Level>),
     /// The origin does not tell.
@@ -97,7 +97,9 @@ impl Relating {
         moment: Moment,
     ) -> Option<Next> {
         let bytes = match self.told.clone().resume(outcome, config, moment)? {
-            told::Next::Need(told, need) => return Some(Next::Need(Self { told, ..self }, need)),
+            told::Next::Need(told, need) => {
+                return Some(Next::Need(Box::new(Self { told, ..self }), need));
+            }
             told::Next::Told(bytes) => bytes,
         };
         let taken = bytes.is_some_and(|bytes| self.take(&bytes));
@@ -136,7 +138,7 @@ impl Relating {
         if let Some(object) = self.object(self.chain.len()) {
             let asked = Asked::Object(self.chain.len());
             let (told, need) = ask_object(&self.tenant, &object, 0, config);
-            return Next::Need(Self { asked, told, wanted: 0, ..self }, need);
+            return Next::Need(Box::new(Self { asked, told, wanted: 0, ..self }), need);
         }
         let objects = self.chain.iter().map(|related| related.holds);
         let all = objects.chain([memberships.holds]);
@@ -176,7 +178,7 @@ impl Relating {
                 (Asked::Memberships, ask)
             }
         };
-        Next::Need(Self { asked, told, wanted: revision, ..self }, need)
+        Next::Need(Box::new(Self { asked, told, wanted: revision, ..self }), need)
     }
 }
 

@@ -95,7 +95,9 @@ impl World {
         let outcome = self.meet(&asking.need, &mut asking.key);
         let moment = Moment { unix_ms: self.now_ms, random: 7 };
         match asking.relating.clone().resume(outcome, &self.config, moment).unwrap() {
-            Next::Need(relating, need) => self.asked.push(Asking { relating, need, ..asking }),
+            Next::Need(relating, need) => {
+                self.asked.push(Asking { relating: *relating, need, ..asking })
+            }
             Next::Level(level) => {
                 let Asking { relating, from, .. } = asking;
                 let file = Object::File(relating.file);
@@ -148,7 +150,9 @@ impl World {
             let outcome = self.meet(&asking.need, &mut asking.key);
             let moment = Moment { unix_ms: self.now_ms, random: 7 };
             match asking.relating.resume(outcome, &self.config, moment).unwrap() {
-                Next::Need(relating, need) => asking = Asking { relating, need, ..asking },
+                Next::Need(relating, need) => {
+                    asking = Asking { relating: *relating, need, ..asking }
+                }
                 Next::Level(level) => return level,
                 Next::Unknown => panic!("it is known"),
             }
