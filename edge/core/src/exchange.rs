@@ -719,6 +719,8 @@ impl Edge {
             | Target::File(_)
             | Target::Links(_)
             | Target::Revocations
+            | Target::Audit
+            | Target::Forgotten
             | Target::Route(_) => {
                 let before = self.hand_over_first(&target, guarded, identity.as_ref());
                 let wants_interim =

@@ -29,6 +29,10 @@ pub(crate) enum Target {
     Links(FileId),
     /// `/revocations`.
     Revocations,
+    /// `/audit`.
+    Audit,
+    /// `/audit/forgotten`.
+    Forgotten,
     /// `/purge`.
     Purge,
     /// `/explain`.
@@ -101,6 +105,8 @@ fn outports(request: &Guarded<'_>, config: &Config) -> Option<Target> {
         ("healthz" | "readyz", None) => Target::Health,
         ("session", None) => Target::Session,
         ("revocations", None) => Target::Revocations,
+        ("audit", None) => Target::Audit,
+        ("audit", Some("forgotten")) => Target::Forgotten,
         ("purge", None) => Target::Purge,
         ("explain", None) => Target::Explain,
         ("warm", None) => Target::Warm,
@@ -134,10 +140,13 @@ impl Target {
     /// The methods that are served. `None` where every method passes.
     pub(crate) const fn methods(&self) -> Option<&'static [&'static str]> {
         match self {
-            Self::Health | Self::KeySet | Self::Asset(_) | Self::Explain | Self::Popular => {
-                Some(&["GET", "HEAD"])
-            }
-            Self::Purge | Self::Warm => Some(&["POST"]),
+            Self::Health
+            | Self::KeySet
+            | Self::Asset(_)
+            | Self::Audit
+            | Self::Explain
+            | Self::Popular => Some(&["GET", "HEAD"]),
+            Self::Forgotten | Self::Purge | Self::Warm => Some(&["POST"]),
             Self::Session => Some(&["GET", "HEAD", "POST", "DELETE"]),
             Self::Revocations => Some(&["GET", "HEAD", "POST"]),
             Self::Uploads => Some(&["POST", "OPTIONS"]),
@@ -171,7 +180,7 @@ impl Target {
             Self::Links(_) => Access::Token(Some(Scope::Share)),
             Self::Session if request.is_read() => Access::Token(None),
             Self::Session => Access::Anybody,
-            Self::Revocations => Access::Token(Some(Scope::Admin)),
+            Self::Revocations | Self::Audit | Self::Forgotten => Access::Token(Some(Scope::Admin)),
             Self::Purge | Self::Explain | Self::Warm | Self::Popular => Access::Operator,
             Self::Route(place) => {
                 match config.routes.get(usize::from(*place)).map(|route| route.auth) {
@@ -230,6 +239,9 @@ mod tests {
             ("/uploads", Target::Uploads),
             ("/files", Target::Files),
             ("/files/nonsense", Target::Nothing),
+            ("/audit", Target::Audit),
+            ("/audit/forgotten", Target::Forgotten),
+            ("/audit/else", Target::Nothing),
             ("/legacy/a/b", Target::Route(0)),
             ("/other", Target::Nothing),
         ] {
