@@ -44,6 +44,7 @@ enum Command {
     Rm(client::rm::Args),
     Share(client::share::Args),
     Revoke(client::revoke::Args),
+    Audit(client::audit::Args),
     Cache(client::cache::Args),
     Hooks(client::hooks::Args),
     Collect(collect::Args),
@@ -86,6 +87,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Rm(args) => block_on(client::rm::run(args)),
         Command::Share(args) => block_on(client::share::run(args)),
         Command::Revoke(args) => block_on(client::revoke::run(args)),
+        Command::Audit(args) => block_on(client::audit::run(args)),
         Command::Cache(args) => block_on(client::cache::run(args)),
         Command::Hooks(args) => block_on(client::hooks::run(args)),
     }

@@ -28,7 +28,7 @@ use crate::collector::Collected;
 use crate::fsck::Fscked;
 use crate::hooks;
 use crate::http::failure::Failure;
-use crate::http::{App, health};
+use crate::http::{App, audit, health};
 use crate::upkeep::Upkeep;
 
 /// The file in the origin's folder that says where the door is, and what opens it.
@@ -103,6 +103,7 @@ pub(crate) fn router(app: App, upkeep: Upkeep, door: &OpenDoor) -> Router {
         .merge(hooks::admin::routes())
         .route("/admin/collect", post(collect))
         .route("/admin/fsck", post(fsck))
+        .route("/admin/audit", get(audit::read_deployments))
         .layer(Extension(upkeep))
         .fallback(|| async { Failure::not_found() })
         .layer(from_fn_with_state(door.door.clone(), check_token));

@@ -9,6 +9,7 @@ use outport_mutate::Target;
 use outport_wire::id::{FileId, Home};
 use outport_wire::name::FileName;
 
+use crate::audit::{self, Verifier};
 use crate::config::Limits;
 use crate::digest::{Digests, Expected, Running};
 use crate::http::uploads::concat::Asked;
@@ -59,6 +60,14 @@ pub const TARGETS: &[Target] = &[
             b"{\"v\":2,\"tenant\":\"d\",\"owner\":\"a\",\"name\":\"a\",\"type\":\"t/p\",\
               \"visibility\":\"public\",\"created_s\":1,\"length\":5,\"complete\":true,\
               \"parts\":[]}\nhello",
+        ],
+    },
+    Target {
+        name: "audit_entry",
+        parse: audit_entry,
+        examples: &[
+            br#"{"seq":1,"time_ms":1800000000000,"kind":"file-removed","who":{"of":"00","commitment":"AA","sealed":"AAAA"},"what":{"complete":true,"file":"01000G0000000C000000000004","name":{"of":"00","commitment":"AA","sealed":"AAAA"}}}"#,
+            br#"{"seq":7,"time_ms":18446744073709551615,"kind":"denied","denied":"scope-missing","what":{"left_out":3}}"#,
         ],
     },
     Target {
@@ -167,6 +176,15 @@ pub fn record(bytes: &[u8]) {
         record.file_record(),
         record.digest.map(|digest| digest.agrees()),
     );
+}
+
+/// Whatever an entry says, the line that shows it verifies, and no other does.
+pub fn audit_entry(said: &[u8]) {
+    let Some((seq, line)) = audit::shown(said) else { return };
+    let verified = |line: &str| Verifier::default().line(line).is_ok();
+    assert_eq!(verified(&line), seq > 0, "{line}");
+    assert!(!verified(&line.replacen("\"kind\":\"", "\"kind\":\"x", 1)));
+    assert!(!verified(&format!("{line} ")));
 }
 
 /// A form is gone through, in pieces as long as the first byte says, and answered if it is wrong.

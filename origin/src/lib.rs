@@ -10,6 +10,7 @@
 
 mod admin;
 mod admission;
+mod audit;
 mod blobs;
 mod book;
 mod collector;
@@ -43,6 +44,7 @@ mod turns;
 mod upkeep;
 
 pub use crate::admin::AdminDoor;
+pub use crate::audit::{Broken, LINE_BYTES_MAX, Verified, Verifier};
 pub use crate::collector::{Collected, Tally};
 pub use crate::config::{Collection, Config, Limits, Storage};
 pub use crate::edges::EdgeKeys;

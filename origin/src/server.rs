@@ -26,6 +26,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::admin::{self, OpenDoor};
+use crate::audit::Audit;
 use crate::blobs;
 use crate::collector::Collector;
 use crate::config::{Config, Limits};
@@ -143,6 +144,10 @@ impl Origin {
         let (cut, cut_seen) = watch::channel(false);
         let alive = mpsc::channel(1);
         let opened = open(&config, &data)?;
+        // Without room for an entry, what is stored is still to be delivered.
+        if let Err(error) = opened.audit.note_settings(&config).await {
+            tracing::error!(?error, "the audit log does not say that these settings are in force");
+        }
         let app = app(&config, &opened, Tasks::new(&alive.0, cut_seen));
         let Opened { telling, upkeep, .. } = opened;
         let Config { shutdown_deadline, folder, .. } = config;
@@ -251,6 +256,7 @@ struct Opened {
     store: Store,
     sessions: Sessions,
     relations: Arc<dyn Relations>,
+    audit: Audit,
     hooks: Hooks,
     telling: Option<hooks::Runner>,
     metrics: Arc<Metrics>,
@@ -270,8 +276,9 @@ fn open(config: &Config, data: &Data) -> Result<Opened, StartError> {
     let source = format!("urn:outport:origin:{}", config.region);
     let (hooks, telling) = Hooks::new(config.hooks.clone(), &meta, environment.clone(), &source)
         .map_err(StartError::Certificates)?;
-    let sessions = Sessions::new(&meta, &environment);
     let relations: Arc<dyn Relations> = Arc::new(KeptRelations::new(meta.clone()));
+    let audit = Audit::new(&meta, &environment);
+    let sessions = Sessions::new(&meta, &environment, audit.clone());
     let parts = PartPolicy {
         bytes_min: storage.part_bytes_min,
         bytes_max: storage.part_bytes_max,
@@ -286,7 +293,7 @@ fn open(config: &Config, data: &Data) -> Result<Opened, StartError> {
     let collector = Collector::new(store.clone(), config.collection, Some(folder), metrics.clone());
     let fsck = Fsck::new(store.clone(), all, collector.clone());
     let upkeep = Upkeep { collector, fsck };
-    Ok(Opened { store, sessions, relations, hooks, telling, metrics, upkeep })
+    Ok(Opened { store, sessions, relations, audit, hooks, telling, metrics, upkeep })
 }
 
 fn app(config: &Config, opened: &Opened, tasks: Tasks) -> App {
@@ -294,6 +301,7 @@ fn app(config: &Config, opened: &Opened, tasks: Tasks) -> App {
         store: opened.store.clone(),
         sessions: opened.sessions.clone(),
         relations: opened.relations.clone(),
+        audit: opened.audit.clone(),
         hooks: opened.hooks.clone(),
         rules: Arc::new(config.rules.clone()),
         limits: Arc::new(config.limits.clone()),

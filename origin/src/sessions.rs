@@ -19,6 +19,7 @@ use outport_wire::revocation::{REVOKED_MAX, Revocations};
 use outport_wire::session::SessionId;
 use serde::{Deserialize, Serialize};
 
+use crate::audit::{Audit, Event, Kind};
 use crate::book::{BookError, Books, Page};
 use crate::environment::Environment;
 use crate::meta::{Key, Meta, MetaError};
@@ -48,13 +49,19 @@ pub(crate) enum Over {
 pub(crate) struct Sessions {
     subjects: Books<Subject>,
     tenants: Books<Tenant>,
+    audit: Audit,
 }
 
 impl Sessions {
-    pub(crate) fn new(meta: &Arc<dyn Meta>, environment: &Arc<dyn Environment>) -> Self {
+    pub(crate) fn new(
+        meta: &Arc<dyn Meta>,
+        environment: &Arc<dyn Environment>,
+        audit: Audit,
+    ) -> Self {
         Self {
             subjects: Books::new(meta.clone(), environment.clone()),
             tenants: Books::new(meta.clone(), environment.clone()),
+            audit,
         }
     }
 
@@ -80,7 +87,9 @@ impl Sessions {
         let change = Change::Refresh { id, generation, after_s };
         let refreshed = self.subjects.change(&of_subject(whose), change).await;
         if let Err(BookError::Refused(Over::Reused)) = refreshed {
-            tracing::warn!(session = %id, "a refresh token was used twice; its session has ended");
+            tracing::warn!(session = %id, "a refresh token was used twice; its session ends");
+            let reused = Event::new(Kind::RefreshTokenReused, whose);
+            self.audit.note(whose, reused.with("session", id.to_string())).await?;
             self.end(whose, id).await?;
         }
         refreshed

@@ -10,6 +10,7 @@
 // What is not as it should be ends the test.
 #![allow(clippy::expect_used, clippy::indexing_slicing)]
 
+mod audit;
 mod changes;
 mod clients;
 mod conditional;
@@ -37,6 +38,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let scenarios = [
+        audit::all(),
         changes::all(),
         clients::all(),
         conditional::all(),

@@ -7,6 +7,8 @@
 const ID_CHARS: usize = 26;
 const DATE_SHAPE: &str = "aaa, 00 aaa 0000 00:00:00 aaa";
 const TIME_SHAPE: &str = "0000-00-00a00:00:00";
+/// Characters of `"id":"` and of the id of somebody in an audit log, in hexadecimal.
+const PERSON_CHARS: usize = 6 + 32;
 
 /// Parameters that are counted or depend on the time: field, parameter.
 const COUNTERS: [(&str, &str); 4] = [
@@ -76,6 +78,7 @@ impl Names {
             return Some((ID_CHARS, format!("{{id {}}}", self.number(id))));
         }
         let found = [
+            (person(text), "\"id\":\"{person}\""),
             (date(text), "{date}"),
             (time(text), "{time}"),
             (token(text), "{token}"),
@@ -92,6 +95,13 @@ impl Names {
             (after(text, "\"revision\":", |c| c.is_ascii_digit()), "\"revision\":{revision}"),
             (after(text, "cursor=", is_base64url), "cursor={cursor}"),
             (after(text, "\"cursor\":\"", is_base64url), "\"cursor\":\"{cursor}"),
+            // Of an audit log, in which nearly everything is random, or the hash of what is.
+            (after(text, "\"session\":\"", is_hex), "\"session\":\"{session}"),
+            (after(text, "\"person\":\"", is_hex), "\"person\":\"{person}"),
+            (after(text, "\"salt\":\"", is_base64url), "\"salt\":\"{salt}"),
+            (after(text, "\"previous\":\"", is_hex), "\"previous\":\"{hash}"),
+            (after(text, "\"hash\":\"", is_hex), "\"hash\":\"{hash}"),
+            (after(text, "\"bytes\":\"", is_base64url), "\"bytes\":\"{bytes}"),
             // Of a key set (RFC 7517): each server has a key of its own.
             (after(text, "\"kid\":\"", is_base64url), "\"kid\":\"{key}"),
             (after(text, "\"x\":\"", is_base64url), "\"x\":\"{key}"),
@@ -151,6 +161,16 @@ fn after(text: &str, key: &str, is_value: impl Fn(char) -> bool) -> Option<usize
     (value > 0).then_some(key.len() + value)
 }
 
+/// The id of somebody in an audit log.
+fn person(text: &str) -> Option<usize> {
+    let length = after(text, "\"id\":\"", is_hex).filter(|length| *length == PERSON_CHARS)?;
+    text.get(length..)?.starts_with('"').then_some(length + 1)
+}
+
+fn is_hex(c: char) -> bool {
+    matches!(c, '0'..='9' | 'a'..='f')
+}
+
 fn is_cookie(c: char) -> bool {
     c == '.' || is_base64url(c)
 }
@@ -199,6 +219,15 @@ mod tests {
             ("?expires=&signature=", "?expires=&signature="),
             ("Bearer eyJh.b-c.d_e", "Bearer {token}"),
             ("día 2026-11-24", "día 2026-11-24"),
+            (
+                "{\"id\":\"00112233445566778899aabbccddeeff\",\"salt\":\"a-_b\"}",
+                "{\"id\":\"{person}\",\"salt\":\"{salt}\"}",
+            ),
+            ("{\"id\":\"0011\"}", "{\"id\":\"0011\"}"),
+            (
+                "\"previous\":\"00ab\",\"hash\":\"cd\"",
+                "\"previous\":\"{hash}\",\"hash\":\"{hash}\"",
+            ),
         ] {
             assert_eq!(names.text(text), renamed);
         }

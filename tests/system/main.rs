@@ -6,6 +6,7 @@
 mod agreement;
 mod ahead;
 mod allowances;
+mod audit;
 mod backend;
 mod configured;
 mod crash;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         agreement::all(),
         ahead::all(),
         allowances::all(),
+        audit::all(),
         configured::all(),
         crash::all(),
         dictionaries::all(),

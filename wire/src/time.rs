@@ -16,6 +16,12 @@ pub fn rfc3339(seconds: UnixSeconds) -> String {
     moment.unwrap_or_default().to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
+/// As RFC 3339 with milliseconds, in UTC.
+pub fn rfc3339_ms(unix_ms: u64) -> String {
+    let moment = i64::try_from(unix_ms).ok().and_then(DateTime::from_timestamp_millis);
+    moment.unwrap_or_default().to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
 /// Reads RFC 3339, in any zone. `None` where it is none, before 1970, or after 9999, which a year
 /// of four digits can be in UTC.
 pub fn parse_rfc3339(text: &str) -> Option<UnixSeconds> {
@@ -42,6 +48,7 @@ mod tests {
     #[test]
     fn dates_come_back() {
         assert_eq!(rfc3339(784_111_777), "1994-11-06T08:49:37Z");
+        assert_eq!(rfc3339_ms(784_111_777_042), "1994-11-06T08:49:37.042Z");
         assert_eq!(parse_rfc3339("1994-11-06T09:49:37.5+01:00"), Some(784_111_777));
         assert_eq!(http_date(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
         for date in [

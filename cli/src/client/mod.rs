@@ -2,6 +2,7 @@
 //! and how an answer becomes a failure that says what to do.
 
 pub(crate) mod admin;
+pub(crate) mod audit;
 pub(crate) mod backoff;
 pub(crate) mod cache;
 pub(crate) mod get;

@@ -64,6 +64,8 @@ const OWN_SEGMENTS: &[&str] = &["assets", "files", "uploads"];
 const OWN_PATHS: &[&str] = &[
     "/",
     "/.well-known/jwks.json",
+    "/audit",
+    "/audit/forgotten",
     "/explain",
     "/healthz",
     "/popular",

@@ -720,6 +720,8 @@ impl Edge {
             | Target::Links(_)
             | Target::Revocations
             | Target::Relations
+            | Target::Audit
+            | Target::Forgotten
             | Target::Route(_) => {
                 let before = self.hand_over_first(&target, guarded, identity.as_ref());
                 let wants_interim =

@@ -58,7 +58,7 @@ pub fn claim(head: &[u8]) -> Claim<'_> {
     let credential = credential(fields);
     let priority = match (credential, path) {
         (None, _) => Priority::Anonymous,
-        (Some(_), "/files" | "/popular") if is_read => Priority::List,
+        (Some(_), "/audit" | "/files" | "/popular") if is_read => Priority::List,
         (Some(_), _) => Priority::Caller,
     };
     Claim { priority, credential }
@@ -102,6 +102,7 @@ mod tests {
             ("PATCH /uploads/a", token, (Priority::Caller, Some("Bearer abc"))),
             ("POST /files", token, (Priority::Caller, Some("Bearer abc"))),
             ("GET /files?limit=5", token, (Priority::List, Some("Bearer abc"))),
+            ("GET /audit?after=5", token, (Priority::List, Some("Bearer abc"))),
             ("GET /popular", token, (Priority::List, Some("Bearer abc"))),
             (
                 "GET /files/a",

@@ -31,6 +31,10 @@ pub(crate) enum Target {
     Revocations,
     /// `/relations`.
     Relations,
+    /// `/audit`.
+    Audit,
+    /// `/audit/forgotten`.
+    Forgotten,
     /// `/purge`.
     Purge,
     /// `/explain`.
@@ -104,6 +108,8 @@ fn outports(request: &Guarded<'_>, config: &Config) -> Option<Target> {
         ("session", None) => Target::Session,
         ("revocations", None) => Target::Revocations,
         ("relations", None) => Target::Relations,
+        ("audit", None) => Target::Audit,
+        ("audit", Some("forgotten")) => Target::Forgotten,
         ("purge", None) => Target::Purge,
         ("explain", None) => Target::Explain,
         ("warm", None) => Target::Warm,
@@ -137,10 +143,13 @@ impl Target {
     /// The methods that are served. `None` where every method passes.
     pub(crate) const fn methods(&self) -> Option<&'static [&'static str]> {
         match self {
-            Self::Health | Self::KeySet | Self::Asset(_) | Self::Explain | Self::Popular => {
-                Some(&["GET", "HEAD"])
-            }
-            Self::Purge | Self::Warm => Some(&["POST"]),
+            Self::Health
+            | Self::KeySet
+            | Self::Asset(_)
+            | Self::Audit
+            | Self::Explain
+            | Self::Popular => Some(&["GET", "HEAD"]),
+            Self::Forgotten | Self::Purge | Self::Warm => Some(&["POST"]),
             Self::Session => Some(&["GET", "HEAD", "POST", "DELETE"]),
             Self::Revocations | Self::Relations => Some(&["GET", "HEAD", "POST"]),
             Self::Uploads => Some(&["POST", "OPTIONS"]),
@@ -174,7 +183,7 @@ impl Target {
             Self::Links(_) => Access::Token(Some(Scope::Share)),
             Self::Session if request.is_read() => Access::Token(None),
             Self::Session => Access::Anybody,
-            Self::Revocations => Access::Token(Some(Scope::Admin)),
+            Self::Revocations | Self::Audit | Self::Forgotten => Access::Token(Some(Scope::Admin)),
             Self::Relations if request.is_read() => Access::Token(Some(Scope::Read)),
             Self::Relations => Access::Token(Some(Scope::Share)),
             Self::Purge | Self::Explain | Self::Warm | Self::Popular => Access::Operator,
@@ -235,6 +244,9 @@ mod tests {
             ("/uploads", Target::Uploads),
             ("/files", Target::Files),
             ("/files/nonsense", Target::Nothing),
+            ("/audit", Target::Audit),
+            ("/audit/forgotten", Target::Forgotten),
+            ("/audit/else", Target::Nothing),
             ("/legacy/a/b", Target::Route(0)),
             ("/other", Target::Nothing),
         ] {

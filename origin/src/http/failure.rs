@@ -76,6 +76,8 @@ impl IntoResponse for Failure {
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        // For who notes what was denied.
+        response.extensions_mut().insert(problem.kind);
         response
     }
 }

@@ -17,6 +17,7 @@ use http_body_util::{BodyExt as _, Limited};
 use ipnet::IpNet;
 use outport_wire::UnixSeconds;
 use outport_wire::file::Visibility;
+use outport_wire::id::FileId;
 use outport_wire::identity::{Identity, Scope};
 use outport_wire::link::{self, Link};
 use outport_wire::network;
@@ -35,6 +36,7 @@ use super::field::{self, Id, Query};
 use super::relations::permitted;
 use super::uploads::draft;
 use super::{App, document, form};
+use crate::audit::{Event, Kind};
 use crate::digest::Digests;
 use crate::hooks::Protocol;
 use crate::intake::BodyStream;
@@ -288,6 +290,12 @@ pub(crate) async fn change(
     if let Some(expires_s) = changes.expires_s() {
         app.store.expect_expiry(&held, expires_s).await?;
     }
+    if let Some(visibility) = changes.visibility {
+        let before = held.record.visibility;
+        if before != visibility && held.record.is_file() {
+            app.audit.note(identity, visibility_changed(identity, id, before, visibility)).await?;
+        }
+    }
     let held = app.store.change(id, change).await?;
     Ok((uncacheable(), Json(document::held(&held))).into_response())
 }
@@ -300,6 +308,10 @@ pub(crate) async fn remove(
 ) -> Result<Response, Failure> {
     let identity = caller.allowed(Scope::Write)?;
     let held = permitted(&app, identity, id, Level::Editor).await?;
+    let removed =
+        about_file(Kind::FileRemoved, identity, id).with("complete", held.record.complete);
+    let removed = removed.about("name", &held.record.owner, &held.record.name);
+    app.audit.note(identity, removed).await?;
     app.store.remove(id, |_| Ok::<_, Failure>(())).await?;
     if let Err(error) = forget_file(&*app.relations, &held.record.tenant, id).await {
         // They are of nothing, and give nothing.
@@ -394,6 +406,7 @@ pub(crate) async fn share(
         expires: rfc3339(link.expires_s),
         network: network.map(|network| network.to_string()),
     };
+    app.audit.note(identity, link_made(identity, &link)).await?;
     Ok((StatusCode::CREATED, uncacheable(), Json(made)).into_response())
 }
 
@@ -407,15 +420,42 @@ pub(crate) async fn end_links(
 ) -> Result<Response, Failure> {
     check_links(&params)?;
     let identity = caller.allowed(Scope::Share)?;
-    permitted(&app, identity, id, Level::Owner).await?;
+    let held = permitted(&app, identity, id, Level::Owner).await?;
     let now_ms = app.store.now_ms();
     let change = |record: &mut Record| {
         // Never back, whatever the clock does.
         record.links_after_ms = record.links_after_ms.max(Some(now_ms));
         if record.is_file() { Ok(()) } else { Err(Failure::not_found()) }
     };
+    if held.record.is_file() {
+        app.audit.note(identity, about_file(Kind::LinksEnded, identity, id)).await?;
+    }
     app.store.change(id, change).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+fn about_file(kind: Kind, by: &Identity, id: FileId) -> Event {
+    Event::new(kind, by).with("file", id.to_string())
+}
+
+fn visibility_changed(by: &Identity, id: FileId, before: Visibility, after: Visibility) -> Event {
+    let changed = about_file(Kind::VisibilityChanged, by, id);
+    changed.with("before", before.name()).with("after", after.name())
+}
+
+/// What is noted of a link: its restrictions, and nothing that it could be used with.
+fn link_made(by: &Identity, link: &Link) -> Event {
+    let made = about_file(Kind::LinkMade, by, link.id).with("expires", rfc3339(link.expires_s));
+    let made = made.with("download", link.download).with("password", link.password.is_some());
+    let made = match link.begins_s {
+        Some(begins_s) => made.with("begins", rfc3339(begins_s)),
+        None => made,
+    };
+    match link.network {
+        // It may be somebody's address.
+        Some(network) => made.about("network", &by.subject, &network.to_string()),
+        None => made,
+    }
 }
 
 fn check_links(params: &RawPathParams) -> Result<(), Failure> {

@@ -1,6 +1,7 @@
 //! The origin's HTTP interface: routes, and what they share.
 
 mod ask;
+pub(crate) mod audit;
 mod caller;
 mod deliver;
 pub(crate) mod document;
@@ -32,6 +33,7 @@ use outport_wire::secret::Secret;
 use tokio::sync::{mpsc, watch};
 
 use self::failure::Failure;
+use crate::audit::Audit;
 use crate::config::Limits;
 use crate::digest::Trailer;
 use crate::edges::{EdgeKeys, Nonces};
@@ -49,6 +51,7 @@ pub(crate) struct App {
     pub(crate) store: Store,
     pub(crate) sessions: Sessions,
     pub(crate) relations: Arc<dyn Relations>,
+    pub(crate) audit: Audit,
     pub(crate) rules: Arc<Rules>,
     pub(crate) hooks: Hooks,
     pub(crate) limits: Arc<Limits>,
@@ -126,12 +129,17 @@ pub(crate) fn router(app: App) -> Router {
         .route("/sessions/{id}", put(sessions::begin).post(sessions::refresh).delete(sessions::end))
         .route("/revocations", get(sessions::revocations).post(sessions::revoke))
         .route("/relations", get(relations::read).post(relations::change));
+    let audit = Router::new()
+        .route("/audit", get(audit::read))
+        .route("/audit/forgotten", post(audit::forget));
     Router::new()
         .merge(files)
+        .merge(audit)
         .merge(sessions)
         .merge(uploads)
         .fallback(|| async { Failure::not_found() })
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(app.clone(), audit::note_denials))
         .layer(from_fn_with_state(app.clone(), caller::check_signature))
         .layer(from_fn_with_state(app.clone(), count))
         .layer(from_fn(linger::linger))

@@ -19,6 +19,7 @@ use super::caller::Caller;
 use super::failure::Failure;
 use super::field::Query;
 use super::files::{json_body, uncacheable};
+use crate::audit::{Event, Kind};
 use crate::record::Record;
 use crate::relations::{CHANGES_MAX, Change, RelationsError, level, visible, who_sees};
 use crate::store::{Held, StoreError};
@@ -247,9 +248,24 @@ pub(super) async fn change(
     let changes: Vec<_> = gone.chain(there).collect();
     let this = app.clone();
     // What was begun is done, though the client went away.
-    let changing = async move { this.relations.change(&identity.tenant, changes).await };
+    let changing = async move {
+        for change in &changes {
+            this.audit.note(&identity, changed(&identity, change)).await?;
+        }
+        Ok::<_, Failure>(this.relations.change(&identity.tenant, changes).await?)
+    };
     let revision = app.tasks.finish(changing).await??;
     Ok((uncacheable(), Json(json!({ "revision": revision }))).into_response())
+}
+
+/// What is noted of a change. Who is related to what is about them, and otherwise about who says so.
+fn changed(by: &Identity, Change { tuple, is_there }: &Change) -> Event {
+    let kind = if *is_there { Kind::RelationWritten } else { Kind::RelationRemoved };
+    let whose = match &tuple.subject {
+        Subject::User(name) => name,
+        _ => by.subject.as_str(),
+    };
+    Event::new(kind, by).about("tuple", whose, &tuple.to_string())
 }
 
 /// Whether the caller may write a tuple or take it away: who owns what it is about, and of what is put

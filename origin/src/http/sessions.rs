@@ -19,6 +19,7 @@ use super::caller::Caller;
 use super::failure::Failure;
 use super::field::Query;
 use super::files::{json_body, uncacheable};
+use crate::audit::{Event, Kind};
 use crate::book::BookError;
 use crate::sessions::{Over, Tenant};
 use crate::store::StoreError;
@@ -47,7 +48,10 @@ pub(super) async fn begin(
     query: Query,
 ) -> Result<StatusCode, Failure> {
     let until_s = number(&query, "until")?;
-    app.sessions.begin(caller.known()?, id, until_s).await?;
+    let by = caller.known()?;
+    let begun = Event::new(Kind::SessionBegun, by).with("session", id.to_string());
+    app.audit.note(by, begun.with("until", rfc3339(until_s))).await?;
+    app.sessions.begin(by, id, until_s).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -69,13 +73,18 @@ pub(super) async fn end(
     Session(id): Session,
     caller: Caller,
 ) -> Result<StatusCode, Failure> {
-    app.sessions.end(caller.known()?, id).await?;
+    let by = caller.known()?;
+    let ended = Event::new(Kind::SessionEnded, by).with("session", id.to_string());
+    app.audit.note(by, ended).await?;
+    app.sessions.end(by, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// `DELETE /sessions`: all of the caller's.
 pub(super) async fn end_all(State(app): State<App>, caller: Caller) -> Result<StatusCode, Failure> {
-    app.sessions.end_all(caller.known()?).await?;
+    let by = caller.known()?;
+    app.audit.note(by, Event::new(Kind::SessionsEnded, by)).await?;
+    app.sessions.end_all(by).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -111,18 +120,28 @@ pub(super) async fn revoke(
     caller: Caller,
     request: Request,
 ) -> Result<Response, Failure> {
-    let tenant = &caller.allowed(Scope::Admin)?.tenant;
+    let by = caller.allowed(Scope::Admin)?;
+    let tenant = &by.tenant;
     let wanted: Wanted = json_body(&app, request.into_body()).await?;
     match wanted {
         Wanted { subject: Some(subject), session, everything: false } => {
             let whose = Identity::new(tenant, &subject, Default::default())
                 .map_err(|_| Failure::field("subject", "a name of 1 to 128 bytes"))?;
+            let revoked = |kind| Event::new(kind, by).about("subject", &subject, &subject);
             match session {
-                Some(id) => app.sessions.end(&whose, id).await?,
-                None => app.sessions.end_all(&whose).await?,
+                Some(id) => {
+                    let revoked = revoked(Kind::SessionRevoked).with("session", id.to_string());
+                    app.audit.note(by, revoked).await?;
+                    app.sessions.end(&whose, id).await?;
+                }
+                None => {
+                    app.audit.note(by, revoked(Kind::SubjectRevoked)).await?;
+                    app.sessions.end_all(&whose).await?;
+                }
             }
         }
         Wanted { subject: None, session: None, everything: true } => {
+            app.audit.note(by, Event::new(Kind::EverythingRevoked, by)).await?;
             app.sessions.end_everything(tenant).await?;
         }
         _ => {

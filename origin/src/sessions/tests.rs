@@ -16,7 +16,8 @@ impl World {
         let clock = TestClock::at(1_800_000_000);
         let meta: Arc<dyn Meta> = Arc::new(MemoryMeta::default());
         let environment: Arc<dyn Environment> = clock.clone();
-        Self { sessions: Sessions::new(&meta, &environment), clock }
+        let audit = Audit::new(&meta, &environment);
+        Self { sessions: Sessions::new(&meta, &environment, audit), clock }
     }
 
     fn now_s(&self) -> u64 {

@@ -293,6 +293,25 @@ fn what_an_admin_revokes_counts_at_once() {
 }
 
 #[test]
+fn the_audit_log_is_for_admins() {
+    let mut world = world();
+    let alice = world.token("demo", "alice", "read write share");
+    let admin = world.token("demo", "root", "admin");
+    for line in ["GET /audit?after=5", "POST /audit/forgotten"] {
+        assert_eq!(world.send(line, "").problem(), "token-missing");
+        assert_eq!(world.send(line, &alice).problem(), "scope-missing");
+        assert!(
+            !world.seen().iter().any(|seen| seen.contains("/audit")),
+            "the origin is not asked"
+        );
+        world.send(line, &admin);
+        assert_eq!(world.seen().last().map(String::as_str), Some(line));
+    }
+    assert_eq!(world.send("DELETE /audit", &admin).problem(), "method-not-allowed");
+    assert_eq!(world.send("GET /audit/forgotten", &admin).problem(), "method-not-allowed");
+}
+
+#[test]
 fn without_the_origin_what_was_revoked_stays_so() {
     let mut world = world();
     world.put(ID, Visibility::Private, b"hello");
