@@ -580,7 +580,7 @@ mod tests {
         let tenant = Related::new(NOW, None, [(&Subject::Tenant, Level::Viewer)]);
         let none = Memberships::default();
         let at = |name, of, chain: &[Related]| level(name, of, chain);
-        assert_eq!(at("bob", &none, &[file.clone()]), Some(Level::Viewer));
+        assert_eq!(at("bob", &none, std::slice::from_ref(&file)), Some(Level::Viewer));
         assert_eq!(at("eve", &none, &[file.clone(), folder.clone()]), None);
         assert_eq!(at("bob", &of, &[file.clone(), folder.clone()]), Some(Level::Editor));
         assert_eq!(at("eve", &none, &[file, folder, tenant]), Some(Level::Viewer));
