@@ -98,6 +98,8 @@ pub const TARGETS: &[Target] = &[
         examples: &[
             b"a=b; __Host-outport=AAAA.AAAA; __Host-outport-refresh=AAAA.AAAA",
             b"__Host-outport=BzAwMDAwMDAwMDAwMDAwMDcEZGVtbwVhbGljZQMA.AAAA",
+            // White space is that of HTTP alone.
+            b"\x0c__Host-outport\x0b=A.A; \xc2\xa0__Host-outport=B.B;\t__Host-outport\t=C.C",
         ],
     },
     Target {

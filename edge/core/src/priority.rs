@@ -5,7 +5,7 @@
 //! [`Reply::caller_known`](crate::step::Reply::caller_known).
 
 use crate::head::{FieldLines, RequestHead};
-use crate::session::cookie::SESSION;
+use crate::session::cookie::{self, SESSION};
 
 /// How soon a request is refused where there is too much to do: the last of these first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,15 +68,9 @@ pub fn claim(head: &[u8]) -> Claim<'_> {
 fn credential(fields: FieldLines<'_>) -> Option<&[u8]> {
     fields.iter().find_map(|(name, value)| match name {
         "authorization" => Some(value),
-        "cookie" => cookie(value),
+        "cookie" => cookie::values(value, SESSION).next(),
         _ => None,
     })
-}
-
-/// The value of our cookie (RFC 6265, section 4.2.1).
-fn cookie(cookies: &[u8]) -> Option<&[u8]> {
-    let mut pairs = cookies.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
-    pairs.find_map(|pair| pair.strip_prefix(SESSION.as_bytes())?.strip_prefix(b"="))
 }
 
 #[cfg(test)]

@@ -99,21 +99,43 @@ fn open<T: DeserializeOwned>(name: &str, value: &str, keys: &[Secret]) -> Option
 /// else's, and nobody knows which.
 pub(crate) fn read<'a>(request: &Guarded<'a>, name: &str) -> Option<&'a str> {
     let lines = request.fields.iter().filter(|(field, _)| *field == "cookie");
-    let lines = lines.filter_map(|(_, value)| std::str::from_utf8(value).ok());
-    let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.split_once('='));
-    let mut found = pairs.filter(|(found, _)| found.trim() == name).map(|(_, value)| value.trim());
+    let mut found = lines.flat_map(|(_, line)| values(line, name));
     let value = found.next()?;
-    found.next().is_none().then_some(value)
+    found.next().is_none().then_some(std::str::from_utf8(value).ok()).flatten()
+}
+
+/// The values that a `Cookie` field gives to this name.
+pub(crate) fn values<'a>(field: &'a [u8], name: &str) -> impl Iterator<Item = &'a [u8]> {
+    let of_name = move |pair: &'a [u8]| {
+        let (found, value) = split(pair);
+        (found == name.as_bytes()).then_some(value?)
+    };
+    field.split(|byte| *byte == b';').filter_map(of_name)
+}
+
+/// Name and value of a pair, without the white space around them: that of HTTP (RFC 9110, section
+/// 5.6.3), and no other, so that nobody else reads another name.
+fn split(pair: &[u8]) -> (&[u8], Option<&[u8]>) {
+    let end = pair.iter().position(|byte| *byte == b'=');
+    let (name, value) = pair.split_at(end.unwrap_or(pair.len()));
+    (trimmed(name), value.split_first().map(|(_, value)| trimmed(value)))
+}
+
+fn trimmed(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
+        text = rest;
+    }
+    text
 }
 
 /// A `Cookie` field for somebody else: ours are nobody's business. `None` where nothing is left.
 pub(crate) fn without_ours(value: &[u8]) -> Option<Vec<u8>> {
     let is_ours = |pair: &&[u8]| {
-        let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii();
+        let (name, _) = split(pair);
         name == SESSION.as_bytes() || name == REFRESH.as_bytes()
     };
     let left: Vec<_> = value.split(|byte| *byte == b';').filter(|pair| !is_ours(pair)).collect();
-    let left = left.join(&b';').trim_ascii().to_vec();
+    let left = trimmed(&left.join(&b';')).to_vec();
     (!left.is_empty()).then_some(left)
 }
 
