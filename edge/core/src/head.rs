@@ -97,7 +97,16 @@ fn split_line(line: &[u8]) -> Option<(&str, &[u8])> {
     let line = line.strip_suffix(b"\r\n")?;
     let colon = memchr(b':', line)?;
     let name = std::str::from_utf8(line.get(..colon)?).ok()?;
-    Some((name, line.get(colon + 1..)?.trim_ascii()))
+    Some((name, without_ows(line.get(colon + 1..)?)))
+}
+
+/// Without the white space around it: that of HTTP (RFC 9110, section 5.6.3), and no other, so that
+/// nobody else reads something else.
+pub(crate) fn without_ows(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
+        text = rest;
+    }
+    text
 }
 
 /// Field lines under construction.

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::guard::Guarded;
-use crate::head::Fields;
+use crate::head::{Fields, without_ows};
 
 /// The cookie that says who somebody is. Its prefix has browsers take it from this host alone, over an
 /// encrypted connection or on the machine itself (RFC 6265bis, section 4.1.3.2).
@@ -118,14 +118,7 @@ pub(crate) fn values<'a>(field: &'a [u8], name: &str) -> impl Iterator<Item = &'
 fn split(pair: &[u8]) -> (&[u8], Option<&[u8]>) {
     let end = pair.iter().position(|byte| *byte == b'=');
     let (name, value) = pair.split_at(end.unwrap_or(pair.len()));
-    (trimmed(name), value.split_first().map(|(_, value)| trimmed(value)))
-}
-
-fn trimmed(mut text: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
-        text = rest;
-    }
-    text
+    (without_ows(name), value.split_first().map(|(_, value)| without_ows(value)))
 }
 
 /// A `Cookie` field for somebody else: ours are nobody's business. `None` where nothing is left.
@@ -135,7 +128,7 @@ pub(crate) fn without_ours(value: &[u8]) -> Option<Vec<u8>> {
         name == SESSION.as_bytes() || name == REFRESH.as_bytes()
     };
     let left: Vec<_> = value.split(|byte| *byte == b';').filter(|pair| !is_ours(pair)).collect();
-    let left = trimmed(&left.join(&b';')).to_vec();
+    let left = without_ows(&left.join(&b';')).to_vec();
     (!left.is_empty()).then_some(left)
 }
 
