@@ -47,8 +47,11 @@ async fn a_file_is_shared_with_a_user(world: World) {
     let (owner, other) = (world.owner(), world.api(Caller::Other));
     let file = owner.upload("name=a.txt", "text/plain", "shared").await;
     let viewer = &format!("file:{}#viewer@user:{}", file.id(), subject(&other));
+    // Somebody of whom no other scenario has heard.
+    let reader = format!("user:{}", file.id());
+    let also = &format!("file:{}#viewer@{reader}", file.id());
     other.get(&file.path()).await.expect_problem(404, "not-found");
-    let revision = relate(&owner, &[viewer], &[]).await;
+    let revision = relate(&owner, &[viewer, also], &[]).await;
     for _ in 0..2 {
         let got = get_since(&other, &file, &revision).await;
         got.expect_status(200);
@@ -60,18 +63,17 @@ async fn a_file_is_shared_with_a_user(world: World) {
     // Who can see this, and what can they see?
     let who = owner.get(&format!("/relations?who=file:{}", file.id())).await;
     who.expect_status(200);
-    let seer = json!([{
-        "subject": format!("user:{}", subject(&other)), "level": "viewer", "through": [viewer],
-    }]);
+    let seer = |subject: &str, through: &str| json!({ "subject": subject, "level": "viewer", "through": [through] });
+    let seers = json!([seer(&reader, also), seer(&format!("user:{}", subject(&other)), viewer)]);
     let answer = who.json();
-    assert_eq!((&answer["subjects"], &answer["complete"]), (&seer, &json!(true)));
+    assert_eq!((&answer["subjects"], &answer["complete"]), (&seers, &json!(true)));
     assert_eq!(answer["owner"], subject(&owner));
-    let what = other.get(&format!("/relations?what=user:{}", subject(&other))).await;
+    let what = owner.get(&format!("/relations?what={reader}")).await;
     what.expect_status(200);
-    let seen = json!({ "id": file.id(), "level": "viewer" });
-    assert!(what.json()["files"].as_array().is_some_and(|files| files.contains(&seen)), "{what:?}");
+    let seen = json!([{ "id": file.id(), "level": "viewer" }]);
+    assert_eq!(what.json()["files"], seen);
     let tuples = owner.get(&format!("/relations?object=file:{}", file.id())).await;
-    assert_eq!(tuples.json()["tuples"], json!([viewer]));
+    assert_eq!(tuples.json()["tuples"], json!([also, viewer]));
 
     let revision = relate(&owner, &[], &[viewer]).await;
     get_since(&other, &file, &revision).await.expect_problem(404, "not-found");
@@ -117,15 +119,15 @@ async fn by_folders_and_groups(world: World) {
     ];
     let revision = relate(&owner, &write, &[]).await;
     get_since(&other, &file, &revision).await.expect_problem(404, "not-found");
-    let revision = relate(&owner, &[member], &[]).await;
+    let also = &format!("group:{own}#member@user:{own}");
+    let revision = relate(&owner, &[member, also], &[]).await;
     get_since(&other, &file, &revision).await.expect_status(200);
-    let what = other.get(&format!("/relations?what=user:{}", subject(&other))).await;
-    let seen = json!({ "id": file.id(), "level": "viewer" });
-    assert!(what.json()["files"].as_array().is_some_and(|files| files.contains(&seen)), "{what:?}");
+    let what = owner.get(&format!("/relations?what=user:{own}")).await;
+    assert_eq!(what.json()["files"], json!([{ "id": own, "level": "viewer" }]));
     // Taken out of the folder, it is none of the group's.
     let revision = relate(&owner, &[], &[in_it]).await;
     get_since(&other, &file, &revision).await.expect_problem(404, "not-found");
-    relate(&owner, &[], &[member]).await;
+    relate(&owner, &[], &[member, also]).await;
 }
 
 async fn a_folder_is_whose_it_was_first(world: World) {

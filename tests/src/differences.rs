@@ -79,6 +79,12 @@ pub const DIFFERENCES: &[Difference] = &[
         why: "a body is there for others once it is stored whole: who asks in that moment waits for it",
     },
     Difference {
+        platforms: &[Platform::Spin],
+        scenario: Some("relations::a_file_is_shared_with_a_user"),
+        what: What::Changed("cache-status"),
+        why: "contents are stored by who leads alone, and nobody does for a fresh record that came without",
+    },
+    Difference {
         platforms: &[Platform::Cloudflare, Platform::Fastly, Platform::Spin],
         scenario: Some("delivery::a_large_file"),
         what: What::Changed("cache-status"),

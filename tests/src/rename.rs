@@ -19,6 +19,9 @@ const COUNTERS: [(&str, &str); 4] = [
     ("upload-limit", "max-age="),
 ];
 
+/// A revision of relations: how many changes there were, of all scenarios.
+pub(crate) const REVISION: &str = "\"revision\":{revision}";
+
 /// What a scenario has seen so far.
 #[derive(Default)]
 pub struct Names {
@@ -91,8 +94,7 @@ impl Names {
             // When a session expires.
             (after(text, "\"expires\":", |c| c.is_ascii_digit()), "\"expires\":{time}"),
             (after(text, "outport-part-", |c| c.is_ascii_hexdigit()), "outport-part-{boundary}"),
-            // Of relations: how many changes there were.
-            (after(text, "\"revision\":", |c| c.is_ascii_digit()), "\"revision\":{revision}"),
+            (after(text, "\"revision\":", |c| c.is_ascii_digit()), REVISION),
             (after(text, "cursor=", is_base64url), "cursor={cursor}"),
             (after(text, "\"cursor\":\"", is_base64url), "\"cursor\":\"{cursor}"),
             // Of an audit log, in which nearly everything is random, or the hash of what is.

@@ -11,7 +11,7 @@ use rand::{RngCore as _, SeedableRng as _};
 use sha2::{Digest as _, Sha256};
 
 use crate::random;
-use crate::rename::Names;
+use crate::rename::{Names, REVISION};
 use crate::transcript::{Exchange, Fields};
 
 /// The longest text that a transcript has whole; of what is longer it has length and digest.
@@ -62,10 +62,15 @@ fn renamed(exchange: &Exchange, names: &mut Names) -> Exchange {
     let (method, path) = (names.text(method), names.text(path));
     let mut fields = fields.clone();
     fields.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let renamed = names.text(body);
     for (name, value) in &mut fields {
-        *value = names.field(name, value);
+        *value = match name.as_str() {
+            // As long as the number.
+            "content-length" if renamed.contains(REVISION) => "{length}".to_owned(),
+            _ => names.field(name, value),
+        };
     }
-    Exchange { method, path, status: *status, fields, body: names.text(body) }
+    Exchange { method, path, status: *status, fields, body: renamed }
 }
 
 fn current() -> Option<Arc<Scene>> {
