@@ -7,8 +7,9 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// A delay stands if each of so many measurements is above the target.
-const STANDS: usize = 3;
+/// A delay stands if each measurement of so long is above the target: the interval of CoDel (RFC 8289,
+/// section 4.2).
+const STANDS: Duration = Duration::from_millis(100);
 /// What is left of the rate where a delay stands.
 const FALL: f64 = 0.7;
 /// For how long it does not fall again: so long it takes until what had come in before is done.
@@ -17,7 +18,7 @@ const FALLS_EVERY: Duration = Duration::from_millis(200);
 const RISE: f64 = 0.5;
 /// Fewer a second are always let through: where no more come, it is not they who make the delay, and to
 /// refuse some would not mend it.
-const PER_S_MIN: f64 = 50.0;
+const PER_S_MIN: f64 = 200.0;
 /// How long nobody must have been refused, before there is no bound any more.
 const EASE: Duration = Duration::from_secs(1);
 /// The time over which it is measured how many come through.
@@ -73,8 +74,8 @@ pub(super) struct Rate {
     /// None: no bound.
     per_s: Option<f64>,
     taken_per_s: f64,
-    /// How many measurements in a row were above the target.
-    late: usize,
+    /// How long each measurement has been above the target.
+    late: Duration,
     /// How long ago it fell.
     fallen: Duration,
     /// How long nobody has been refused.
@@ -92,10 +93,10 @@ impl Rate {
         let per_s = taken as f64 / time.as_secs_f64().max(f64::EPSILON);
         self.taken_per_s += (per_s - self.taken_per_s) * weight;
         self.eased = if refused > 0 { Duration::ZERO } else { self.eased + time };
-        self.late = if delay > target { self.late + 1 } else { 0 };
+        self.late = if delay > target { self.late + time } else { Duration::ZERO };
         self.fallen += time;
         if self.late >= STANDS && (self.per_s.is_none() || self.fallen >= FALLS_EVERY) {
-            (self.late, self.fallen) = (0, Duration::ZERO);
+            (self.late, self.fallen) = (Duration::ZERO, Duration::ZERO);
             self.fall();
         } else if delay <= target {
             self.rise(time);
@@ -153,16 +154,17 @@ mod tests {
     #[test]
     fn falls_where_a_delay_stands_and_not_before() {
         let mut rate = seen(10_000);
-        for delay_ms in [6, 6, 5, 6, 6] {
-            assert_eq!(rate.learn(measured(delay_ms, 50, 0), TARGET), None);
-        }
+        learn(&mut rate, 19, measured(6, 50, 0));
+        learn(&mut rate, 1, measured(5, 50, 0));
+        learn(&mut rate, 19, measured(6, 50, 0));
+        assert_eq!(rate.per_s, None);
         let granted = rate.learn(measured(6, 50, 0), TARGET);
         assert!(matches!(granted, Some(34 | 35)), "seven tenths of 50: {granted:?}");
         // Of what comes through, not of what might.
         for _ in 0..1_000 {
             rate.learn(measured(0, 10, 1), TARGET);
         }
-        learn(&mut rate, 3, measured(6, 10, 1));
+        learn(&mut rate, 20, measured(6, 10, 1));
         assert!(rate.per_s.is_some_and(|per_s| per_s < 1_500.0), "{rate:?}");
         // And not again at once.
         let fallen = rate.per_s;
@@ -189,7 +191,7 @@ mod tests {
     #[test]
     fn rises_until_nobody_is_refused() {
         let mut rate = seen(10_000);
-        learn(&mut rate, 3, measured(6, 50, 0));
+        learn(&mut rate, 20, measured(6, 50, 0));
         let fallen = rate.per_s.unwrap();
         for _ in 0..200 {
             rate.learn(measured(0, 35, 5), TARGET);
@@ -205,12 +207,12 @@ mod tests {
     #[test]
     fn grants_what_the_rate_is() {
         let mut rate = seen(10_000);
-        learn(&mut rate, 3, measured(6, 50, 0));
+        learn(&mut rate, 20, measured(6, 50, 0));
         // Neither falling nor rising: late once at a time.
         let mut granted = 0;
         let mut taken = 0;
         for _ in 0..100 {
-            rate.late = 0;
+            rate.late = Duration::ZERO;
             taken = u64::from(rate.learn(measured(6, taken, 9), TARGET).unwrap()).min(20);
             granted += taken;
         }
