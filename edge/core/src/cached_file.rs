@@ -418,17 +418,14 @@ impl FileExchange {
     }
 
     fn opens(&self, file: &StoredFile<'_>) -> bool {
-        file.is_open_to(self.ask.identity.as_ref(), self.ask.link_ms)
-            || self.ask.related == Some(true)
+        file.is_open_to(self.ask.identity.as_ref(), self.ask.link_ms) || self.ask.related
     }
 
     /// Whether relations may let the caller have a file that is not open to them otherwise.
     fn may_be_related(&self, file: &StoredFile<'_>) -> bool {
-        let identity = self.ask.identity.as_ref();
-        self.ask.related.is_none()
-            && identity.is_some_and(|identity| {
-                identity.tenant == file.tenant && identity.scopes.allow(Scope::Read)
-            })
+        self.ask.identity.as_ref().is_some_and(|identity| {
+            identity.tenant == file.tenant && identity.scopes.allow(Scope::Read)
+        })
     }
 
     fn note(&self, file: &StoredFile<'_>, head: &[u8]) -> Option<Next<Self>> {
@@ -454,7 +451,7 @@ impl FileExchange {
                 Next::Need(Box::new(self), need)
             }
             relating::Next::Level(Some(_)) => {
-                self.ask.related = Some(true);
+                self.ask.related = true;
                 let (again, need) = Self::begin(self.ask, self.link_refused);
                 Next::Need(Box::new(again), need)
             }

@@ -39,8 +39,8 @@ pub(crate) struct FileAsk {
     pub(crate) link_ms: Option<u64>,
     /// To be saved, not shown.
     pub(crate) download: bool,
-    /// Whether relations let the caller have it; none while that is not known.
-    pub(crate) related: Option<bool>,
+    /// Relations let the caller have it. It is not looked at them before it has to be.
+    pub(crate) related: bool,
     /// The revision of the relations that is to be gone by, or a later one.
     pub(crate) least: Revision,
     if_match: Option<String>,
@@ -62,7 +62,7 @@ impl FileAsk {
             identity,
             link_ms: None,
             download: request.has_query("download"),
-            related: None,
+            related: false,
             least: field(AT_LEAST_HEADER).and_then(|least| least.parse().ok()).unwrap_or_default(),
             if_match: field("if-match"),
             if_unmodified_since: field("if-unmodified-since"),

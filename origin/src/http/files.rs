@@ -204,7 +204,8 @@ fn page_size(app: &App, limit: Option<&str>) -> Result<usize, Failure> {
     }
 }
 
-fn cursor(text: &str) -> Result<Bytes, Failure> {
+/// Where a page of a list begins, as the one before said.
+pub(super) fn cursor(text: &str) -> Result<Bytes, Failure> {
     let bytes = URL_SAFE_NO_PAD.decode(text);
     let bytes = bytes.map_err(|_| Failure::field("cursor", "one that a list answered with"))?;
     Ok(bytes.into())

@@ -18,7 +18,7 @@ use super::App;
 use super::caller::Caller;
 use super::failure::Failure;
 use super::field::Query;
-use super::files::{json_body, uncacheable};
+use super::files::{cursor, json_body, uncacheable};
 use crate::audit::{Event, Kind};
 use crate::record::Record;
 use crate::relations::{CHANGES_MAX, Change, RelationsError, level, visible, who_sees};
@@ -103,11 +103,6 @@ async fn tell_edge(app: &App, query: &Query) -> Result<Response, Failure> {
 
 fn parse<T: std::str::FromStr<Err: ToString>>(text: &str, field: &str) -> Result<T, Failure> {
     text.parse().map_err(|error: T::Err| Failure::field(field, &error.to_string()))
-}
-
-fn cursor(text: &str) -> Result<Bytes, Failure> {
-    let bytes = URL_SAFE_NO_PAD.decode(text);
-    Ok(bytes.map_err(|_| Failure::field("cursor", "one that was answered with"))?.into())
 }
 
 /// The tuples of an object, for who says who may what with it.
