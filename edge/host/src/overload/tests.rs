@@ -103,6 +103,19 @@ fn a_token_that_nobody_knows_is_no_ticket() {
 }
 
 #[test]
+fn who_comes_with_a_token_that_nobody_knows_counts_as_anonymous() {
+    let overload = overload();
+    prove(&overload, "good");
+    let before = overload.anonymous_so_far();
+    assert!(is_taken(&overload, "/files/a", Some("good")) && is_taken(&overload, "/healthz", None));
+    assert_eq!(overload.anonymous_so_far(), before);
+    assert!(
+        is_taken(&overload, "/files/a", Some("forged")) && is_taken(&overload, "/files/a", None)
+    );
+    assert_eq!(overload.anonymous_so_far(), [before[0] + 2, before[1]]);
+}
+
+#[test]
 fn a_token_that_is_refused_is_known_no_longer() {
     let overload = overload();
     prove(&overload, "good");
