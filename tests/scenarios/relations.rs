@@ -186,6 +186,14 @@ async fn they_end_at_the_tenant(world: World) {
     let revision = relate(&owner, &[of[0], of[1]], &[]).await;
     get_since(&foreign, &file, &revision).await.expect_problem(404, "not-found");
     is_nothing_to(&foreign, &file).await;
+    // Whoever has all of their own tenant has nothing of another.
+    let all = &["tenant#owner@tenant"];
+    relate(&foreign, all, &[]).await;
+    is_nothing_to(&foreign, &file).await;
+    let rename = json!({ "name": "b.txt" });
+    let refused = foreign.json(Method::PATCH, &file.path(), &rename).await;
+    refused.expect_problem(404, "not-found");
+    relate(&foreign, &[], all).await;
 }
 
 async fn relations_that_are_none(world: World) {
