@@ -3,7 +3,6 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use outport_tests::api::Api;
-use outport_tests::issued::{Issued, Signer};
 use outport_tests::scenarios;
 use outport_tests::world::World;
 use reqwest::Method;
@@ -15,13 +14,6 @@ scenarios![
     who_is_forgotten_is_read_of_no_more needs Issuers,
     who_may_read_it needs Issuers,
 ];
-
-/// Somebody of a tenant that a scenario has for itself.
-fn of(world: &World, tenant: &str, subject: &str, scope: &str) -> Api {
-    let issued =
-        Issued::by(Signer::P256).claim("tenant", json!(tenant)).claim("sub", json!(subject));
-    world.anonymous().with_token(&issued.claim("scope", json!(scope)).token())
-}
 
 /// The entries behind `after`, which follow each other.
 async fn log(root: &Api, after: u64) -> Vec<Value> {
@@ -59,10 +51,10 @@ fn last(entries: &[Value]) -> u64 {
 
 async fn what_was_done_is_in_the_log(world: World) {
     let (root, alice) = (
-        of(&world, "audited", "root", "admin"),
-        of(&world, "audited", "alice", "read write share"),
+        world.of_tenant("audited", "root", "admin"),
+        world.of_tenant("audited", "alice", "read write share"),
     );
-    let bob = of(&world, "audited", "bob", "read write");
+    let bob = world.of_tenant("audited", "bob", "read write");
     let before = last(&log(&root, 0).await);
     let file = alice.upload("name=a.txt", "text/plain", "0123456789").await;
     let links = format!("{}/links", file.path());
@@ -108,8 +100,10 @@ async fn what_was_done_is_in_the_log(world: World) {
 }
 
 async fn who_is_forgotten_is_read_of_no_more(world: World) {
-    let (root, alice) =
-        (of(&world, "forgetting", "root", "admin"), of(&world, "forgetting", "alice", "write"));
+    let (root, alice) = (
+        world.of_tenant("forgetting", "root", "admin"),
+        world.of_tenant("forgetting", "alice", "write"),
+    );
     let before = last(&log(&root, 0).await);
     let file = alice.upload("name=diagnosis.txt", "text/plain", "0123456789").await;
     alice.delete(&file.path()).await.expect_status(204);
@@ -133,8 +127,8 @@ async fn who_is_forgotten_is_read_of_no_more(world: World) {
 }
 
 async fn who_may_read_it(world: World) {
-    let root = of(&world, "read-by-its-own", "root", "admin");
-    let alice = of(&world, "read-by-its-own", "alice", "read write share");
+    let root = world.of_tenant("read-by-its-own", "root", "admin");
+    let alice = world.of_tenant("read-by-its-own", "alice", "read write share");
     let forget = json!({"subject": "root"});
     for (caller, status, slug) in
         [(&alice, 403, "scope-missing"), (&world.anonymous(), 401, "token-missing")]
@@ -145,7 +139,7 @@ async fn who_may_read_it(world: World) {
     root.json(Method::POST, "/revocations", &json!({"subject": "carol"})).await.expect_status(200);
     assert!(!log(&root, 0).await.is_empty());
     // Of others there is nothing, and nobody to be forgotten.
-    let stranger = of(&world, "read-by-nobody", "root", "admin");
+    let stranger = world.of_tenant("read-by-nobody", "root", "admin");
     assert_eq!(log(&stranger, 0).await, Vec::<Value>::new());
     let carol = json!({"subject": "carol"});
     stranger.json(Method::POST, "/audit/forgotten", &carol).await.expect_problem(404, "not-found");

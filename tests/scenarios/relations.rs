@@ -13,8 +13,8 @@ scenarios![
     an_editor_is_no_owner needs Other,
     by_folders_and_groups needs Other,
     a_folder_is_whose_it_was_first needs Other,
-    relations_are_none_of_others_business needs Other,
-    they_end_at_the_tenant needs Foreign,
+    relations_are_none_of_others_business needs Issuers,
+    they_end_at_the_tenant needs Issuers,
     relations_that_are_none,
 ];
 
@@ -152,7 +152,9 @@ async fn a_folder_is_whose_it_was_first(world: World) {
 }
 
 async fn relations_are_none_of_others_business(world: World) {
-    let (owner, other) = (world.owner(), world.api(Caller::Other));
+    // What everybody of a tenant sees is among what each of them sees: so it is not the one of others.
+    let owner = world.of_tenant("of-everybody", "owner", "read write share admin");
+    let other = world.of_tenant("of-everybody", "other", "read write share");
     let file = owner.upload("name=a.txt", "text/plain", "mine").await;
     let own = file.id();
     is_nothing_to(&other, &file).await;
@@ -176,7 +178,8 @@ async fn is_nothing_to(stranger: &Api, file: &File) {
 }
 
 async fn they_end_at_the_tenant(world: World) {
-    let (owner, foreign) = (world.owner(), world.api(Caller::Foreign));
+    let owner = world.of_tenant("here", "owner", "read write share admin");
+    let foreign = world.of_tenant("elsewhere", "owner", "read write share admin");
     let file = owner.upload("name=a.txt", "text/plain", "mine").await;
     is_nothing_to(&foreign, &file).await;
     let of = [

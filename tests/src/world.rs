@@ -11,9 +11,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use crate::api::Api;
 use crate::deployment::{Data, Running, token};
-use crate::issued;
+use crate::issued::{self, Issued, Signer};
 use crate::scripted;
 
 /// Somebody who asks.
@@ -135,6 +137,13 @@ impl World {
     /// The server as seen by the owner.
     pub fn owner(&self) -> Api {
         self.api(Caller::Owner)
+    }
+
+    /// The server as seen by somebody of a tenant that a scenario has for itself; it needs `Issuers`.
+    pub fn of_tenant(&self, tenant: &str, subject: &str, scope: &str) -> Api {
+        let issued = Issued::by(Signer::P256).claim("tenant", json!(tenant));
+        let issued = issued.claim("sub", json!(subject)).claim("scope", json!(scope));
+        self.anonymous().with_token(&issued.token())
     }
 
     /// The server as seen by nobody in particular.

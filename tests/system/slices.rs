@@ -13,7 +13,8 @@ const FILE_SLICES: usize = 100;
 /// Not a whole number of slices.
 const FILE_BYTES: usize = SLICE_BYTES * FILE_SLICES - 1_000;
 const CONFIG: &str = "[cache]\nobject_bytes_max = 1048576\nslice_bytes = 65536\n\
-                      [limits.read]\nper_second = 100000\nburst = 100000\n";
+                      [limits.read]\nper_second = 100000\nburst = 100000\n\
+                      [overload]\ndelay_ms_max = 0\n";
 /// How many seek to the same place at once.
 const SEEKERS: usize = 300;
 
