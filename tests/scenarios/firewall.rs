@@ -3,16 +3,19 @@
 
 use outport_tests::world::World;
 use outport_tests::{random, scenarios};
+use sha2::{Digest as _, Sha256};
 
 scenarios![
     a_rule_refuses_what_is_stored needs Route,
     a_rule_about_who_asks needs Route,
     what_is_tried_changes_nothing needs Route,
     paths_that_hide_what_they_are needs Route,
+    who_is_not_signed_in_does_some_work needs Route,
 ];
 
 const DENY: (&str, &str) = ("x-scenario", "deny");
 const DENY_ANONYMOUS: (&str, &str) = ("x-scenario", "Deny-Anonymous");
+const CHALLENGE: (&str, &str) = ("x-scenario", "challenge");
 const TRY: (&str, &str) = ("x-scenario", "try");
 
 async fn a_rule_refuses_what_is_stored(world: World) {
@@ -49,6 +52,57 @@ async fn a_rule_about_who_asks(world: World) {
 async fn what_is_tried_changes_nothing(world: World) {
     let file = world.owner().upload("visibility=public", "text/plain", "stored").await;
     world.anonymous().get_with(&file.path(), &[TRY]).await.expect_status(200);
+}
+
+async fn who_is_not_signed_in_does_some_work(world: World) {
+    let file = world.owner().upload("visibility=public", "text/plain", "stored").await;
+    let (path, anonymous) = (file.path(), world.anonymous());
+    let refused = anonymous.get_with(&path, &[CHALLENGE]).await;
+    refused.expect_problem(403, "proof-needed");
+    assert_eq!(refused.field("cache-control"), "no-store");
+    let asked = refused.json();
+    let (challenge, bits) = (asked["challenge"].as_str(), asked["bits"].as_u64());
+    let (challenge, bits) = (challenge.expect("it is text"), bits.expect("it is a number"));
+    let proofs = (0..).map(|number| format!("{challenge}.{number}"));
+    let (good, mut bad): (Vec<_>, Vec<_>) =
+        proofs.take(1 << (bits + 4)).partition(|proof| zero_bits(proof) >= bits);
+    let good = good.first().expect("one of sixteen times as many does");
+    for shown in [("outport-proof", good.clone()), ("cookie", format!("a=b; outport-proof={good}"))]
+    {
+        for _ in 0..2 {
+            let shown = [CHALLENGE, (shown.0, shown.1.as_str())];
+            let answer = anonymous.get_with(&path, &shown).await;
+            answer.expect_status(200);
+            assert_eq!(answer.body, "stored");
+        }
+    }
+    let other = "AAAAAHP_____DAAAAAAAAAAHAAAAAAAAAAAAAAAAAAAA.1";
+    for bad in [bad.remove(0), challenge.to_owned(), other.to_owned()] {
+        let answer = anonymous.get_with(&path, &[CHALLENGE, ("outport-proof", &bad)]).await;
+        answer.expect_problem(403, "proof-needed");
+    }
+    // Whoever has a good token sees nothing of it; one that is none is told so.
+    world.owner().get_with(&path, &[CHALLENGE]).await.expect_status(200);
+    let bad = anonymous.with_token("a.b.c");
+    bad.get_with(&path, &[CHALLENGE]).await.expect_problem(401, "token-malformed");
+    // A browser is given a page that does the work.
+    let html = [CHALLENGE, ("accept", "text/html,*/*;q=0.8")];
+    let page = anonymous.get_with(&path, &html).await;
+    page.expect_status(403);
+    assert_eq!(page.field("content-type"), "text/html; charset=utf-8");
+    assert!(
+        page.field("content-security-policy")
+            .starts_with("default-src 'none'; script-src 'sha256-")
+    );
+    assert_eq!(page.field("cache-control"), "no-store");
+}
+
+/// How many bits of the SHA-256 of a text are zero, up to the first that is not.
+fn zero_bits(text: &str) -> u64 {
+    let bits = Sha256::digest(text)
+        .into_iter()
+        .flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1));
+    bits.take_while(|bit| *bit == 0).count() as u64
 }
 
 async fn paths_that_hide_what_they_are(world: World) {

@@ -91,6 +91,9 @@ impl Names {
             (after(text, "signature=", is_base64url), "signature={signature}"),
             (after(text, "__Host-outport=", is_cookie), "__Host-outport={session}"),
             (after(text, "__Host-outport-refresh=", is_cookie), "__Host-outport-refresh={session}"),
+            (after(text, "\"challenge\":\"", is_base64url), "\"challenge\":\"{challenge}"),
+            (after(text, "data-challenge=\"", is_base64url), "data-challenge=\"{challenge}"),
+            (after(text, "outport-proof=", is_cookie), "outport-proof={proof}"),
             // When a session expires.
             (after(text, "\"expires\":", |c| c.is_ascii_digit()), "\"expires\":{time}"),
             (after(text, "outport-part-", |c| c.is_ascii_hexdigit()), "outport-part-{boundary}"),

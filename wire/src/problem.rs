@@ -76,6 +76,8 @@ problems! {
     EdgeSignature "edge-signature" 401 "The request is not signed by a known edge";
     /// A rule of the deployment refuses the request.
     ForbiddenByRule "forbidden-by-rule" 403 "The request is not let pass";
+    /// Who is not signed in must show that some work was done.
+    ProofNeeded "proof-needed" 403 "The request needs a proof of work";
     /// A page of another site asks with the cookies of this one.
     CrossSite "cross-site" 403 "Another site asks with this one's cookies";
     /// The token does not carry the scope.

@@ -49,6 +49,12 @@ impl Secret {
         self.hmac(message).verify_slice(mac).is_ok()
     }
 
+    /// Whether the HMAC-SHA256 of `message` begins with `beginning`, compared in constant time. It is the
+    /// caller's to see that there is enough of it (RFC 2104, section 5: half of it at least).
+    pub fn verify_beginning(&self, message: &[u8], beginning: &[u8]) -> bool {
+        self.hmac(message).verify_truncated_left(beginning).is_ok()
+    }
+
     #[allow(clippy::expect_used)] // HMAC takes keys of any length (RFC 2104, section 2).
     fn hmac(&self, message: &[u8]) -> Hmac<Sha256> {
         let mut hmac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes any key");
@@ -103,6 +109,9 @@ mod tests {
         assert_eq!(&mac[..4], &[0x77, 0x3e, 0xa9, 0x1e]);
         assert!(secret.verify(&[0xdd; 50], &mac));
         assert!(!secret.verify(&[0xdd; 49], &mac));
+        assert!(secret.verify_beginning(&[0xdd; 50], &mac[..16]));
+        assert!(!secret.verify_beginning(&[0xdd; 50], &mac[1..17]));
+        assert!(!secret.verify_beginning(&[0xdd; 50], &[]));
     }
 
     #[test]

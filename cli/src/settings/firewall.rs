@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use outport_edge_core::challenge::{BITS, Challenge};
 use outport_edge_core::firewall::{
     Action, CORE_PREFIX, Conditions, CoreSet, Firewall, Header, HeaderTest, RULES_MAX, Rule,
     VALUE_BYTES_MAX, VALUES_MAX, check_network, check_path,
@@ -11,6 +12,8 @@ use super::Limit;
 use super::read::known_limit;
 use super::section::{Located, Section};
 
+/// The longest that a proof can be good: a day. It is not asked whether the client is another by then.
+const CHALLENGE_LASTS_S_MAX: u64 = 86_400;
 /// The longest name of a rule, in bytes.
 const NAME_BYTES_MAX: usize = 64;
 
@@ -19,6 +22,7 @@ pub(super) fn firewall(mut section: Section<'_>, limits: &BTreeMap<String, Limit
     let sets = [("deny", CoreSet::Deny), ("log", CoreSet::Log), ("off", CoreSet::Off)];
     let mut core = section.one_of("core", &sets).unwrap_or_default();
     let dry_run = section.flag("dry_run").unwrap_or(false);
+    let challenge = challenge(&mut section);
     let sections = section.sections("rules");
     if let Some(extra) = sections.get(RULES_MAX) {
         let wrong = format!("there are {} rules", sections.len());
@@ -37,7 +41,19 @@ pub(super) fn firewall(mut section: Section<'_>, limits: &BTreeMap<String, Limit
         core = if core == CoreSet::Off { core } else { CoreSet::Log };
     }
     section.finish();
-    Firewall { core, rules }
+    Firewall { core, challenge, rules }
+}
+
+fn challenge(section: &mut Section<'_>) -> Challenge {
+    let bits = u64::from(*BITS.start())..=u64::from(*BITS.end());
+    let bits = section.whole("challenge_bits", bits, "bits");
+    let bits = bits.and_then(|bits| u8::try_from(bits.value).ok());
+    let life = section.whole("challenge_lasts_s", 60..=CHALLENGE_LASTS_S_MAX, "seconds");
+    let usual = Challenge::default();
+    Challenge {
+        bits: bits.unwrap_or(usual.bits),
+        life_s: life.map_or(usual.life_s, |life| life.value),
+    }
 }
 
 fn rule(
@@ -56,7 +72,7 @@ fn rule(
         section.note_missing("match", "{ paths = [\"/admin/*\"] }");
     }
     let unless = section.table("unless").map(conditions);
-    let action = action(&mut section, limits);
+    let action = action(&mut section, matches.as_ref(), limits);
     let dry_run = section.flag("dry_run").unwrap_or(false);
     section.finish();
     Rule {
@@ -66,6 +82,12 @@ fn rule(
         action,
         dry_run,
     }
+}
+
+/// Whether conditions hold for nobody who is not signed in.
+fn wants_signed_in(conditions: &Conditions) -> bool {
+    let Conditions { tenants, subjects, signed_in, .. } = conditions;
+    !tenants.is_empty() || !subjects.is_empty() || *signed_in == Some(true)
 }
 
 fn check_name(section: &Section<'_>, name: &Located<String>, names: &mut Vec<String>) {
@@ -85,7 +107,11 @@ fn check_name(section: &Section<'_>, name: &Located<String>, names: &mut Vec<Str
     names.push(value.clone());
 }
 
-fn action(section: &mut Section<'_>, limits: &BTreeMap<String, Limit>) -> Action {
+fn action(
+    section: &mut Section<'_>,
+    matches: Option<&Conditions>,
+    limits: &BTreeMap<String, Limit>,
+) -> Action {
     let limit = section.text("limit");
     let reason = section.text("reason");
     if let Some(Located { value, at }) = &reason
@@ -115,12 +141,17 @@ fn action(section: &mut Section<'_>, limits: &BTreeMap<String, Limit>) -> Action
         "deny" => Action::Deny(reason.map(|reason| reason.value)),
         "log" => Action::Log,
         "limit" => Action::Limit(limit_name(section, limit, limits)),
+        "challenge" => {
+            if matches.is_some_and(wants_signed_in) {
+                let right = "leave signed_in, tenants and subjects out of match";
+                section.note(at, "a challenge is for who is not signed in", right);
+            }
+            Action::Challenge
+        }
         _ => {
-            let wrong = match value.as_str() {
-                "challenge" => "there are no challenges so far".to_owned(),
-                _ => format!("action in [[firewall.rules]] can't be \"{value}\""),
-            };
-            section.note(at, wrong, "it takes one of \"allow\", \"deny\", \"limit\", \"log\"");
+            let wrong = format!("action in [[firewall.rules]] can't be \"{value}\"");
+            let right = "it takes one of \"allow\", \"deny\", \"limit\", \"challenge\", \"log\"";
+            section.note(at, wrong, right);
             Action::Log
         }
     }
@@ -274,8 +305,20 @@ mod tests {
 
     #[test]
     fn without_a_section_there_is_the_core_set() {
-        assert_eq!(firewall(""), Firewall { core: CoreSet::Deny, rules: Vec::new() });
+        assert_eq!(firewall(""), Firewall::default());
         assert_eq!(firewall("[firewall]\ncore = \"off\"\n").core, CoreSet::Off);
+    }
+
+    #[test]
+    fn what_a_challenge_asks_for() {
+        let text = "[firewall]\nchallenge_bits = 20\nchallenge_lasts_s = 600\n\
+            [[firewall.rules]]\nname = \"a\"\nmatch = { paths = \"*\" }\naction = \"challenge\"\n";
+        let found = firewall(text);
+        assert_eq!(found.challenge, Challenge { bits: 20, life_s: 600 });
+        assert_eq!(found.rules[0].action, Action::Challenge);
+        let found = mistakes("[firewall]\nchallenge_bits = 33\nchallenge_lasts_s = 5\n");
+        assert!(found[0].contains("it takes a whole number of bits from 1 to 32"), "{found:?}");
+        assert!(found[1].contains("from 60 to 86400"), "{found:?}");
     }
 
     #[test]
@@ -374,7 +417,10 @@ mod tests {
                 "action = \"block\"",
                 "2:10 action in [[firewall.rules]] can't be \"block\" | it takes",
             ),
-            ("action = \"challenge\"", "2:10 there are no challenges so far | it takes one of"),
+            (
+                "action = \"challenge\"\nmatch = { tenants = \"a\" }",
+                "2:10 a challenge is for who is not signed in | leave signed_in",
+            ),
             ("action = \"limit\"", "1:1 [[firewall.rules]] has no limit"),
             (
                 "action = \"limit\"\nlimit = \"raed\"",

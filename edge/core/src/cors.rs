@@ -7,8 +7,8 @@ use crate::route::Target;
 
 const METHODS: &str = "GET, HEAD, POST, PATCH, DELETE, OPTIONS";
 const REQUEST_FIELDS: &str = "authorization, content-disposition, content-digest, content-type, \
-    if-match, if-none-match, if-range, range, repr-digest, tus-resumable, upload-concat, \
-    upload-checksum, upload-complete, upload-defer-length, upload-draft-interop-version, \
+    if-match, if-none-match, if-range, outport-proof, range, repr-digest, tus-resumable, \
+    upload-checksum, upload-complete, upload-concat, upload-defer-length, upload-draft-interop-version, \
     upload-length, upload-metadata, upload-offset, want-repr-digest, x-http-method-override, \
     x-request-id, x-requested-with";
 const RESPONSE_FIELDS: &str = "accept-patch, accept-ranges, cache-status, content-disposition, \

@@ -2,6 +2,7 @@
 
 mod authenticating;
 mod forwarding;
+mod judging;
 mod keeping;
 mod operating;
 mod sessions;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use self::authenticating::{Bearer, Caller, Waiting, password};
 use self::forwarding::{Changed, Forwarded, ask_upstream, forward};
+use self::judging::judged_by;
 use self::keeping::Accepting;
 use crate::answer::{Visit, json, reply};
 use crate::assets::{self, AssetAsk};
@@ -32,7 +34,7 @@ use crate::config::{Auth, Config, Route};
 use crate::cors;
 use crate::explain::{Beside, Explaining, Subject};
 use crate::file::FileAsk;
-use crate::firewall::{Asking, Rules, Verdict, Who};
+use crate::firewall::{Asking, Rules, Who};
 use crate::forward::{self, Proxied};
 use crate::forwarded::{Client, TrustedProxies};
 use crate::guard::{Guarded, guard};
@@ -159,6 +161,9 @@ impl Edge {
         let trusted_proxies = TrustedProxies::parse(&config.trusted_proxies)
             .map_err(|wrong| format!("the trusted proxy {wrong} is neither network nor address"))?;
         let firewall = Rules::new(&config)?;
+        if firewall.challenges() && config.link_keys.is_empty() {
+            return Err("there is no key to sign challenges with".to_owned());
+        }
         Ok(Self {
             config,
             abilities,
@@ -404,10 +409,14 @@ impl Edge {
         let target = self.routes.find(&guarded, &self.config);
         visit.allowed_origin = cors::allowed_origin(&guarded, &target, &self.config.cors_origins);
         let route = if let Target::Route(place) = target { Some(place) } else { None };
-        let asking = Asking { request: &guarded, client: client.address, route };
+        let is_proven = self.is_proven(&guarded, client.address, visit, moment);
+        let asking = Asking { request: &guarded, client: client.address, route, is_proven };
         let who = caller.as_ref().map_or(Who::Unknown, |caller| Who::Known(&caller.identity));
         let judged = self.firewall.judge(&asking, who, &self.routes);
-        let judged = judged.map(|verdict| judged_by(verdict, visit)).transpose()?;
+        let judged = match judged.map(|verdict| judged_by(verdict, visit)).transpose() {
+            Ok(judged) => judged,
+            Err(refused) => return self.refused_by_rule(refused, &asking, visit, moment),
+        };
         if let Some(within) = &visit.within {
             self.check_include(&target, within)?;
         }
@@ -443,7 +452,10 @@ impl Edge {
             None => {
                 let who = identity.map_or(Who::Nobody, Who::Known);
                 let verdict = self.firewall.judge(&asking, who, &self.routes);
-                judged_by(verdict.unwrap_or_default(), visit)?
+                match judged_by(verdict.unwrap_or_default(), visit) {
+                    Ok(limits) => limits,
+                    Err(refused) => return self.refused_by_rule(refused, &asking, visit, moment),
+                }
             }
         };
         let is_asked_for = visit.within.is_none() && !visit.ahead;
@@ -511,48 +523,6 @@ impl Edge {
         let mut refused = visit.problem(&self.limits, &problem);
         refused.fields.extend_from_slice(format!("allow: {allowed}\r\n").as_bytes());
         Ok(Step::Reply(refused))
-    }
-
-    /// Takes from the limits of these names, as rules of the firewall want.
-    fn take_by_rules(
-        &self,
-        names: &[String],
-        request: &Request<'_>,
-        caller: Option<SignedIn>,
-        client: IpAddr,
-        visit: &Visit,
-    ) -> Step {
-        let place = |name: &String| self.limits.iter().position(|limit| limit.name == *name);
-        let limits: Vec<_> =
-            names.iter().filter_map(place).filter_map(|place| u16::try_from(place).ok()).collect();
-        let escalates = self.abilities.escalates;
-        let named = limits.iter().filter_map(|place| self.limits.get(usize::from(*place)));
-        let identity = caller.as_ref().map(|caller| &caller.identity);
-        let needs = named.map(|limit| limit.need(identity, client, escalates)).collect();
-        let (head, peer) = (request.head.to_vec(), request.peer);
-        let stage = Stage::Limiting { head, peer, caller, limits };
-        Step::Needs(Exchange { visit: visit.clone(), stage }, needs)
-    }
-
-    /// What was taken as rules of the firewall want is there, or is not.
-    fn limited(
-        &mut self,
-        request: &Request<'_>,
-        caller: Option<SignedIn>,
-        mut visit: Visit,
-        limits: Vec<u16>,
-        mut outcomes: impl Iterator<Item = Outcome>,
-        moment: Moment,
-    ) -> Step {
-        for limit in limits {
-            let Some(Outcome::Taken(taken)) = outcomes.next() else { return self.confused(&visit) };
-            if !taken.allowed {
-                (visit.limit, visit.taken) = (Some(limit), Some(taken));
-                return Step::Reply(self.too_many(&visit, taken));
-            }
-        }
-        let visit = Visit { is_limited: true, ..visit.again() };
-        self.begin_as(request, moment, caller, visit)
     }
 
     /// Refuses a body that the platform would not let pass.
@@ -840,14 +810,6 @@ impl Edge {
         let detail = "The edge's driver answered another question than was asked.";
         Step::Reply(visit.problem(&self.limits, &Problem::new(ProblemType::Internal, detail)))
     }
-}
-
-/// Keeps what the rules of the firewall come to: the names of the limits that they want spent, or
-/// the refusal.
-fn judged_by(verdict: Verdict, visit: &mut Visit) -> Result<Vec<String>, Problem> {
-    let Verdict { matched, refusal, limits } = verdict;
-    visit.matched = matched;
-    refusal.map_or(Ok(limits), Err)
 }
 
 /// The same step with another reply, if it has one.

@@ -11,6 +11,7 @@ use outport_wire::rules::{Rules as UploadRules, TenantRules};
 use outport_wire::secret::{Key, Secret};
 use outport_wire::session::SessionId;
 
+use crate::challenge::Challenge;
 use crate::config::{Config, Issuer, READ_LIMIT, WRITE_LIMIT};
 use crate::deployment::{self, Deployment};
 use crate::dictionary::Pattern;
@@ -98,6 +99,7 @@ pub const TARGETS: &[Target] = &[
         examples: &[
             b"a=b; __Host-outport=AAAA.AAAA; __Host-outport-refresh=AAAA.AAAA",
             b"__Host-outport=BzAwMDAwMDAwMDAwMDAwMDcEZGVtbwVhbGljZQMA.AAAA",
+            b"outport-proof=AAAAAGtJ0jwSAAAAAAAAAAfKk1VXQ0Ij3cS0LzYy0BHZ.123",
             // White space is that of HTTP alone.
             b"\x0c__Host-outport\x0b=A.A; \xc2\xa0__Host-outport=B.B;\t__Host-outport\t=C.C",
         ],
@@ -303,6 +305,8 @@ pub fn cookie(bytes: &[u8]) {
     let keys: Vec<Secret> = keys;
     let head = [b"GET / HTTP/1.1\r\nhost: x\r\ncookie: ", bytes, b"\r\n"].concat();
     if let Ok(request) = guard(&head) {
+        let challenge = Challenge { bits: 1, life_s: 60 };
+        assert!(!challenge.is_met(&request, "192.0.2.1", &keys, 0));
         for name in [cookie::SESSION, cookie::REFRESH] {
             if let Some(value) = cookie::read(&request, name) {
                 assert_eq!(Short::open(value, &keys), None, "{value}");
@@ -333,11 +337,11 @@ pub fn rules(bytes: &[u8]) {
     let Ok(rule) = serde_json::from_slice::<Rule>(rule) else { return };
     let (Some(mut config), Some(head)) = (config(), head.get(1..)) else { return };
     let is_tried = rule.dry_run;
-    config.firewall = Firewall { core: CoreSet::Off, rules: vec![rule] };
+    config.firewall = Firewall { core: CoreSet::Off, rules: vec![rule], ..Firewall::default() };
     let (Ok(rules), Ok(routes)) = (Rules::new(&config), Routes::new(&config)) else { return };
     let Ok(request) = guard(head) else { return };
-    let asking =
-        Asking { request: &request, client: Ipv4Addr::new(192, 0, 2, 1).into(), route: None };
+    let client = Ipv4Addr::new(192, 0, 2, 1).into();
+    let asking = Asking { request: &request, client, route: None, is_proven: false };
     let nobody = rules.judge(&asking, Who::Nobody, &routes).unwrap_or_default();
     assert!(!is_tried || nobody.refusal.is_none() && nobody.limits.is_empty());
     if let Some(early) = rules.judge(&asking, Who::Unknown, &routes) {

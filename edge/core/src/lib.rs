@@ -20,6 +20,7 @@ mod cached;
 mod cached_file;
 mod cached_route;
 mod caching;
+pub mod challenge;
 mod coding;
 mod composing;
 pub mod config;

@@ -70,6 +70,11 @@ pub fn neighbourhood(address: IpAddr) -> String {
     network(address, if address.is_ipv4() { v4 } else { v6 })
 }
 
+/// The network that an anonymous client is counted by, as a text.
+pub(crate) fn own_network(address: IpAddr) -> String {
+    network(address, if address.is_ipv4() { BITS_V4 } else { BITS_V6 })
+}
+
 /// The network of so many bits that an address is in; those of a single address are not said.
 fn network(address: IpAddr, bits: u8) -> String {
     match address {

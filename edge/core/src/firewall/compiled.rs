@@ -80,11 +80,15 @@ impl Compiled {
         let tests = |conditions| {
             Tests::new(conditions).map_err(|wrong| format!("rule {name}: {wrong} can't be read"))
         };
+        let mut tested = tests(matches)?;
+        if *action == Action::Challenge {
+            tested.signed_in = Some(false);
+        }
         Ok(Self {
             name: name.clone(),
             action: action.clone(),
             dry_run: *dry_run,
-            matches: tests(matches)?,
+            matches: tested,
             unless: unless.as_ref().map(tests).transpose()?,
         })
     }

@@ -40,6 +40,8 @@ pub(crate) struct Asking<'r, 'h> {
     pub(crate) client: IpAddr,
     /// The place of the route that it is for, if it is for one.
     pub(crate) route: Option<u16>,
+    /// No challenge is needed: one was met, or nobody could meet it.
+    pub(crate) is_proven: bool,
 }
 
 /// Who asks, as far as it is known.
@@ -57,9 +59,18 @@ pub(crate) struct Verdict {
     /// The rules that match, and what is to be logged.
     pub(crate) matched: Matched,
     /// The request is refused.
-    pub(crate) refusal: Option<Problem>,
+    pub(crate) refusal: Option<Refused>,
     /// The names of the limits that are spent besides.
     pub(crate) limits: Vec<String>,
+}
+
+/// How a request is refused.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Refused {
+    /// Whatever is done.
+    Denied(Problem),
+    /// Until some work was done.
+    Challenged,
 }
 
 /// What is counted of a rule, under which labels.
@@ -96,12 +107,13 @@ impl Firewall {
 pub(crate) struct Rules {
     core: CoreSet,
     own: Vec<Compiled>,
+    challenges: bool,
 }
 
 impl Rules {
     /// Compiles the rules, or says which is wrong and why.
     pub(crate) fn new(config: &Config) -> Result<Self, String> {
-        let Firewall { core, rules } = &config.firewall;
+        let Firewall { core, rules, challenge: _ } = &config.firewall;
         if rules.len() > RULES_MAX || rules.iter().map(Rule::values).sum::<usize>() > VALUES_MAX {
             return Err(format!("there may be {RULES_MAX} rules with {VALUES_MAX} values in all"));
         }
@@ -113,7 +125,13 @@ impl Rules {
             }
         }
         let own = rules.iter().map(Compiled::new).collect::<Result<_, _>>()?;
-        Ok(Self { core: *core, own })
+        let challenges = rules.iter().any(|rule| rule.action == Action::Challenge);
+        Ok(Self { core: *core, own, challenges })
+    }
+
+    /// Whether there is a rule that challenges.
+    pub(crate) const fn challenges(&self) -> bool {
+        self.challenges
     }
 
     /// What the rules come to. `None`: that depends on who asks, which is unknown so far.
@@ -128,6 +146,8 @@ impl Rules {
         for (place, rule) in self.own.iter().enumerate() {
             match rule.held(asking, who) {
                 Held::No => {}
+                Held::Yes | Held::Unknown
+                    if rule.action == Action::Challenge && asking.is_proven => {}
                 Held::Unknown if rule.is_final() => return None,
                 Held::Unknown => depends = true,
                 Held::Yes => {
@@ -174,8 +194,10 @@ impl Judging<'_, '_, '_> {
         match action {
             Action::Deny(reason) if enforced => {
                 let detail = reason.clone().unwrap_or_else(|| NO_REASON.to_owned());
-                *refusal = Some(Problem::new(ProblemType::ForbiddenByRule, detail));
+                *refusal =
+                    Some(Refused::Denied(Problem::new(ProblemType::ForbiddenByRule, detail)));
             }
+            Action::Challenge if enforced => *refusal = Some(Refused::Challenged),
             Action::Limit(limit) if enforced && !limits.contains(limit) => {
                 limits.push(limit.clone())
             }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::challenge::Challenge;
+
 /// The most rules that are gone through for a request.
 pub const RULES_MAX: usize = 64;
 /// The most values of all conditions of all rules together.
@@ -16,6 +18,9 @@ pub struct Firewall {
     /// What becomes of requests that the core set matches.
     #[serde(default)]
     pub core: CoreSet,
+    /// What a challenge asks for.
+    #[serde(default)]
+    pub challenge: Challenge,
     /// The deployment's own rules, which are asked first, in their order. At most [`RULES_MAX`].
     #[serde(default)]
     pub rules: Vec<Rule>,
@@ -70,6 +75,8 @@ pub enum Action {
     Deny(Option<String>),
     /// It takes one from the limit of this name, beside whatever it spends anyway.
     Limit(String),
+    /// Who is not signed in is refused until some work was done.
+    Challenge,
     /// It is logged.
     Log,
 }
@@ -81,13 +88,14 @@ impl Action {
             Self::Allow => "allow",
             Self::Deny(_) => "deny",
             Self::Limit(_) => "limit",
+            Self::Challenge => "challenge",
             Self::Log => "log",
         }
     }
 
     /// Whether no rule after this one is asked.
     pub(super) const fn is_final(&self) -> bool {
-        matches!(self, Self::Allow | Self::Deny(_))
+        matches!(self, Self::Allow | Self::Deny(_) | Self::Challenge)
     }
 }
 

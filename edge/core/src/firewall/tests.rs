@@ -30,7 +30,9 @@ fn judge(firewall: Firewall, line: &str, who: Who<'_>) -> Option<Verdict> {
         Target::Route(place) => Some(place),
         _ => None,
     };
-    let asking = Asking { request: &request, client: "192.0.2.7".parse().unwrap(), route };
+    let client = "192.0.2.7".parse().unwrap();
+    let is_proven = line.contains("proven");
+    let asking = Asking { request: &request, client, route, is_proven };
     Rules::new(&config).unwrap().judge(&asking, who, &routes)
 }
 
@@ -288,7 +290,10 @@ fn notes_say_who_asked_for_what_and_nothing_secret() {
 fn a_client_is_told_the_reason_and_never_the_rule() {
     let told = |reason: Value| {
         let rule = json!([{ "name": "secret-rule", "match": {}, "action": { "deny": reason } }]);
-        judge(firewall(rule), "GET /", Who::Nobody).unwrap().refusal.unwrap()
+        match judge(firewall(rule), "GET /", Who::Nobody).unwrap().refusal {
+            Some(Refused::Denied(problem)) => problem,
+            other => panic!("{other:?}"),
+        }
     };
     assert_eq!(told(json!("Not from here.")).detail(), "Not from here.");
     let document = String::from_utf8(told(json!(null)).to_json()).unwrap();
@@ -329,4 +334,26 @@ fn patterns() {
     for pattern in ["/", "*", "/*", "/a/*", "*.php", "/a b"] {
         assert_eq!(check_path(pattern), Ok(()), "{pattern}");
     }
+}
+
+#[test]
+fn a_challenge_is_for_who_is_not_signed_in() {
+    let rules = || {
+        let challenge = json!({
+            "name": "work", "match": { "paths": ["/a*"] }, "action": "challenge",
+        });
+        firewall(json!([challenge, deny(json!({ "paths": ["/ab", "/a-proven"] }))]))
+    };
+    let alice = Identity::new("demo", "alice", Default::default()).unwrap();
+    let refusal = |line: &str, who| judge(rules(), line, who).map(|verdict| verdict.refusal);
+    assert_eq!(refusal("GET /a", Who::Unknown), None, "that depends on who asks");
+    assert_eq!(refusal("GET /a", Who::Nobody), Some(Some(Refused::Challenged)));
+    assert_eq!(refusal("GET /a", Who::Known(&alice)), Some(None));
+    assert_eq!(refusal("GET /b", Who::Unknown), Some(None));
+    // Whoever has done the work is let pass by this rule, and no further.
+    assert_eq!(refusal("GET /a?proven", Who::Unknown), Some(None));
+    assert!(matches!(refusal("GET /ab", Who::Known(&alice)), Some(Some(Refused::Denied(_)))));
+    assert!(matches!(refusal("GET /a-proven", Who::Unknown), Some(Some(Refused::Denied(_)))));
+    let verdict = judge(rules(), "GET /a", Who::Nobody).unwrap();
+    assert_eq!(verdict.matched.rules, [0]);
 }

@@ -9,6 +9,7 @@ use outport_wire::session::SessionId;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::challenge;
 use crate::guard::Guarded;
 use crate::head::{Fields, without_ows};
 
@@ -125,7 +126,7 @@ fn split(pair: &[u8]) -> (&[u8], Option<&[u8]>) {
 pub(crate) fn without_ours(value: &[u8]) -> Option<Vec<u8>> {
     let is_ours = |pair: &&[u8]| {
         let (name, _) = split(pair);
-        name == SESSION.as_bytes() || name == REFRESH.as_bytes()
+        [SESSION, REFRESH, challenge::COOKIE].iter().any(|ours| name == ours.as_bytes())
     };
     let left: Vec<_> = value.split(|byte| *byte == b';').filter(|pair| !is_ours(pair)).collect();
     let left = without_ows(&left.join(&b';')).to_vec();

@@ -1,0 +1,151 @@
+//! Challenges: whoever is not signed in shows that some work was done, before it is let pass.
+//!
+//! A challenge is signed and kept nowhere. The proof of work is a number behind it, so that the SHA-256 of
+//! both begins with so many zero bits; from then on that is what is shown with each request, until the
+//! challenge expires. An edge checks it with one HMAC and one hash, and it is good on every edge of the
+//! deployment, for one network.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use outport_wire::UnixSeconds;
+use outport_wire::problem::{Problem, ProblemType};
+use outport_wire::secret::Secret;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::answer::{Visit, reply};
+use crate::guard::Guarded;
+use crate::limit::Limit;
+use crate::session::cookie;
+use crate::step::{Body, Moment, Reply};
+
+/// The field in which a program shows its proof.
+pub(crate) const FIELD: &str = "outport-proof";
+/// The cookie in which a browser does: the page of a challenge sets it.
+pub(crate) const COOKIE: &str = "outport-proof";
+
+/// When it expires, in seconds since 1970; how many bits; what makes it another than the one before.
+const SAID_BYTES: usize = 8 + 1 + 8;
+/// So much of the HMAC is shown: as much as a key of 128 bits is worth.
+const MAC_BYTES: usize = 16;
+/// The longest number, in digits.
+const NUMBER_DIGITS_MAX: usize = 20;
+
+const PAGE: &str = include_str!("page.html");
+const SCRIPT: &str = include_str!("page.js");
+
+/// The fewest and the most bits that can be asked for.
+pub const BITS: std::ops::RangeInclusive<u8> = 1..=32;
+
+/// How much work is asked for, and for how long it is worth something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Challenge {
+    /// How many bits must be zero: each more doubles the work. Within [`BITS`].
+    pub bits: u8,
+    /// For how long the proof is good, in seconds.
+    pub life_s: u64,
+}
+
+impl Default for Challenge {
+    fn default() -> Self {
+        Self { bits: 18, life_s: 3_600 }
+    }
+}
+
+impl Challenge {
+    /// A challenge for a client of this network. `None` where there is no key.
+    pub(crate) fn issue(self, network: &str, keys: &[Secret], moment: Moment) -> Option<String> {
+        let expires_s: UnixSeconds = moment.unix_s().saturating_add(self.life_s);
+        let mut text = Vec::with_capacity(SAID_BYTES + MAC_BYTES);
+        text.extend_from_slice(&expires_s.to_be_bytes());
+        text.push(self.bits);
+        text.extend_from_slice(&moment.random.to_be_bytes());
+        let mac = keys.first()?.mac(&signed(&text, network));
+        text.extend(mac.iter().take(MAC_BYTES));
+        Some(URL_SAFE_NO_PAD.encode(text))
+    }
+
+    /// Whether a request shows work that was done for a challenge of ours: as much as is asked for now,
+    /// by a client of this network, not too long ago.
+    pub(crate) fn is_met(
+        self,
+        request: &Guarded<'_>,
+        network: &str,
+        keys: &[Secret],
+        now_s: UnixSeconds,
+    ) -> bool {
+        let shown = request.fields.get(FIELD).or_else(|| cookie::read(request, COOKIE));
+        shown.is_some_and(|proof| self.is_proof(proof, network, keys, now_s))
+    }
+
+    fn is_proof(self, proof: &str, network: &str, keys: &[Secret], now_s: UnixSeconds) -> bool {
+        let Some((text, number)) = proof.split_once('.') else { return false };
+        let is_number = (1..=NUMBER_DIGITS_MAX).contains(&number.len())
+            && number.bytes().all(|byte| byte.is_ascii_digit());
+        let mut bytes = [0; SAID_BYTES + MAC_BYTES];
+        let decoded = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes);
+        if !is_number || decoded != Ok(bytes.len()) {
+            return false;
+        }
+        let (said, mac) = bytes.split_at(SAID_BYTES);
+        let Some((expires_s, [bits, ..])) = said.split_first_chunk() else { return false };
+        let message = signed(said, network);
+        *bits >= self.bits
+            && UnixSeconds::from_be_bytes(*expires_s) >= now_s
+            && zero_bits(&Sha256::digest(proof)) >= u32::from(*bits)
+            && keys.iter().any(|key| key.verify_beginning(&message, mac))
+    }
+}
+
+/// What is signed.
+fn signed(said: &[u8], network: &str) -> Vec<u8> {
+    [b"outport challenge 1\n", said, network.as_bytes()].concat()
+}
+
+/// How many bits are zero, up to the first that is not.
+fn zero_bits(digest: &[u8]) -> u32 {
+    let zeros = digest.iter().take_while(|byte| **byte == 0).count();
+    let last = digest.get(zeros).map_or(0, |byte| byte.leading_zeros());
+    u32::try_from(zeros * 8).unwrap_or(u32::MAX).saturating_add(last)
+}
+
+/// What a program is told that has to do the work.
+pub(crate) fn problem(challenge: &str, bits: u8) -> Problem {
+    let detail = format!(
+        "Find a number so that the SHA-256 of the challenge, a full stop and the number begins with \
+         {bits} zero bits. Send all three in `Outport-Proof`; or send a token."
+    );
+    Problem::new(ProblemType::ProofNeeded, detail).with("challenge", challenge).with("bits", bits)
+}
+
+/// Whether a browser is to show what it is answered.
+pub(crate) fn wants_page(request: &Guarded<'_>) -> bool {
+    let accepts = request.fields.get("accept");
+    request.method == "GET" && accepts.is_some_and(|accepts| accepts.contains("text/html"))
+}
+
+/// The page that has a browser do the work, and then asks again.
+pub(crate) fn page(challenge: &str, asked: Challenge, visit: &Visit, limits: &[Limit]) -> Reply {
+    let page = PAGE
+        .replace("{challenge}", challenge)
+        .replace("{bits}", &asked.bits.to_string())
+        .replace("{life}", &asked.life_s.to_string())
+        .replace("{script}", SCRIPT);
+    let mut fields = visit.fields(limits);
+    fields.push("content-type", "text/html; charset=utf-8");
+    fields.push("cache-control", "no-store");
+    let script = STANDARD.encode(Sha256::digest(SCRIPT));
+    fields.push_args(
+        "content-security-policy",
+        format_args!(
+            "default-src 'none'; script-src 'sha256-{script}'; style-src 'unsafe-inline'; \
+             base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+        ),
+    );
+    fields.push_number("content-length", page.len() as u64);
+    reply(ProblemType::ProofNeeded.status(), fields, Body::Bytes(page.into_bytes()))
+}
+
+#[cfg(test)]
+mod tests;
