@@ -190,6 +190,7 @@ pub(crate) fn config_with(keys: Vec<Jwk>) -> Result<Config> {
         assets: BTreeMap::new(),
         cors_origins: vec!["*".into()],
         public_base_url: None,
+        content_base_url: None,
         trusted_proxies: Vec::new(),
         firewall: Default::default(),
         uploads: Rules::same(TenantRules::sized(1 << 40).for_edge()),

@@ -62,6 +62,7 @@ pub(crate) fn core_config(
         assets: Default::default(),
         cors_origins: settings.cors_origins,
         public_base_url: settings.edge.public_base_url,
+        content_base_url: settings.edge.content_base_url,
         trusted_proxies: settings.edge.trusted_proxies,
         firewall: settings.firewall,
         uploads: settings.rules.map(TenantRules::for_edge),

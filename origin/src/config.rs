@@ -34,6 +34,8 @@ pub struct Config {
     pub edge_keys: EdgeKeys,
     /// The key that links are signed with.
     pub link_key: Secret,
+    /// What the addresses of signed links begin with: scheme and authority. Absent: they are relative.
+    pub content_base_url: Option<String>,
     /// The region that new ids name.
     pub region: u8,
     /// What each tenant may upload.
@@ -124,6 +126,7 @@ impl Config {
             folder: folder.into(),
             edge_keys: edge_keys.into(),
             link_key,
+            content_base_url: None,
             region: 0,
             rules: Rules::same(TenantRules::sized(1024 * GIB)),
             limits: Limits::default(),

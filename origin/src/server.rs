@@ -308,6 +308,7 @@ fn app(config: &Config, opened: &Opened, tasks: Tasks) -> App {
         edge_keys: config.edge_keys.clone(),
         nonces: Arc::new(Nonces::new()),
         link_key: config.link_key.clone(),
+        content_base_url: config.content_base_url.as_deref().map(Arc::from),
         metrics: opened.metrics.clone(),
         tasks,
     }

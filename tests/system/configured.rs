@@ -7,6 +7,7 @@ use outport_tests::deployment::{Data, Running};
 use outport_tests::suite::Check;
 use outport_tests::upstream::Upstream;
 use reqwest::Method;
+use serde_json::json;
 
 pub(crate) fn all() -> Vec<Check> {
     vec![
@@ -16,6 +17,7 @@ pub(crate) fn all() -> Vec<Check> {
         check!(a_proxy_in_front_is_believed_if_it_is_trusted),
         check!(other_web_origins),
         check!(an_address_of_its_own),
+        check!(a_host_for_files),
         check!(a_guest_on_this_machine),
         check!(no_guests_unless_asked_for),
     ]
@@ -167,6 +169,27 @@ async fn an_address_of_its_own() {
     answer.expect_status(201);
     let location = answer.field("location");
     assert!(location.starts_with("https://files.example.com/uploads/"), "{location}");
+}
+
+async fn a_host_for_files() {
+    let configured = start("[edge]\ncontent_base_url = \"http://content.example\"\n");
+    let api = configured.api();
+    let file = api.upload("name=a.txt", "text/plain", "hello").await;
+    let saved = api.get(&file.path()).await;
+    assert!(saved.field("content-disposition").starts_with("attachment"), "{saved:?}");
+    let made = api.json(Method::POST, &format!("{}/links", file.path()), &json!({})).await;
+    made.expect_status(201);
+    let link = made.json()["url"].as_str().expect("it is text").to_owned();
+    let path = link.strip_prefix("http://content.example").expect("it is of that host");
+    let there = [("host", "content.example")];
+    let shown = api.anonymous().get_with(path, &there).await;
+    shown.expect_status(200);
+    assert_eq!(shown.body, "hello");
+    assert!(shown.field("content-disposition").starts_with("inline"), "{shown:?}");
+    for path in ["/", "/files", "/uploads", "/session"] {
+        api.get_with(path, &there).await.expect_problem(404, "not-found");
+    }
+    api.get_with("/healthz", &there).await.expect_status(200);
 }
 
 async fn a_guest_on_this_machine() {

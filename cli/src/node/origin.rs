@@ -61,6 +61,7 @@ pub(crate) fn storage_config(
     keys: Keys,
 ) -> Result<Config, Failure> {
     let mut config = Config::new(origin_folder(data), keys.accepted(), keys.links.secret);
+    config.content_base_url = settings.edge.content_base_url.clone();
     config.rules = settings.rules.clone();
     config.hooks = hooks_config(&settings.hooks)?;
     let Life { expire_after_s, collect_every_s } = settings.life;

@@ -76,6 +76,8 @@ pub(crate) struct Edge {
     /// What it says its own address is: `scheme://host[:port]`. Absent, addresses in answers are
     /// relative.
     pub(crate) public_base_url: Option<String>,
+    /// Where files are shown, and nothing else is.
+    pub(crate) content_base_url: Option<String>,
     /// The networks of proxies that are believed.
     pub(crate) trusted_proxies: Vec<String>,
     /// The tenants whose admins operate the deployment; none: all.
@@ -144,6 +146,7 @@ impl Default for Settings {
         Self {
             edge: Edge {
                 public_base_url: None,
+                content_base_url: None,
                 trusted_proxies: Vec::new(),
                 operators: Vec::new(),
                 step_up_s: 0,

@@ -157,6 +157,7 @@ fn edge(mut section: Section<'_>, defaults: Edge, files: &mut Tls) -> Edge {
     files.to_origin = section.section("origin_tls").map(tls::to_origin).unwrap_or_default();
     let example = "it takes an address such as \"https://files.example.com\"";
     let url = section.text("public_base_url").and_then(|url| web_origin(&section, &url, example));
+    let content = content_base_url(&mut section, url.as_deref());
     let trusted_proxies = trusted_proxies(&mut section);
     let operators = operators(&mut section);
     let timeout = section.whole("upstream_timeout_ms", 100..=TIMEOUT_MS_MAX, "milliseconds");
@@ -171,12 +172,25 @@ fn edge(mut section: Section<'_>, defaults: Edge, files: &mut Tls) -> Edge {
         step_up_s: step_up.map_or(defaults.step_up_s, |within| within.value),
         revoked_within_s: revoked.map_or(defaults.revoked_within_s, |within| within.value),
         public_base_url: url,
+        content_base_url: content,
         trusted_proxies,
         operators,
         upstream_timeout_ms: timeout.map_or(defaults.upstream_timeout_ms, |timeout| timeout.value),
         instance_requests_max: requests.map_or(defaults.instance_requests_max, |max| max.value),
         small_upload_bytes_max: small.map(|max| max.value).or(defaults.small_upload_bytes_max),
     }
+}
+
+/// Where files are shown, which must be another place than where all else is.
+fn content_base_url(section: &mut Section<'_>, public: Option<&str>) -> Option<String> {
+    let said = section.text("content_base_url")?;
+    let example = "it takes an address such as \"https://outport-content.example\"";
+    let url = web_origin(section, &said, example)?;
+    if Some(url.as_str()) == public {
+        let right = "give it a host of its own, best under another registered domain";
+        section.note(said.at, "content_base_url is the same as public_base_url", right);
+    }
+    Some(url)
 }
 
 fn trusted_proxies(section: &mut Section<'_>) -> Vec<String> {
@@ -731,9 +745,15 @@ mod tests {
         ] {
             let found = mistakes(&format!("[edge]\npublic_base_url = \"{url}\""));
             assert!(found[0].starts_with(&format!("2:19 \"{url}\" {wrong}")), "{found:?}");
+            let found = mistakes(&format!("[edge]\ncontent_base_url = \"{url}\""));
+            assert!(found[0].starts_with(&format!("2:20 \"{url}\" {wrong}")), "{found:?}");
             let found = mistakes(&format!("[cors]\norigins = [\"*\", \"{url}\"]"));
             assert!(found[0].starts_with(&format!("2:17 \"{url}\" {wrong}")), "{found:?}");
         }
+        let same = "[edge]\npublic_base_url = \"https://a.example\"\n\
+            content_base_url = \"https://a.example:443\"\n";
+        let found = mistakes(same);
+        assert!(found[0].starts_with("3:20 content_base_url is the same as"), "{found:?}");
     }
 
     #[test]
@@ -797,6 +817,7 @@ mod tests {
     /// Keys that are absent by default.
     const WITHOUT_DEFAULT: &[&str] = &[
         "public_base_url",
+        "content_base_url",
         "trusted_proxies",
         "origins",
         "media_types",

@@ -65,6 +65,9 @@ pub struct Config {
     /// Put before every `Location`, if the edge is to say absolute ones: scheme and authority.
     #[serde(default)]
     pub public_base_url: Option<String>,
+    /// Where files are shown, and nothing else is: scheme and authority. Absent: everything is everywhere.
+    #[serde(default)]
+    pub content_base_url: Option<String>,
     /// The networks whose proxies are believed when they say for whom they ask, as
     /// [`TrustedProxies`](crate::forwarded::TrustedProxies) reads them.
     #[serde(default)]

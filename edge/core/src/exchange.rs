@@ -31,6 +31,7 @@ use crate::composing::{
     Asked, Attempt, Continued, Page, PageExchange, Reads, Share, Within, in_place,
 };
 use crate::config::{Auth, Config, Route};
+use crate::content_host::{ContentHost, HostOf};
 use crate::cors;
 use crate::explain::{Beside, Explaining, Subject};
 use crate::file::FileAsk;
@@ -64,6 +65,7 @@ pub struct Edge {
     routes: Routes,
     limits: Vec<Limit>,
     trusted_proxies: TrustedProxies,
+    content_host: ContentHost,
     firewall: Rules,
     tokens: VerifiedTokens,
     revocations: Remembered,
@@ -165,6 +167,7 @@ impl Edge {
             return Err("there is no key to sign challenges with".to_owned());
         }
         Ok(Self {
+            content_host: ContentHost::new(config.content_base_url.as_deref()),
             config,
             abilities,
             issuers,
@@ -417,6 +420,8 @@ impl Edge {
             Ok(judged) => judged,
             Err(refused) => return self.refused_by_rule(refused, &asking, visit, moment),
         };
+        let host = self.content_host.host_of(client.host_of(&guarded));
+        host.admit(&guarded, &target)?;
         if let Some(within) = &visit.within {
             self.check_include(&target, within)?;
         }
@@ -434,7 +439,7 @@ impl Edge {
             }
         }
         let access = target.access(&guarded, &self.config);
-        let bearer = Bearer::of(&target, &guarded);
+        let bearer = Bearer::of(&target, &guarded, host);
         let caller = match caller {
             Some(caller) => Caller::Known(caller),
             None if access == Access::Open => Caller::Nobody,
@@ -590,7 +595,7 @@ impl Edge {
                 return Err(Problem::new(ProblemType::NotImplemented, detail));
             }
             Target::Purge => {
-                let host = client.host.or(guarded.fields.get("host")).unwrap_or_default();
+                let host = client.host_of(guarded);
                 let need = Need::Body { bytes_max: purge::BODY_BYTES_MAX };
                 (Stage::Purging(host.to_owned()), Some(need))
             }
@@ -635,6 +640,8 @@ impl Edge {
             Target::File(id) if guarded.is_read() => {
                 let mut ask = FileAsk::read(guarded, id, identity);
                 let refused = self.read_link(guarded, &mut ask, client.address, moment);
+                let host = self.content_host.host_of(client.host_of(guarded));
+                ask.download |= host == HostOf::AllElse;
                 let (file, need) = FileExchange::begin(ask, refused);
                 (Stage::File(Box::new(file)), Some(need))
             }
@@ -730,7 +737,7 @@ impl Edge {
         route: &Route,
         proxied: &Proxied<'_>,
     ) -> Option<String> {
-        let host = proxied.client.host.or(request.fields.get("host")).unwrap_or_default();
+        let host = proxied.client.host_of(request);
         let has_others = !route.claims.is_empty() && self.abilities.purges;
         has_others.then(|| purge::of_target(host, request.target))
     }

@@ -11,6 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 use outport_wire::network;
 
+use crate::guard::Guarded;
 use crate::head::{FieldLines, RequestHead};
 
 /// The networks whose proxies are believed.
@@ -100,6 +101,13 @@ pub(crate) struct Client<'a> {
     pub(crate) host: Option<&'a str>,
     /// Whether it asks through a proxy that is trusted.
     pub(crate) proxied: bool,
+}
+
+impl<'a> Client<'a> {
+    /// The host that a request is for.
+    pub(crate) fn host_of(&self, request: &Guarded<'a>) -> &'a str {
+        self.host.or(request.fields.get("host")).unwrap_or_default()
+    }
 }
 
 /// What a proxy says of a request that it got.

@@ -504,6 +504,7 @@ fn config() -> Option<Config> {
         assets: BTreeMap::new(),
         cors_origins: vec!["*".to_owned()],
         public_base_url: None,
+        content_base_url: None,
         firewall: Default::default(),
         trusted_proxies: vec!["127.0.0.0/8".to_owned()],
         uploads: UploadRules::same(TenantRules::sized(1 << 30).for_edge()),

@@ -26,6 +26,7 @@ mod composing;
 pub mod config;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod content_host;
 mod cors;
 pub mod deployment;
 mod dictionary;

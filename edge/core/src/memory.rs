@@ -759,6 +759,7 @@ pub(crate) mod tests {
             ]),
             cors_origins: vec!["*".into()],
             public_base_url: None,
+            content_base_url: None,
             trusted_proxies: Vec::new(),
             firewall: Firewall::default(),
             uploads: Rules::same(TenantRules::sized(1 << 40).for_edge()),

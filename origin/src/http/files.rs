@@ -401,8 +401,9 @@ pub(crate) async fn share(
     let issued_ms = Some(app.store.now_ms());
     let link =
         Link { begins_s, network, issued_ms, password, download, ..Link::until(id, now_s + life) };
+    let base = app.content_base_url.as_deref().unwrap_or_default();
     let made = Made {
-        url: format!("{}?{}", document::named_path(&held), link.query(&app.link_key)),
+        url: format!("{base}{}?{}", document::named_path(&held), link.query(&app.link_key)),
         begins: begins_s.map(rfc3339),
         expires: rfc3339(link.expires_s),
         network: network.map(|network| network.to_string()),

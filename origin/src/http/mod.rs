@@ -58,6 +58,7 @@ pub(crate) struct App {
     pub(crate) edge_keys: EdgeKeys,
     pub(crate) nonces: Arc<Nonces>,
     pub(crate) link_key: Secret,
+    pub(crate) content_base_url: Option<Arc<str>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tasks: Tasks,
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Edge, Exchange, Stage};
 use crate::answer::Visit;
+use crate::content_host::HostOf;
 use crate::explain::{self, Beside};
 use crate::guard::{Guarded, guard};
 use crate::issuer::NO_SUCH_KEY;
@@ -36,9 +37,10 @@ pub(super) enum Bearer {
 
 impl Bearer {
     /// From where the caller of a resource is known. Who begins, refreshes or ends a session may
-    /// have cookies that are good no more.
-    pub(super) fn of(target: &Target, request: &Guarded<'_>) -> Self {
+    /// have cookies that are good no more, and there are none where only files are.
+    pub(super) fn of(target: &Target, request: &Guarded<'_>, host: HostOf) -> Self {
         match target {
+            _ if host == HostOf::Content => Self::CallerAlone,
             Target::Session if !request.is_read() => Self::CallerAlone,
             _ => Self::Caller,
         }

@@ -67,7 +67,7 @@ impl Edge {
         moment: Moment,
     ) -> Result<Step, Problem> {
         let config = &self.config;
-        let host = client.host.or(request.fields.get("host")).unwrap_or_default();
+        let host = client.host_of(request);
         let told = |document| Ok(Step::Reply(json(200, visit.fields(&self.limits), &document)));
         let change = match (request.method, caller) {
             ("GET" | "HEAD", Some(caller)) => {

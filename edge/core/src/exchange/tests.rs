@@ -785,6 +785,48 @@ fn what_the_origin_says_stays_inside_where_it_must() {
 }
 
 #[test]
+fn a_host_for_files_gives_them_and_nothing_else() {
+    let mut world = World::with(Abilities::default(), |config| {
+        config.content_base_url = Some("https://EDGE".into());
+    });
+    world.put(ID, Visibility::Private, b"hello");
+    let token = world.token("demo", "alice", "read write admin");
+    let shown = world.get(&path(), &token);
+    assert_eq!((shown.status, &shown.body[..]), (200, &b"hello"[..]));
+    assert_eq!(shown.field("content-disposition"), Some("inline; filename=\"a.txt\""));
+    assert_eq!(world.get("/healthz", "").status, 200);
+    assert_eq!(world.send(&format!("OPTIONS {}", path()), "").status, 204);
+    world.seen();
+    for line in [
+        "GET /",
+        "GET /session",
+        "POST /session",
+        "GET /files",
+        "POST /uploads",
+        "POST /purge",
+        "GET /.well-known/jwks.json",
+        &format!("DELETE {}", path()),
+        &format!("POST {}/links", path()),
+    ] {
+        let sent = world.send(line, &token);
+        assert_eq!((sent.status, sent.problem().as_str()), (404, "not-found"), "{line}");
+    }
+    assert_eq!(world.seen(), [""; 0]);
+}
+
+#[test]
+fn elsewhere_than_on_their_host_files_are_saved_and_not_shown() {
+    let mut world = World::with(Abilities::default(), |config| {
+        config.content_base_url = Some("https://content.example".into());
+    });
+    world.put(ID, Visibility::Public, b"hello");
+    let saved = world.get(&path(), "");
+    assert_eq!(saved.field("content-disposition"), Some("attachment; filename=\"a.txt\""));
+    let token = world.token("demo", "alice", "write");
+    assert_eq!(world.send("POST /uploads", &token).status, 204);
+}
+
+#[test]
 fn a_driver_that_confuses_its_outcomes_gets_no_file() {
     let mut world = World::new(Abilities::default());
     let head = format!("GET {} HTTP/1.1\r\nhost: edge\r\n", path());

@@ -129,6 +129,7 @@ fn core(origin: String) -> CoreConfig {
         assets: BTreeMap::new(),
         cors_origins: Vec::new(),
         public_base_url: None,
+        content_base_url: None,
         trusted_proxies: Vec::new(),
         firewall: Default::default(),
         uploads: Rules::same(TenantRules::sized(1 << 40).for_edge()),

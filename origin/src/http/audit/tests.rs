@@ -106,6 +106,7 @@ impl Origin {
             edge_keys: vec![edge_key()].into(),
             nonces: Arc::new(Nonces::new()),
             link_key: Secret::new(vec![2; 32]).unwrap(),
+            content_base_url: None,
             metrics: Arc::new(Metrics::new(Arc::default())),
             tasks: Tasks::new(&alive, cut),
         };
