@@ -314,7 +314,8 @@ pub fn cookie(bytes: &[u8]) {
             }
         }
     }
-    if let Some(others) = cookie::without_ours(bytes) {
+    // A value has no line's end: what is behind one is another field.
+    if let Some(others) = cookie::without_ours(bytes).filter(|_| !bytes.contains(&b'\n')) {
         assert_eq!(cookie::without_ours(&others), Some(others.clone()));
         let head = [b"GET / HTTP/1.1\r\nhost: x\r\ncookie: ", &others[..], b"\r\n"].concat();
         let left = guard(&head).ok().and_then(|request| cookie::read(&request, cookie::SESSION));

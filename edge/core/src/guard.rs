@@ -13,6 +13,8 @@ pub(crate) const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// The most field lines of a head.
 const FIELDS_MAX: usize = 128;
 
+/// The bytes of CR and LF.
+const LINE_END_BYTES: usize = 2;
 /// Counts the places of [`singleton`].
 const SINGLETONS: usize = 21;
 
@@ -79,10 +81,18 @@ pub(crate) fn guard(head: &[u8]) -> Result<Guarded<'_>, Problem> {
         let detail = format!("The header section may have {HEAD_BYTES_MAX} bytes.");
         return Err(Problem::new(ProblemType::HeadTooLarge, detail));
     }
+    let controls = head.iter().filter(|byte| is_control(**byte)).count();
+    let is_whole = head.ends_with(b"\r\n");
     let head = RequestHead::parse(head).ok_or_else(|| malformed("The head can't be read."))?;
     guard_method(head.method)?;
     guard_target(head.target)?;
     let fields = FieldIndex::new(head.fields);
+    // Those of each line's end, and no other: who reads on would see other lines than we do.
+    if !is_whole || controls != LINE_END_BYTES * (1 + fields.len()) {
+        return Err(malformed(
+            "The header section holds a control character, or what is no field.",
+        ));
+    }
     guard_fields(&fields)?;
     if fields.get("host").is_none() {
         // RFC 9112, section 3.2: whose request it is must be said.
@@ -97,9 +107,36 @@ pub(crate) fn guard(head: &[u8]) -> Result<Guarded<'_>, Problem> {
     Ok(Guarded { method, overridden: false, target, path, query, fields, lines })
 }
 
+/// Which bytes are control characters (RFC 9110, section 5.5); a tabulator may be in a value.
+const fn is_control(byte: u8) -> bool {
+    (byte < 0x20) & (byte != b'\t') | (byte == 0x7f)
+}
+
+/// Which bytes a token is made of (RFC 9110, section 5.6.2).
+const fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
+}
+
 fn guard_method(method: &str) -> Result<(), Problem> {
-    let is_token = !method.is_empty() && method.bytes().all(|byte| byte.is_ascii_graphic());
-    if !is_token || method.len() > 32 || matches!(method, "CONNECT" | "TRACE") {
+    let is_method = !method.is_empty() && method.bytes().all(is_token);
+    if !is_method || method.len() > 32 || matches!(method, "CONNECT" | "TRACE") {
         let detail = "CONNECT, TRACE and what is no method are not served.";
         return Err(Problem::new(ProblemType::NotImplemented, detail));
     }
@@ -123,10 +160,11 @@ fn guard_target(target: &str) -> Result<(), Problem> {
 }
 
 fn guard_fields(fields: &FieldIndex<'_>) -> Result<(), Problem> {
-    let mut count = 0;
     let mut seen = [false; SINGLETONS];
     for (name, _) in fields.iter() {
-        count += 1;
+        if name.is_empty() || !name.bytes().all(is_token) {
+            return Err(malformed("The name of a field holds what no name may hold."));
+        }
         let Some(place) = singleton(name) else { continue };
         if let Some(seen) = seen.get_mut(place)
             && std::mem::replace(seen, true)
@@ -139,7 +177,7 @@ fn guard_fields(fields: &FieldIndex<'_>) -> Result<(), Problem> {
         let detail = "`Content-Length` and `Transfer-Encoding` may not both be there.";
         return Err(malformed(detail));
     }
-    if count > FIELDS_MAX {
+    if fields.len() > FIELDS_MAX {
         let detail = format!("The header section may have {FIELDS_MAX} fields.");
         return Err(Problem::new(ProblemType::HeadTooLarge, detail));
     }
@@ -317,6 +355,35 @@ mod tests {
             assert_eq!(kind(&head), Some(ProblemType::MalformedRequest), "{name}");
         }
         assert_eq!(kind("GET / HTTP/1.1\r\naccept: a\r\naccept: b\r\n"), None);
+    }
+
+    #[test]
+    fn lines_that_others_read_differently() {
+        for line in [
+            "a: b\nc: d\r\n",
+            "a: b\rc: d\r\n",
+            "a: b\0\r\n",
+            "a: \u{7f}\r\n",
+            "a: b\r\n c\r\n",
+            "a b: c\r\n",
+            "a : c\r\n",
+            "a\t: c\r\n",
+            ": c\r\n",
+            "\u{fc}: c\r\n",
+            "a\r\n",
+            "a: b\n",
+            "a: b",
+            "\r\n",
+        ] {
+            let head = format!("GET / HTTP/1.1\r\nhost: x\r\n{line}");
+            let refused = guard(head.as_bytes()).err().map(|problem| problem.kind);
+            assert_eq!(refused, Some(ProblemType::MalformedRequest), "{line:?}");
+        }
+        for line in ["a: b\tc\r\n", "a:\r\n", "a: \u{fc}\r\n", "!#$%&'*+-.^_`|~: c\r\n"] {
+            let head = format!("GET / HTTP/1.1\r\nhost: x\r\n{line}");
+            assert!(guard(head.as_bytes()).is_ok(), "{line:?}");
+        }
+        assert!(guard(b"GET / HTTP/1.1\r\nhost: x\r\na: \xff\r\n").is_ok());
     }
 
     #[test]

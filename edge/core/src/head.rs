@@ -82,6 +82,11 @@ impl<'a> FieldIndex<'a> {
         self.0.iter().copied()
     }
 
+    /// How many there are.
+    pub(crate) const fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The value of the first field of this name, whatever bytes it holds.
     pub(crate) fn bytes(&self, name: &str) -> Option<&'a [u8]> {
         self.0.iter().find(|(found, _)| *found == name).map(|(_, value)| *value)
