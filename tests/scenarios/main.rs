@@ -23,6 +23,7 @@ mod listing;
 mod malformed;
 mod names;
 mod page;
+mod passes;
 mod purging;
 mod ranges;
 mod relations;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         malformed::all(),
         names::all(),
         page::all(),
+        passes::all(),
         purging::all(),
         ranges::all(),
         relations::all(),

@@ -93,6 +93,10 @@ impl Names {
             (after(text, "__Host-outport-refresh=", is_cookie), "__Host-outport-refresh={session}"),
             (after(text, "\"challenge\":\"", is_base64url), "\"challenge\":\"{challenge}"),
             (after(text, "data-challenge=\"", is_base64url), "data-challenge=\"{challenge}"),
+            (after(text, "/passes/", is_cookie), "/passes/{pass}"),
+            (after(text, "\"pass\":\"", is_cookie), "\"pass\":\"{pass}"),
+            (after(text, "outport-pass=", is_cookie), "outport-pass={pass}"),
+            (after(text, "Max-Age=", |c| c.is_ascii_digit()), "Max-Age={seconds}"),
             (after(text, "outport-proof=", is_cookie), "outport-proof={proof}"),
             // When a session expires.
             (after(text, "\"expires\":", |c| c.is_ascii_digit()), "\"expires\":{time}"),

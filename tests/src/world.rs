@@ -98,7 +98,8 @@ impl World {
         let (route, upstream) = ("/scripted", scripted::start());
         let config = data.config(&format!(
             "[[routes]]\npath = \"{route}/{{*rest}}\"\nproxy = \"{upstream}\"\nauth = \"none\"\n\
-             cache = true\n{FIREWALL}{}",
+             cache = true\n\n[[routes]]\npath = \"{route}-members/{{*rest}}\"\n\
+             proxy = \"{upstream}\"\nclaims = [\"subject\"]\n{FIREWALL}{}",
             issued::config()
         ));
         let config = config.to_str().expect("the path is text");
@@ -122,6 +123,11 @@ impl World {
     /// Where a cached route to a scripted upstream begins, without a slash at its end.
     pub fn route(&self) -> Option<&str> {
         self.0.route.as_deref()
+    }
+
+    /// Where a route begins that is for who is signed in, to the same upstream, without a slash at its end.
+    pub fn members_route(&self) -> Option<String> {
+        self.route().map(|route| format!("{route}-members"))
     }
 
     /// Whether tokens of the issuers in `tests/issuers` are taken.

@@ -12,6 +12,7 @@ use crate::id::FileId;
 use crate::identity::Identity;
 use crate::link::{Holder, Link, password_digest};
 use crate::name::{FileName, NAME_BYTES_MAX};
+use crate::pass::{Pass, check_prefix};
 use crate::relation::{self, Memberships, Object, Related, Subject, Tuple};
 use crate::revocation::Revocations;
 use crate::rules::TypePattern;
@@ -38,6 +39,14 @@ pub const TARGETS: &[Target] = &[
             b"begins=9&network=2001:db8::/32&expires=100&signature=AAAA",
             b"download&expires=18446744073709551615&signature=uJwd9Q",
             b"issued=7&protected&expires=100&signature=AAAA",
+        ],
+    },
+    Target {
+        name: "pass",
+        parse: pass,
+        examples: &[
+            b"/film/7/",
+            b"eyJmb3IiOiJkZW1vO2FsaWNlOyIsInByZWZpeCI6Ii9hLyIsImlhdCI6MSwiZXhwIjoyfQ.AAAA",
         ],
     },
     Target {
@@ -142,6 +151,28 @@ pub fn identity(bytes: &[u8]) {
     let header = identity.encode();
     assert!(header.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{header}");
     assert_eq!(Identity::decode(&header), Ok(identity));
+}
+
+/// No text is a pass that we did not make; what we make is one, below its prefix and nowhere else.
+pub fn pass(bytes: &[u8]) {
+    let Some(text) = text(bytes) else { return };
+    assert_eq!(Pass::open(text, &keys()), None);
+    let Ok(identity) = Identity::new("demo", "alice", Default::default()) else { return };
+    let made = Pass {
+        identity,
+        prefix: text.to_owned(),
+        issued_s: 1,
+        begins_s: Some(2).filter(|_| bytes.len().is_multiple_of(3)),
+        expires_s: 3,
+        network: None,
+    };
+    if check_prefix(text) {
+        let opened = keys().first().and_then(|key| Pass::open(&made.seal(key), &keys()));
+        assert_eq!(opened, Some(made.clone()));
+        assert!(made.is_for(format!("{text}a").as_bytes()));
+        let above = text.trim_end_matches('/');
+        assert!(!made.is_for(above.as_bytes()) && !made.is_for(format!("{above}a/").as_bytes()));
+    }
 }
 
 /// No query is a link that we did not make.

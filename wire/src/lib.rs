@@ -18,6 +18,7 @@ pub mod identity;
 pub mod link;
 pub mod name;
 pub mod network;
+pub mod pass;
 pub mod problem;
 pub mod relation;
 pub mod resumable;

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::UnixSeconds;
@@ -54,7 +55,7 @@ pub fn password_digest(password: &str) -> [u8; 32] {
 }
 
 /// Why a link grants nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LinkRefusal {
     /// It was ours, and its time is over.
     Expired,

@@ -14,12 +14,13 @@ use crate::workspace::Workspace;
 
 const CARGO_FUZZ: (&str, &str) = ("cargo-fuzz", "0.13.1");
 /// What takes apart what comes from outside, before anybody is known.
-const TARGETS: [&str; 10] = [
+const TARGETS: [&str; 11] = [
     "head",
     "request",
     "token",
     "cookie",
     "link",
+    "pass",
     "rules",
     "edge_signature",
     "revocations",

@@ -34,11 +34,13 @@ proxy = \"http://127.0.0.1:1\"
 
 /// What the scenarios are run under: as at home, where edge and origin are side by side, every
 /// upload goes to the origin. Else a platform that keeps small ones would answer otherwise. And
-/// there is a route of which answers are stored.
+/// there is a route of which answers are stored, and one for who is signed in.
 fn scenarios_config(upstream: &str) -> String {
     format!(
         "[edge]\nsmall_upload_bytes_max = 0\n\n[[routes]]\npath = \"{SCENARIOS_ROUTE}/{{*rest}}\"\n\
-         proxy = \"{upstream}\"\nauth = \"none\"\ncache = true\n{FIREWALL}"
+         proxy = \"{upstream}\"\nauth = \"none\"\ncache = true\n\n[[routes]]\n\
+         path = \"{SCENARIOS_ROUTE}-members/{{*rest}}\"\nproxy = \"{upstream}\"\n\
+         claims = [\"subject\"]\n{FIREWALL}"
     )
 }
 

@@ -1,4 +1,4 @@
-//! `outport share`: a signed link to a file.
+//! `outport share`: a signed link to a file, or a pass for a prefix.
 
 use std::io::BufRead as _;
 use std::time::Duration;
@@ -11,11 +11,16 @@ use crate::duration;
 use crate::failure::Failure;
 use crate::output;
 
-/// Prints a link that gives a file to whoever has it.
+/// Prints a link that gives a file, or all below a path, to whoever has it.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The file's id
-    id: String,
+    #[arg(required_unless_present = "prefix")]
+    id: Option<String>,
+    /// Instead of a file, everything that a route has below this path: /film/7/. The address that is
+    /// printed gives a browser a pass, and sends it there
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["id", "password", "download", "end"])]
+    prefix: Option<String>,
     /// How long the link is good: 90s, 15m, 1h, 7d; at most 30d
     #[arg(long, value_name = "TIME", default_value = "1d", value_parser = duration::parse)]
     ttl: Duration,
@@ -50,12 +55,17 @@ struct Wanted {
     network: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     password: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prefix: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     download: bool,
 }
 
 #[derive(Deserialize, Serialize)]
 struct Link {
     url: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pass: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     begins: Option<String>,
     expires: String,
@@ -66,14 +76,18 @@ struct Link {
 /// Runs the command.
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let server = Server::new(&args.server)?;
-    let links = server.path(&["files", &args.id, "links"]);
+    let links = match &args.id {
+        Some(id) => server.path(&["files", id, "links"]),
+        None => server.path(&["passes"]),
+    };
     if args.end {
         return server.send(server.request(Method::DELETE, links)).await.map(drop);
     }
     let starts_in = args.starts_in.map(|wait| wait.as_secs());
-    let (network, download) = (args.network, args.download);
+    let (prefix, network, download) = (args.prefix, args.network, args.download);
     let password = if args.password { Some(password()?) } else { None };
-    let wanted = Wanted { expires_in: args.ttl.as_secs(), starts_in, network, password, download };
+    let expires_in = args.ttl.as_secs();
+    let wanted = Wanted { expires_in, starts_in, network, password, prefix, download };
     let request = server.request(Method::POST, links);
     let response = server.send(request.json(&wanted)).await?;
     let mut link: Link = server.json(response).await?;

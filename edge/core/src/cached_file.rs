@@ -5,6 +5,7 @@
 
 use outport_wire::conditions::{ByteRange, Delivery};
 use outport_wire::identity::Scope;
+use outport_wire::link::LinkRefusal;
 use outport_wire::problem::{Problem, ProblemType};
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,7 @@ use crate::head::FieldLines;
 use crate::kept::{self, KeptDelivery};
 use crate::purge;
 use crate::relating::{self, Relating};
+use crate::sharing;
 use crate::slices::{Sliced, Whose};
 use crate::step::{
     Abilities, Body, Ended, Extent, Fetch, FetchError, Form, KeptHead, Looked, Need, Outcome, Part,
@@ -32,7 +34,7 @@ use crate::stored::{Stored, StoredFile, file_key, read_record};
 pub(crate) struct FileExchange {
     ask: FileAsk,
     /// Why the link grants nothing, which is ours: said only to who has no other right.
-    link_refused: Option<LinkRefused>,
+    link_refused: Option<LinkRefusal>,
     stage: Stage,
 }
 
@@ -70,18 +72,9 @@ enum Source<'a> {
     Nowhere,
 }
 
-/// Why a link that is ours grants nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum LinkRefused {
-    Expired,
-    Early,
-    Elsewhere,
-    Password,
-}
-
 impl FileExchange {
     /// Begins by asking the cache.
-    pub(crate) fn begin(ask: FileAsk, link_refused: Option<LinkRefused>) -> (Self, Need) {
+    pub(crate) fn begin(ask: FileAsk, link_refused: Option<LinkRefusal>) -> (Self, Need) {
         let need = Need::Lookup { key: file_key(ask.id) };
         (Self { ask, link_refused, stage: Stage::Looking }, need)
     }
@@ -347,7 +340,7 @@ impl FileExchange {
     ) -> Next<Self> {
         let open = self.opens(file);
         if self.ask.link_ms.is_some_and(|made| file.has_ended(made)) {
-            self.link_refused = Some(LinkRefused::Expired);
+            self.link_refused = Some(LinkRefusal::Expired);
         }
         let is_expired = file.is_expired(context.moment.unix_s());
         if !is_expired && !open && self.may_be_related(file) {
@@ -576,22 +569,7 @@ impl FileExchange {
 
     /// The same answer whether there is no such file or it is not the caller's.
     fn denied(&self, context: &Context<'_>) -> Reply {
-        let (kind, detail) = match self.link_refused {
-            Some(LinkRefused::Expired) => {
-                (ProblemType::LinkExpired, "Ask whoever sent the link for a new one.")
-            }
-            Some(LinkRefused::Early) => {
-                (ProblemType::LinkNotHere, "The link's time has not begun. Try again later.")
-            }
-            Some(LinkRefused::Elsewhere) => {
-                (ProblemType::LinkNotHere, "The link is for clients of another network.")
-            }
-            Some(LinkRefused::Password) => {
-                (ProblemType::LinkPassword, "Send the password by Basic authentication (RFC 7617).")
-            }
-            None => (ProblemType::NotFound, "There is no such file, or it is not yours to see."),
-        };
-        let problem = Problem::new(kind, detail);
+        let problem = sharing::problem(self.link_refused.unwrap_or(LinkRefusal::Invalid));
         context.visit.problem(context.limits, &problem)
     }
 

@@ -18,12 +18,12 @@ use serde::{Deserialize, Serialize};
 
 use self::authenticating::{Bearer, Caller, Waiting, password};
 use self::forwarding::{Changed, Forwarded, ask_upstream, forward};
-use self::judging::judged_by;
+use self::judging::{judged_as, judged_by};
 use self::keeping::Accepting;
 use crate::answer::{Visit, json, reply};
 use crate::assets::{self, AssetAsk};
 use crate::cached::{Context, Next};
-use crate::cached_file::{FileExchange, LinkRefused};
+use crate::cached_file::FileExchange;
 use crate::cached_route::RouteExchange;
 use crate::caching::ask::{Ask, Forms, Place};
 use crate::coding::Accepted;
@@ -49,6 +49,7 @@ use crate::purge;
 use crate::revocations::{Remembered, RevocationExchange};
 use crate::route::{Access, Routes, Target};
 use crate::rules::{self, UploadLimit};
+use crate::sharing;
 use crate::slices::SliceExchange;
 use crate::step::{
     Abilities, Body, Fetch, Matched, Moment, Need, Outcome, PartStep, Reply, Request, Step, Taken,
@@ -414,7 +415,7 @@ impl Edge {
         let route = if let Target::Route(place) = target { Some(place) } else { None };
         let is_proven = self.is_proven(&guarded, client.address, visit, moment);
         let asking = Asking { request: &guarded, client: client.address, route, is_proven };
-        let who = caller.as_ref().map_or(Who::Unknown, |caller| Who::Known(&caller.identity));
+        let who = caller.as_ref().map_or(Who::Unknown, judged_as);
         let judged = self.firewall.judge(&asking, who, &self.routes);
         let judged = match judged.map(|verdict| judged_by(verdict, visit)).transpose() {
             Ok(judged) => judged,
@@ -430,7 +431,7 @@ impl Edge {
         }
         // What an admin asks for beside the answer says nothing of who asks for that.
         if visit.beside.is_none() && visit.within.is_none() && !visit.ahead {
-            match self.bearer(Bearer::Beside, &guarded, client.host, moment)? {
+            match self.bearer(Bearer::Beside, &guarded, client, moment)? {
                 Caller::Nobody => {}
                 Caller::Known(admin) => visit.beside = Some(self.beside(&admin, moment)?),
                 Caller::Unknown(unknown) => {
@@ -443,19 +444,20 @@ impl Edge {
         let caller = match caller {
             Some(caller) => Caller::Known(caller),
             None if access == Access::Open => Caller::Nobody,
-            None => self.bearer(bearer, &guarded, client.host, moment)?,
+            None => self.bearer(bearer, &guarded, client, moment)?,
         };
         let caller = match caller {
             Caller::Nobody => None,
             Caller::Known(caller) => Some(caller),
             Caller::Unknown(unknown) => return Ok(unknown.wait(bearer, request, visit)),
         };
-        visit.caller_known = caller.is_some();
+        let counted = caller.as_ref().and_then(SignedIn::counted);
+        visit.caller_known = counted.is_some();
         let identity = caller.as_ref().map(|caller| &caller.identity);
         let rule_limits = match judged {
             Some(limits) => limits,
             None => {
-                let who = identity.map_or(Who::Nobody, Who::Known);
+                let who = caller.as_ref().map_or(Who::Nobody, judged_as);
                 let verdict = self.firewall.judge(&asking, who, &self.routes);
                 match judged_by(verdict.unwrap_or_default(), visit) {
                     Ok(limits) => limits,
@@ -481,7 +483,7 @@ impl Edge {
         uploads::check_trailer(&guarded, &target, self.abilities.request_trailers)?;
         // What takes a place in a page comes with it, and what is fetched ahead is asked for by nobody.
         let take = if is_asked_for {
-            self.limit(&guarded, &target, identity, client.address, visit)
+            self.limit(&guarded, &target, counted, client.address, visit)
         } else {
             None
         };
@@ -577,6 +579,8 @@ impl Edge {
         if target == Target::Session {
             return self.session(guarded, client, caller.as_ref(), take, visit, moment);
         }
+        // A page includes, and has fetched ahead, what is asked for in nobody's name.
+        let reader = caller.as_ref().and_then(SignedIn::counted).cloned();
         let identity = caller.map(|caller| caller.identity);
         let fields = || visit.fields(&self.limits);
         let (stage, need) = match target {
@@ -621,6 +625,11 @@ impl Edge {
                 let detail = "No such path is served here.";
                 return Err(Problem::new(ProblemType::NotFound, detail));
             }
+            Target::Pass(pass) => {
+                let (keys, now_s) = (&config.link_keys, moment.unix_s());
+                let given = sharing::give(&pass, guarded, client.address, keys, now_s, fields())?;
+                return Ok(Step::Reply(given));
+            }
             Target::Asset(name) => match assets::ask(guarded, name, &visit, &self.limits, config) {
                 Some(assets::Asked::Value(asked, need)) => (Stage::Asset(asked), Some(need)),
                 Some(assets::Asked::NotModified(fields)) => {
@@ -663,7 +672,6 @@ impl Edge {
                         let (exchange, need) = RouteExchange::begin(ask);
                         let stage = if reads.composes || reads.prefetches {
                             let share = visit.within.as_ref().map_or(Share::WHOLE, |on| on.share);
-                            let reader = identity.cloned();
                             let page = Page::of(guarded, peer, client.secure, reader, share);
                             Stage::Page(Box::new(PageExchange::begin(page, reads, exchange)))
                         } else {
@@ -695,6 +703,7 @@ impl Edge {
             | Target::Files
             | Target::File(_)
             | Target::Links(_)
+            | Target::Passes
             | Target::Revocations
             | Target::Relations
             | Target::Audit
@@ -762,14 +771,14 @@ impl Edge {
         }
     }
 
-    /// Reads a signed link, if the request came by one. Returns why one of ours grants nothing.
+    /// Reads a signed link, if the request came by one. Returns why it grants nothing.
     fn read_link(
         &self,
         request: &Guarded<'_>,
         ask: &mut FileAsk,
         client: IpAddr,
         moment: Moment,
-    ) -> Option<LinkRefused> {
+    ) -> Option<LinkRefusal> {
         let query = request.query.unwrap_or_default();
         let password = password(request);
         let holder = Holder { address: client, password: password.as_deref() };
@@ -780,11 +789,7 @@ impl Edge {
                 ask.download |= link.download;
                 None
             }
-            Err(LinkRefusal::Expired) => Some(LinkRefused::Expired),
-            Err(LinkRefusal::Early) => Some(LinkRefused::Early),
-            Err(LinkRefusal::Elsewhere) => Some(LinkRefused::Elsewhere),
-            Err(LinkRefusal::Password) => Some(LinkRefused::Password),
-            Err(LinkRefusal::Invalid) => None,
+            Err(refusal) => Some(refusal),
         }
     }
 

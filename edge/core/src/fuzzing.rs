@@ -11,7 +11,7 @@ use outport_wire::rules::{Rules as UploadRules, TenantRules};
 use outport_wire::secret::{Key, Secret};
 use outport_wire::session::SessionId;
 
-use crate::challenge::Challenge;
+use crate::challenge::{self, Challenge};
 use crate::config::{Config, Issuer, READ_LIMIT, WRITE_LIMIT};
 use crate::deployment::{self, Deployment};
 use crate::dictionary::Pattern;
@@ -26,6 +26,7 @@ use crate::key_set::{Algorithm, Jwk};
 use crate::marks::Tagged;
 use crate::route::Routes;
 use crate::session::cookie::{self, Refreshing, Session, Short};
+use crate::sharing;
 use crate::step::{
     Abilities, Allowance, Durable, FetchError, Kept, KeptHead, Looked, Moment, Need, Outcome,
     Reply, Request, Step, Taken, UpstreamHead,
@@ -99,6 +100,7 @@ pub const TARGETS: &[Target] = &[
         examples: &[
             b"a=b; __Host-outport=AAAA.AAAA; __Host-outport-refresh=AAAA.AAAA",
             b"__Host-outport=BzAwMDAwMDAwMDAwMDAwMDcEZGVtbwVhbGljZQMA.AAAA",
+            b"outport-pass=eyJmb3IiOnt9fQ.AAAA; outport-pass=a",
             b"outport-proof=AAAAAGtJ0jwSAAAAAAAAAAfKk1VXQ0Ij3cS0LzYy0BHZ.123",
             // White space is that of HTTP alone.
             b"\x0c__Host-outport\x0b=A.A; \xc2\xa0__Host-outport=B.B;\t__Host-outport\t=C.C",
@@ -307,6 +309,8 @@ pub fn cookie(bytes: &[u8]) {
     if let Ok(request) = guard(&head) {
         let challenge = Challenge { bits: 1, life_s: 60 };
         assert!(!challenge.is_met(&request, "192.0.2.1", &keys, 0));
+        let client = Ipv4Addr::new(192, 0, 2, 1).into();
+        assert_eq!(sharing::find(&request, client, &keys, 0), Ok(None));
         for name in [cookie::SESSION, cookie::REFRESH] {
             if let Some(value) = cookie::read(&request, name) {
                 assert_eq!(Short::open(value, &keys), None, "{value}");
@@ -318,8 +322,11 @@ pub fn cookie(bytes: &[u8]) {
     if let Some(others) = cookie::without_ours(bytes).filter(|_| !bytes.contains(&b'\n')) {
         assert_eq!(cookie::without_ours(&others), Some(others.clone()));
         let head = [b"GET / HTTP/1.1\r\nhost: x\r\ncookie: ", &others[..], b"\r\n"].concat();
-        let left = guard(&head).ok().and_then(|request| cookie::read(&request, cookie::SESSION));
-        assert_eq!(left, None);
+        let request = guard(&head);
+        for name in [cookie::SESSION, cookie::REFRESH, challenge::COOKIE, sharing::COOKIE] {
+            let left = request.as_ref().ok().and_then(|request| cookie::read(request, name));
+            assert_eq!(left, None);
+        }
     }
     // What an edge makes, it takes, by the one name.
     let Ok(Ok(identity)) = std::str::from_utf8(bytes).map(Identity::decode) else { return };

@@ -68,6 +68,7 @@ mod revocations;
 mod route;
 mod rules;
 mod session;
+mod sharing;
 mod slices;
 pub mod step;
 mod stored;

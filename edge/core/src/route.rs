@@ -27,6 +27,10 @@ pub(crate) enum Target {
     File(FileId),
     /// `/files/{id}/links`, when posted to.
     Links(FileId),
+    /// `/passes`.
+    Passes,
+    /// `/passes/{pass}`.
+    Pass(String),
     /// `/revocations`.
     Revocations,
     /// `/relations`.
@@ -106,6 +110,8 @@ fn outports(request: &Guarded<'_>, config: &Config) -> Option<Target> {
         ("files", Some(rest)) => file(rest, request.method),
         ("healthz" | "readyz", None) => Target::Health,
         ("session", None) => Target::Session,
+        ("passes", None) => Target::Passes,
+        ("passes", Some(pass)) => Target::Pass(pass.to_owned()),
         ("revocations", None) => Target::Revocations,
         ("relations", None) => Target::Relations,
         ("audit", None) => Target::Audit,
@@ -146,10 +152,11 @@ impl Target {
             Self::Health
             | Self::KeySet
             | Self::Asset(_)
+            | Self::Pass(_)
             | Self::Audit
             | Self::Explain
             | Self::Popular => Some(&["GET", "HEAD"]),
-            Self::Forgotten | Self::Purge | Self::Warm => Some(&["POST"]),
+            Self::Passes | Self::Forgotten | Self::Purge | Self::Warm => Some(&["POST"]),
             Self::Session => Some(&["GET", "HEAD", "POST", "DELETE"]),
             Self::Revocations | Self::Relations => Some(&["GET", "HEAD", "POST"]),
             Self::Uploads => Some(&["POST", "OPTIONS"]),
@@ -174,13 +181,15 @@ impl Target {
     /// Who may use it.
     pub(crate) fn access(&self, request: &Guarded<'_>, config: &Config) -> Access {
         match self {
-            Self::Health | Self::KeySet | Self::Asset(_) | Self::Nothing => Access::Open,
+            Self::Health | Self::KeySet | Self::Asset(_) | Self::Pass(_) | Self::Nothing => {
+                Access::Open
+            }
             _ if request.method == "OPTIONS" && self.methods().is_some() => Access::Open,
             Self::Uploads | Self::Upload(_) => Access::Token(Some(Scope::Write)),
             Self::Files if request.is_read() => Access::Token(Some(Scope::Read)),
             Self::File(_) if request.is_read() => Access::Anybody,
             Self::Files | Self::File(_) => Access::Token(Some(Scope::Write)),
-            Self::Links(_) => Access::Token(Some(Scope::Share)),
+            Self::Links(_) | Self::Passes => Access::Token(Some(Scope::Share)),
             Self::Session if request.is_read() => Access::Token(None),
             Self::Session => Access::Anybody,
             Self::Revocations | Self::Audit | Self::Forgotten => Access::Token(Some(Scope::Admin)),
@@ -201,7 +210,7 @@ impl Target {
     pub(crate) fn limit<'a>(&self, request: &Guarded<'_>, config: &'a Config) -> Option<&'a str> {
         let usual = if request.is_read() { config::READ_LIMIT } else { config::WRITE_LIMIT };
         match self {
-            Self::Health | Self::KeySet => None,
+            Self::Health | Self::KeySet | Self::Pass(_) => None,
             Self::Route(place) => {
                 let route = config.routes.get(usize::from(*place))?;
                 let name = route.limit.as_deref().unwrap_or(usual);
@@ -244,6 +253,8 @@ mod tests {
             ("/uploads", Target::Uploads),
             ("/files", Target::Files),
             ("/files/nonsense", Target::Nothing),
+            ("/passes", Target::Passes),
+            ("/passes/a.b", Target::Pass("a.b".into())),
             ("/audit", Target::Audit),
             ("/audit/forgotten", Target::Forgotten),
             ("/audit/else", Target::Nothing),

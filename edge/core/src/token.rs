@@ -14,7 +14,8 @@ use jwt_simple::prelude::{Ed25519PublicKey, EdDSAPublicKeyLike as _, NoCustomCla
 use jwt_simple::prelude::{RS256PublicKey, RSAPublicKeyLike as _};
 use jwt_simple::prelude::{UnixTimeStamp, VerificationOptions};
 use outport_wire::UnixSeconds;
-use outport_wire::identity::Identity;
+use outport_wire::identity::{Identity, Scope, Scopes};
+use outport_wire::pass::Pass;
 use outport_wire::problem::{Problem, ProblemType};
 use outport_wire::revocation::Revocations;
 use outport_wire::session::SessionId;
@@ -100,6 +101,8 @@ pub(crate) struct Grant {
     /// The session that it is of.
     session: Option<SessionId>,
     begins_sessions: bool,
+    /// It is not its subject that comes, but somebody with a pass.
+    by_pass: bool,
 }
 
 /// Who asks, and since when that is known.
@@ -112,12 +115,20 @@ pub(crate) struct SignedIn {
     pub(crate) until_s: UnixSeconds,
     /// Whether a session of a browser may begin with it.
     pub(crate) begins_sessions: bool,
+    /// Somebody with a pass asks on behalf of whoever made it.
+    pub(crate) by_pass: bool,
 }
 
 impl SignedIn {
     /// Somebody for whom another request was let in.
     pub(crate) const fn before(identity: Identity) -> Self {
-        Self { identity, at_s: 0, until_s: 0, begins_sessions: false }
+        Self { identity, at_s: 0, until_s: 0, begins_sessions: false, by_pass: false }
+    }
+
+    /// Who it is for limits and for rules, and what further requests are made in whose name: whoever
+    /// comes with a pass is nobody that is known.
+    pub(crate) fn counted(&self) -> Option<&Identity> {
+        (!self.by_pass).then_some(&self.identity)
     }
 }
 
@@ -133,13 +144,29 @@ impl Grant {
             signed_in_s: session.signed_in_s,
             session: Some(session.id),
             begins_sessions: false,
+            by_pass: false,
+        }
+    }
+
+    /// What a pass grants, beside the paths that it is for: to read.
+    pub(crate) fn of_pass(pass: Pass) -> Self {
+        let Pass { identity, issued_s, begins_s, expires_s, .. } = pass;
+        Self {
+            identity: Identity { scopes: Scopes::parse(Scope::Read.name()), ..identity },
+            from_s: begins_s.unwrap_or_default(),
+            until_s: expires_s.saturating_add(1),
+            issued_s,
+            signed_in_s: 0,
+            session: None,
+            begins_sessions: false,
+            by_pass: true,
         }
     }
 
     /// Who asks.
     pub(crate) fn signed_in(self) -> SignedIn {
-        let Self { identity, until_s, signed_in_s: at_s, begins_sessions, .. } = self;
-        SignedIn { identity, at_s, until_s, begins_sessions }
+        let Self { identity, until_s, signed_in_s: at_s, begins_sessions, by_pass, .. } = self;
+        SignedIn { identity, at_s, until_s, begins_sessions, by_pass }
     }
 
     /// Whether it is among what its tenant has revoked.
@@ -371,6 +398,7 @@ fn grant(claims: &Claims, trusted: &Trusted) -> Result<Grant, Refusal> {
         signed_in_s,
         session: None,
         begins_sessions: trusted.issuer.begins_sessions,
+        by_pass: false,
         from_s: not_before_s.max(issued_s).saturating_sub(leeway_s),
         until_s: expires_s.saturating_add(leeway_s),
     })

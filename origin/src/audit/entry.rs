@@ -43,6 +43,7 @@ pub(crate) enum Kind {
     LinkMade,
     /// All links to a file.
     LinksEnded,
+    PassMade,
     FileRemoved,
     VisibilityChanged,
     /// A tuple is there from now on.

@@ -1,12 +1,10 @@
-//! Files as a whole: stored in one request, listed, changed, removed, shared by link.
+//! Files as a whole: stored in one request, listed, changed, removed.
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
-use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{RawPathParams, Request, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,19 +12,16 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
-use ipnet::IpNet;
 use outport_wire::UnixSeconds;
 use outport_wire::file::Visibility;
 use outport_wire::id::FileId;
 use outport_wire::identity::{Identity, Scope};
-use outport_wire::link::{self, Link};
-use outport_wire::network;
 use outport_wire::problem::ProblemType;
 use outport_wire::relation::Level;
 use outport_wire::rules::Declared;
-use outport_wire::time::{parse_rfc3339, rfc3339};
+use outport_wire::time::parse_rfc3339;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer};
 use serde_json::json;
 
 use super::ask::ask;
@@ -44,10 +39,6 @@ use crate::record::{Description, Record};
 use crate::relations::forget_file;
 use crate::store::{AppendError, Held};
 
-/// How long the password of a link may be, in bytes.
-const PASSWORD_BYTES: RangeInclusive<usize> = 8..=128;
-/// How long a link is good for if nothing is said.
-const LINK_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// How many files a page of a list has if nothing is said.
 const LIST_FILES: usize = 50;
 
@@ -321,153 +312,13 @@ pub(crate) async fn remove(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// What `POST /files/{id}/links` is told.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Wanted {
-    /// Seconds.
-    expires_in: Option<u64>,
-    /// Seconds.
-    starts_in: Option<u64>,
-    /// A network or an address.
-    network: Option<String>,
-    /// What whoever has the link must know, too.
-    password: Option<String>,
-    #[serde(default)]
-    download: bool,
-}
-
-impl Wanted {
-    /// What is signed of the password.
-    fn password(&self) -> Result<Option<[u8; 32]>, Failure> {
-        let Some(password) = &self.password else { return Ok(None) };
-        if !PASSWORD_BYTES.contains(&password.len()) || password.chars().any(char::is_control) {
-            let must = "of 8 to 128 bytes, without control characters";
-            return Err(Failure::field("password", must));
-        }
-        Ok(Some(link::password_digest(password)))
-    }
-
-    /// From where the link is to be good.
-    fn network(&self) -> Result<Option<IpNet>, Failure> {
-        let Some(network) = &self.network else { return Ok(None) };
-        let must = "a network such as \"192.0.2.0/24\", or an address such as \"2001:db8::1\"";
-        let read = network::read(network).ok_or_else(|| Failure::field("network", must))?;
-        Ok(Some(read.trunc()))
-    }
-}
-
-/// A link that was made.
-#[derive(Debug, Serialize)]
-struct Made {
-    url: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    begins: Option<String>,
-    expires: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    network: Option<String>,
-}
-
-/// `POST /files/{id}/{name}`, which is there for one name: `links`.
-pub(crate) async fn share(
-    State(app): State<App>,
-    Id(id): Id,
-    params: RawPathParams,
-    caller: Caller,
-    request: Request,
-) -> Result<Response, Failure> {
-    check_links(&params)?;
-    let identity = caller.allowed(Scope::Share)?;
-    let wanted: Wanted = json_body(&app, request.into_body()).await?;
-    let life_max = app.limits.link_life_max.as_secs();
-    let life = wanted.expires_in.unwrap_or(LINK_LIFE.as_secs().min(life_max));
-    if !(1..=life_max).contains(&life) {
-        let must = format!("a number of seconds from 1 to {life_max}");
-        return Err(Failure::field("expires_in", &must));
-    }
-    if wanted.starts_in.is_some_and(|wait| wait >= life) {
-        let must = format!("a number of seconds below expires_in, which is {life}");
-        return Err(Failure::field("starts_in", &must));
-    }
-    let network = wanted.network()?;
-    let password = wanted.password()?;
-    let held = permitted(&app, identity, id, Level::Owner).await?;
-    if !held.record.is_file() {
-        return Err(Failure::not_found());
-    }
-    let now_s = app.store.now_s();
-    let begins_s = wanted.starts_in.filter(|wait| *wait > 0).map(|wait| now_s + wait);
-    let download = wanted.download;
-    let issued_ms = Some(app.store.now_ms());
-    let link =
-        Link { begins_s, network, issued_ms, password, download, ..Link::until(id, now_s + life) };
-    let base = app.content_base_url.as_deref().unwrap_or_default();
-    let made = Made {
-        url: format!("{base}{}?{}", document::named_path(&held), link.query(&app.link_key)),
-        begins: begins_s.map(rfc3339),
-        expires: rfc3339(link.expires_s),
-        network: network.map(|network| network.to_string()),
-    };
-    app.audit.note(identity, link_made(identity, &link)).await?;
-    Ok((StatusCode::CREATED, uncacheable(), Json(made)).into_response())
-}
-
-/// `DELETE /files/{id}/{name}`, which is there for one name: `links`. Those that were made so far are
-/// good no more.
-pub(crate) async fn end_links(
-    State(app): State<App>,
-    Id(id): Id,
-    params: RawPathParams,
-    caller: Caller,
-) -> Result<Response, Failure> {
-    check_links(&params)?;
-    let identity = caller.allowed(Scope::Share)?;
-    let held = permitted(&app, identity, id, Level::Owner).await?;
-    let now_ms = app.store.now_ms();
-    let change = |record: &mut Record| {
-        // Never back, whatever the clock does.
-        record.links_after_ms = record.links_after_ms.max(Some(now_ms));
-        if record.is_file() { Ok(()) } else { Err(Failure::not_found()) }
-    };
-    if held.record.is_file() {
-        app.audit.note(identity, about_file(Kind::LinksEnded, identity, id)).await?;
-    }
-    app.store.change(id, change).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-fn about_file(kind: Kind, by: &Identity, id: FileId) -> Event {
+pub(super) fn about_file(kind: Kind, by: &Identity, id: FileId) -> Event {
     Event::new(kind, by).with("file", id.to_string())
 }
 
 fn visibility_changed(by: &Identity, id: FileId, before: Visibility, after: Visibility) -> Event {
     let changed = about_file(Kind::VisibilityChanged, by, id);
     changed.with("before", before.name()).with("after", after.name())
-}
-
-/// What is noted of a link: its restrictions, and nothing that it could be used with.
-fn link_made(by: &Identity, link: &Link) -> Event {
-    let made = about_file(Kind::LinkMade, by, link.id).with("expires", rfc3339(link.expires_s));
-    let made = made.with("download", link.download).with("password", link.password.is_some());
-    let made = match link.begins_s {
-        Some(begins_s) => made.with("begins", rfc3339(begins_s)),
-        None => made,
-    };
-    match link.network {
-        // It may be somebody's address.
-        Some(network) => made.about("network", &by.subject, &network.to_string()),
-        None => made,
-    }
-}
-
-fn check_links(params: &RawPathParams) -> Result<(), Failure> {
-    if params.iter().any(|(name, value)| name == "name" && value == "links") {
-        return Ok(());
-    }
-    Err(Failure::new(
-        ProblemType::MethodNotAllowed,
-        "POST makes links, and DELETE ends them, at …/links",
-    ))
 }
 
 /// A bounded JSON body. An empty one is an empty object.

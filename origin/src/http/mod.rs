@@ -11,6 +11,8 @@ mod files;
 pub(crate) mod form;
 mod handover;
 mod linger;
+mod links;
+mod passes;
 mod relations;
 mod sessions;
 pub(crate) mod uploads;
@@ -113,7 +115,8 @@ pub(crate) fn router(app: App) -> Router {
             "/files/{id}",
             file.clone().patch(files::change).delete(files::remove).put(handover::take),
         )
-        .route("/files/{id}/{name}", file.post(files::share).delete(files::end_links));
+        .route("/files/{id}/{name}", file.post(links::share).delete(links::end_links))
+        .route("/passes", post(passes::make));
     let uploads = Router::new()
         .route("/uploads", post(uploads::create).options(uploads::tus::options))
         .route(

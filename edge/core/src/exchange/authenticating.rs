@@ -13,6 +13,7 @@ use super::{Edge, Exchange, Stage};
 use crate::answer::Visit;
 use crate::content_host::HostOf;
 use crate::explain::{self, Beside};
+use crate::forwarded::Client;
 use crate::guard::{Guarded, guard};
 use crate::issuer::NO_SUCH_KEY;
 use crate::issuer_keys::{KeyExchange, KeySet, Next};
@@ -20,6 +21,7 @@ use crate::revocations::RevocationExchange;
 use crate::route::{Access, Target};
 use crate::session::cookie::{self, Short};
 use crate::session::{self, site};
+use crate::sharing;
 use crate::step::{Moment, Need, Outcome, Request, Step};
 use crate::token::{Grant, NOT_BY_KEY, Refusal, Signed, SignedIn, Unverified};
 use crate::uploads;
@@ -29,6 +31,8 @@ use crate::uploads;
 pub(super) enum Bearer {
     /// From who asks; where there is none, the cookie of a session counts.
     Caller,
+    /// The same; and where there is no session either, a pass.
+    Visitor,
     /// The same without any cookie.
     CallerAlone,
     /// From who wants to be told beside the answer.
@@ -42,13 +46,14 @@ impl Bearer {
         match target {
             _ if host == HostOf::Content => Self::CallerAlone,
             Target::Session if !request.is_read() => Self::CallerAlone,
+            Target::Route(_) if request.is_read() => Self::Visitor,
             _ => Self::Caller,
         }
     }
 
     const fn field(self) -> &'static str {
         match self {
-            Self::Caller | Self::CallerAlone => "authorization",
+            Self::Caller | Self::Visitor | Self::CallerAlone => "authorization",
             Self::Beside => explain::FIELD,
         }
     }
@@ -64,7 +69,7 @@ impl Bearer {
             Some((scheme, _)) if is_basic(scheme) && goes_with_link(request) => Ok(None),
             _ => {
                 let detail = match self {
-                    Self::Caller | Self::CallerAlone => {
+                    Self::Caller | Self::Visitor | Self::CallerAlone => {
                         "`Authorization` must be `Bearer` and a token."
                     }
                     Self::Beside => "`Outport-Explain` must be `Bearer` and a token.",
@@ -149,14 +154,17 @@ impl Edge {
         &mut self,
         bearer: Bearer,
         request: &Guarded<'_>,
-        host: Option<&str>,
+        client: Client<'_>,
         moment: Moment,
     ) -> Result<Caller, Problem> {
         let Some(token) = bearer.token(request)? else {
-            return if bearer == Bearer::Caller {
-                self.by_cookie(request, host, moment)
-            } else {
-                Ok(Caller::Nobody)
+            return match bearer {
+                Bearer::Caller => self.by_cookie(request, client.host, moment),
+                Bearer::Visitor => match self.by_cookie(request, client.host, moment) {
+                    Ok(Caller::Nobody) => self.by_pass(request, client.address, moment),
+                    known => known,
+                },
+                Bearer::CallerAlone | Bearer::Beside => Ok(Caller::Nobody),
             };
         };
         if let Some(grant) = self.tokens.get(token) {
@@ -186,6 +194,19 @@ impl Edge {
         let grant = Grant::of_session(short);
         grant.check(moment.unix_s()).map_err(Refusal::problem)?;
         self.unless_revoked(grant, moment)
+    }
+
+    /// Finds out by whose pass somebody comes.
+    fn by_pass(
+        &self,
+        request: &Guarded<'_>,
+        client: IpAddr,
+        moment: Moment,
+    ) -> Result<Caller, Problem> {
+        match sharing::find(request, client, &self.config.link_keys, moment.unix_s())? {
+            Some(pass) => self.unless_revoked(Grant::of_pass(pass), moment),
+            None => Ok(Caller::Nobody),
+        }
     }
 
     /// Reads a token. `fetched` are the keys that its issuer publishes, if it was asked; `anew` says
@@ -321,7 +342,7 @@ impl Edge {
         let Waiting { ref head, peer, bearer } = *waiting;
         let request = Request { head, peer, secure: visit.secure };
         match bearer {
-            Bearer::Caller | Bearer::CallerAlone => {
+            Bearer::Caller | Bearer::Visitor | Bearer::CallerAlone => {
                 self.begin_as(&request, moment, Some(caller), visit)
             }
             Bearer::Beside => match self.beside(&caller, moment) {

@@ -9,7 +9,7 @@ use super::{Edge, Exchange, Stage};
 use crate::answer::Visit;
 use crate::challenge;
 use crate::cors;
-use crate::firewall::{Asking, Refused, Verdict};
+use crate::firewall::{Asking, Refused, Verdict, Who};
 use crate::guard::Guarded;
 use crate::limit;
 use crate::step::{Moment, Outcome, Request, Step};
@@ -70,7 +70,7 @@ impl Edge {
             names.iter().filter_map(place).filter_map(|place| u16::try_from(place).ok()).collect();
         let escalates = self.abilities.escalates;
         let named = limits.iter().filter_map(|place| self.limits.get(usize::from(*place)));
-        let identity = caller.as_ref().map(|caller| &caller.identity);
+        let identity = caller.as_ref().and_then(SignedIn::counted);
         let needs = named.map(|limit| limit.need(identity, client, escalates)).collect();
         let (head, peer) = (request.head.to_vec(), request.peer);
         let stage = Stage::Limiting { head, peer, caller, limits };
@@ -97,6 +97,11 @@ impl Edge {
         let visit = Visit { is_limited: true, ..visit.again() };
         self.begin_as(request, moment, caller, visit)
     }
+}
+
+/// Who a caller is for rules.
+pub(super) fn judged_as(caller: &SignedIn) -> Who<'_> {
+    caller.counted().map_or(Who::Nobody, Who::Known)
 }
 
 /// Keeps what the rules of the firewall come to: the names of the limits that they want spent, or

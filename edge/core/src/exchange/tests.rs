@@ -24,6 +24,7 @@ mod firewall;
 mod issuers;
 mod kept;
 mod parts;
+mod passes;
 mod prefetching;
 mod priorities;
 mod relations;
@@ -97,6 +98,11 @@ impl Sent {
 
     fn field(&self, name: &str) -> Option<&str> {
         FieldLines::new(self.fields.as_bytes()).get(name)
+    }
+
+    #[track_caller]
+    fn expect_problem(&self, status: u16, slug: &str) {
+        assert_eq!((self.status, self.problem().as_str()), (status, slug));
     }
 
     fn problem(&self) -> String {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::challenge;
 use crate::guard::Guarded;
 use crate::head::{Fields, without_ows};
+use crate::sharing;
 
 /// The cookie that says who somebody is. Its prefix has browsers take it from this host alone, over an
 /// encrypted connection or on the machine itself (RFC 6265bis, section 4.1.3.2).
@@ -126,7 +127,9 @@ fn split(pair: &[u8]) -> (&[u8], Option<&[u8]>) {
 pub(crate) fn without_ours(value: &[u8]) -> Option<Vec<u8>> {
     let is_ours = |pair: &&[u8]| {
         let (name, _) = split(pair);
-        [SESSION, REFRESH, challenge::COOKIE].iter().any(|ours| name == ours.as_bytes())
+        [SESSION, REFRESH, challenge::COOKIE, sharing::COOKIE]
+            .iter()
+            .any(|ours| name == ours.as_bytes())
     };
     let left: Vec<_> = value.split(|byte| *byte == b';').filter(|pair| !is_ours(pair)).collect();
     let left = without_ows(&left.join(&b';')).to_vec();
