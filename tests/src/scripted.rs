@@ -16,7 +16,7 @@ const CLOSE_MAX: Duration = Duration::from_secs(5);
 const NOT_FOUND: &[u8] =
     b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
-/// What a request asks for by its field `x-script`.
+/// What a request asks for by its field `x-script`, or by its query.
 #[derive(Debug, PartialEq, Eq)]
 enum Script {
     /// These bytes, and then the connection's end.
@@ -87,9 +87,12 @@ async fn until_closed(stream: &mut TcpStream) {
 }
 
 fn script(head: &str) -> Script {
-    let fields = head.split("\r\n").skip(1).filter_map(|line| line.split_once(':'));
+    let (line, fields) = head.split_once("\r\n").unwrap_or((head, ""));
+    let fields = fields.split("\r\n").filter_map(|line| line.split_once(':'));
     let mut scripts = fields.filter(|(name, _)| name.eq_ignore_ascii_case("x-script"));
-    match scripts.next().map(|(_, value)| value.trim()) {
+    // Who fetches a document has no say in its fields.
+    let in_query = || line.split_once("?x-script=")?.1.split(' ').next();
+    match scripts.next().map(|(_, value)| value.trim()).or_else(in_query) {
         Some("silence") => Script::Silence,
         Some(value) => bytes(value).map_or(Script::Unknown, Script::Answer),
         None => Script::Unknown,
@@ -131,6 +134,7 @@ mod tests {
                 "HTTP/1.1 200 OK\r\na: b\r\ncontent-length: 1\r\nconnection: close\r\n\r\nx";
             assert_eq!(ask(&asked).await, expected.as_bytes());
             assert_eq!(ask("GET / HTTP/1.1\r\nx-script: silence\r\n\r\n").await, b"");
+            assert_eq!(ask("GET /a?x-script=610a HTTP/1.1\r\nhost: x\r\n\r\n").await, b"a\n");
             for other in ["", "x-script: 6\r\n", "x-script: 6g\r\n", "x-other: 61\r\n"] {
                 assert_eq!(ask(&format!("GET / HTTP/1.1\r\n{other}\r\n")).await, NOT_FOUND);
             }

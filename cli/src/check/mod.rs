@@ -87,13 +87,6 @@ impl Subject {
         if let Err(wrong) = self.fits()? {
             sink.note(0, wrong, settings::SMALLER);
         }
-        let documents = self.target.platform().abilities.documents;
-        let asked = self.settings.issuers.iter().find(|trusted| trusted.issuer.publishes);
-        if let Some(trusted) = asked.filter(|_| !documents) {
-            let (name, platform) = (&trusted.issuer.name, self.target.platform().name);
-            let wrong = format!("{platform} asks no issuer for its keys, so far: \"{name}\"");
-            sink.note(0, wrong, "give its keys in keys_file, and deploy again when they change");
-        }
         if let Some(at) = settings::origin_tls(text) {
             let wrong =
                 format!("[edge.origin_tls] has no effect on {}", self.target.platform().name);
@@ -173,6 +166,17 @@ impl Subject {
             Target::Fastly => fastly::check(self, table, sink),
             Target::Spin => spin::check(self, table, sink),
         })
+    }
+
+    /// Where the issuers are that are asked for their keys, and their names.
+    fn issuers(&self) -> Vec<(&str, Url)> {
+        let asked = self.settings.issuers.iter().filter(|trusted| trusted.issuer.publishes);
+        let asked = asked.filter_map(|trusted| {
+            let issuer = &trusted.issuer;
+            let url = issuer.keys_url.as_deref().unwrap_or(&issuer.name);
+            Some((issuer.name.as_str(), Url::parse(url).ok()?))
+        });
+        asked.collect()
     }
 
     /// The upstreams whose addresses are known, and their names.

@@ -82,8 +82,12 @@ fn allowed_hosts(subject: &Subject, component: Table<'_>, sink: &Sink) {
     if patterns.iter().any(|pattern| pattern.contains("{{")) {
         return;
     }
-    for (name, url) in subject.upstreams() {
-        if !patterns.iter().any(|pattern| hosts::covers(pattern, &url) == Some(true)) {
+    let upstreams = subject.upstreams();
+    let upstreams = upstreams.iter().map(|(name, url)| (name.as_str(), url));
+    let issuers = subject.issuers();
+    let issuers = issuers.iter().map(|(name, url)| (*name, url));
+    for (name, url) in upstreams.chain(issuers) {
+        if !patterns.iter().any(|pattern| hosts::covers(pattern, url) == Some(true)) {
             let wrong = format!("the component may not reach {url} ({name})");
             let right = format!(
                 "add \"{}\" to its allowed_outbound_hosts",
@@ -166,6 +170,19 @@ outport_secrets = "{{ outport_secrets }}"
                  \"http://127.0.0.1:8081\" to its allowed_outbound_hosts",
                 "10:26 the component may not reach http://legacy.example.com/ (route_0) | add \
                  \"http://legacy.example.com\" to its allowed_outbound_hosts",
+            ]
+        );
+        let issuers = "[issuers.a]\nissuer = \"https://id.example.org\"\naudiences = [\"x\"]\n\
+                       [issuers.b]\nissuer = \"b\"\naudiences = [\"x\"]\n\
+                       keys_url = \"https://keys.example.net/jwks\"\n";
+        assert_eq!(
+            found(&format!("{CONFIG}{issuers}"), RIGHT),
+            [
+                "10:26 the component may not reach https://id.example.org/ \
+                 (https://id.example.org) | add \"https://id.example.org\" to its \
+                 allowed_outbound_hosts",
+                "10:26 the component may not reach https://keys.example.net/jwks (b) | add \
+                 \"https://keys.example.net\" to its allowed_outbound_hosts",
             ]
         );
         let templated = RIGHT.replace("http://*.example.com", "http://{{ host }}");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::future::join;
 use outport_edge_core::conformance::{self, ScriptedAnswer, Subject};
 use outport_edge_core::platform::CLOUDFLARE;
-use outport_edge_core::step::{Abilities, Allowance, Need, Outcome, Reply};
+use outport_edge_core::step::{Abilities, Allowance, Need, Outcome, Reply, Upstream};
 use worker::Delay;
 use worker::js_sys::{Object, Uint8Array};
 use worker::wasm_bindgen::{JsCast as _, JsValue};
@@ -101,6 +101,11 @@ impl Subject for Worker {
             exchange.request_body = js::stream(&Uint8Array::from(&body[..]));
         }
         ticket
+    }
+
+    fn upstream(&self) -> String {
+        let url = self.parts.setup.deployment.url(Upstream::Origin);
+        url.unwrap_or_default().to_owned()
     }
 
     async fn ask(&mut self, ticket: u64, need: Need) {

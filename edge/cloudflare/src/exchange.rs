@@ -90,6 +90,10 @@ impl Parts {
                 let body = js::read_whole(body, bytes_max).await;
                 (Outcome::Body(body.map(|body| body.to_vec())), Held::Nothing)
             }
+            Need::Document { url, bytes_max, timeout_ms } => {
+                let document = upstream::document(&url, bytes_max, timeout_ms).await;
+                (Outcome::Document(document), Held::Nothing)
+            }
             Need::Value { key } => match self.value(&key).await {
                 Some(value) => {
                     (Outcome::Value(Some(value.byte_length().into())), Held::Value(value))

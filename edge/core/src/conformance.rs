@@ -232,23 +232,33 @@ fn memory_bytes() -> usize {
 /// The field by which the upstream of a platform under test is told what to answer: a whole
 /// response of HTTP/1.1 in hexadecimal, or `silence`.
 const SCRIPT_FIELD: &str = "x-script";
+/// Where nobody listens.
+const NOBODY: &str = "http://127.0.0.1:1/";
 
-/// Makes a fetch of the suite one that the scripted upstream outside answers with the next
-/// answer, or one to the first route, where nobody listens, once they are used up.
-pub fn scripted(need: Need, answers: &mut VecDeque<ScriptedAnswer>) -> Need {
-    let Need::Fetch(mut fetch) = need else { return need };
-    match answers.pop_front() {
-        None => fetch.upstream = Upstream::Route(0),
-        Some(answer) => {
-            let script = match answer {
-                ScriptedAnswer::Silence => "silence".to_owned(),
-                ScriptedAnswer::Answer(answer) => to_hex(&raw_answer(&answer)),
-            };
+/// Makes what the suite fetches something that the scripted upstream outside answers with the next
+/// answer, or something of the first route, where nobody listens, once they are used up.
+pub fn scripted(mut need: Need, answers: &mut VecDeque<ScriptedAnswer>) -> Need {
+    if !matches!(need, Need::Fetch(_) | Need::Document { .. }) {
+        return need;
+    }
+    let script = answers.pop_front().map(|answer| match answer {
+        ScriptedAnswer::Silence => "silence".to_owned(),
+        ScriptedAnswer::Answer(answer) => to_hex(&raw_answer(&answer)),
+    });
+    match (&mut need, script) {
+        (Need::Fetch(fetch), None) => fetch.upstream = Upstream::Route(0),
+        (Need::Fetch(fetch), Some(script)) => {
             let field = format!("{SCRIPT_FIELD}: {script}\r\n");
             fetch.head.extend_from_slice(field.as_bytes());
         }
+        (Need::Document { url, .. }, None) => NOBODY.clone_into(url),
+        // The driver says by itself what fields it is asked for with.
+        (Need::Document { url, .. }, Some(script)) => {
+            url.push_str(&format!("?{SCRIPT_FIELD}={script}"));
+        }
+        _ => {}
     }
-    Need::Fetch(fetch)
+    need
 }
 
 /// An answer as the bytes of a connection that closes after it.
@@ -354,7 +364,7 @@ const BEYOND: &[Beyond] = &[
     Beyond {
         declared: |abilities| abilities.documents,
         tests: &["a_document_from_elsewhere"],
-        why: "nothing is fetched from elsewhere, so far: issuers' keys are in the configuration",
+        why: "nothing is fetched from elsewhere: issuers' keys are in the configuration",
     },
     Beyond {
         declared: |abilities| abilities.fragments,

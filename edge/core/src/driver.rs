@@ -3,7 +3,8 @@
 use outport_wire::problem::{Problem, ProblemType};
 
 use crate::answer::Visit;
-use crate::step::{FetchError, Kept, Need, Outcome, Reply};
+use crate::head::Fields;
+use crate::step::{Fetch, FetchError, Kept, Need, Outcome, Reply, Upstream};
 
 /// The most steps of an exchange; more would be a loop. The core's longest asks an issuer twice for each
 /// of two tokens, of nine steps each, and then a route that varies and has dictionaries, of eight.
@@ -18,6 +19,27 @@ pub fn broken() -> Reply {
 /// is said in the log and not to the world.
 pub fn unconfigured() -> Reply {
     internal("This edge is not configured: its log names what is missing, and where it is set.")
+}
+
+/// A [`Need::Document`] as a fetch of the server at a base URL, which comes with it: what the fetch says of
+/// its upstream does not count. `None` where the URL is none of `http` or `https`.
+pub fn document(url: &str, timeout_ms: u64) -> Option<(String, Fetch)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, target) = rest.split_at_checked(end)?;
+    let target = target.split('#').next().unwrap_or_default();
+    let slash = if target.starts_with('/') { "" } else { "/" };
+    let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+    if !matches!(scheme, "http" | "https") || authority.is_empty() || !is_plain(rest) {
+        return None;
+    }
+    let mut head = Fields::for_request("GET", &format!("{slash}{target}"));
+    head.push("host", authority);
+    head.push("accept", "application/json");
+    head.push("user-agent", concat!("outport/", env!("CARGO_PKG_VERSION")));
+    let (upstream, head) = (Upstream::Origin, head.into_bytes());
+    let fetch = Fetch { upstream, head, with_body: false, timeout_ms };
+    Some((format!("{scheme}://{authority}"), fetch))
 }
 
 /// What comes of a need that a driver does not meet, as it declares no ability for it: the core never
@@ -65,6 +87,25 @@ mod tests {
     use super::*;
     use crate::head::FieldLines;
     use crate::step::Body;
+
+    #[test]
+    fn a_document_is_asked_for_where_it_is() {
+        for (url, base, line) in [
+            ("https://id.example/a/b?c=d#e", "https://id.example", "GET /a/b?c=d HTTP/1.1\r\n"),
+            ("http://id.example:8080", "http://id.example:8080", "GET / HTTP/1.1\r\n"),
+            ("https://[::1]:8443?a", "https://[::1]:8443", "GET /?a HTTP/1.1\r\n"),
+        ] {
+            let (found, fetch) = document(url, 5).unwrap();
+            let host = format!("host: {}\r\n", base.split_once("://").unwrap().1);
+            assert_eq!(found, base);
+            assert!(fetch.head.starts_with(format!("{line}{host}").as_bytes()), "{url}");
+        }
+        for none in
+            ["ftp://a/b", "https://", "https:///a", "/a", "", "https://a/\r\nb: c", "https://a b/"]
+        {
+            assert_eq!(document(none, 5), None, "{none}");
+        }
+    }
 
     #[test]
     fn an_overloaded_edge_says_when_to_come_back() {

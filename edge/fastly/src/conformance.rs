@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use fastly::handle::{BodyHandle, RequestHandle};
 use outport_edge_core::conformance::{self, PATH, ScriptedAnswer, Subject};
+use outport_edge_core::deployment::backend;
 use outport_edge_core::head::RequestHead;
 use outport_edge_core::platform::FASTLY;
-use outport_edge_core::step::{Abilities, Need, Outcome, Reply, Wider};
+use outport_edge_core::step::{Abilities, Need, Outcome, Reply, Upstream, Wider};
 
 use crate::cache::Asked;
 use crate::exchange::{Exchange, Parts};
@@ -93,6 +94,10 @@ impl Subject for Fastly {
         let exchange = Exchange::new(self.parts, None);
         self.exchanges.insert(self.opened, State { exchange, asked: None });
         self.opened
+    }
+
+    fn upstream(&self) -> String {
+        self.parts.upstreams.get(&backend(Upstream::Origin)).cloned().unwrap_or_default()
     }
 
     async fn ask(&mut self, ticket: u64, need: Need) {

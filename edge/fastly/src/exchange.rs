@@ -50,6 +50,9 @@ impl<'a> Exchange<'a> {
                 Outcome::Put
             }
             Need::Body { bytes_max } => Outcome::Body(self.body_within(bytes_max)),
+            Need::Document { url, bytes_max, timeout_ms } => {
+                Outcome::Document(upstream::document(&url, bytes_max, timeout_ms))
+            }
             Need::Value { key } => Outcome::Value(self.value(&key)),
             Need::Take { key, allowance, wider } => {
                 Outcome::Taken(take_each(&key, allowance, &wider, limit::take))

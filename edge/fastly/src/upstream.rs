@@ -1,11 +1,16 @@
 //! Requests to the origin and to proxied upstreams, through the backends named for them.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::time::Duration;
 
 use fastly::Body;
+use fastly::backend::{Backend, BackendCreationError};
 use fastly::handle::{BodyHandle, CacheOverride};
 use fastly::http::request::SendErrorCause;
 use outport_edge_core::deployment::{Deployment, backend};
+use outport_edge_core::driver;
+use outport_edge_core::head::FieldLines;
 use outport_edge_core::step::{Fetch, FetchError, Upstream, UpstreamHead};
 
 use crate::{head, host};
@@ -31,18 +36,75 @@ pub(crate) fn upstreams(deployment: &Deployment) -> Upstreams {
 pub(crate) fn fetch(
     upstreams: &Upstreams,
     fetch: &Fetch,
-    mut body: Option<Body>,
+    body: Option<Body>,
 ) -> Result<(UpstreamHead, Body), FetchError> {
     let name = backend(fetch.upstream);
+    let base = upstreams.get(&name).ok_or(FetchError::Unreachable)?;
+    send(&name, base, fetch, body)
+}
+
+/// The document there, if it comes whole, in time, and has no more bytes than this. Its server is a
+/// backend that is made up as it is asked for.
+pub(crate) fn document(url: &str, bytes_max: u64, timeout_ms: u64) -> Option<Vec<u8>> {
+    let (base, fetch) = driver::document(url, timeout_ms)?;
+    let name = dynamic_backend(&base, Duration::from_millis(timeout_ms))?;
+    let (head, body) = send(&name, &base, &fetch, None).ok()?;
+    if head.status != 200 {
+        eprintln!("outport: {url} could not be fetched: the answer is {}", head.status);
+        return None;
+    }
+    let announced = FieldLines::new(&head.fields).get("content-length");
+    let announced = announced.and_then(|length| length.parse::<u64>().ok());
+    let mut read = Vec::new();
+    body.take(bytes_max.saturating_add(1)).read_to_end(&mut read).ok()?;
+    let length = read.len() as u64;
+    (length <= bytes_max && announced.is_none_or(|said| said == length)).then_some(read)
+}
+
+/// The name of a backend for the server at this base URL.
+fn dynamic_backend(base: &str, patience: Duration) -> Option<String> {
+    let (scheme, authority) = base.split_once("://")?;
+    let is_secure = scheme == "https";
+    let (host, has_port) = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => (host, true),
+        _ => (authority, false),
+    };
+    let port = if is_secure { 443 } else { 80 };
+    let target = if has_port { authority.to_owned() } else { format!("{authority}:{port}") };
+    let made = Backend::builder(base, target)
+        .override_host(authority)
+        .connect_timeout(patience)
+        .first_byte_timeout(patience)
+        .between_bytes_timeout(patience);
+    let made = if is_secure {
+        made.enable_ssl().sni_hostname(host).check_certificate(host)
+    } else {
+        made.disable_ssl()
+    };
+    match made.finish() {
+        // It was made for a need before.
+        Ok(_) | Err(BackendCreationError::NameInUse) => Some(base.to_owned()),
+        Err(error) => {
+            eprintln!("outport: {base} can't be asked: {error}; dynamic backends may be off");
+            None
+        }
+    }
+}
+
+/// The same, through the backend of this name.
+fn send(
+    name: &str,
+    base: &str,
+    fetch: &Fetch,
+    mut body: Option<Body>,
+) -> Result<(UpstreamHead, Body), FetchError> {
     let has_body = body.as_mut().is_some_and(|body| body.known_length() != Some(0));
     let sent_ms = if has_body { BODY_SENT_WITHIN_MS } else { 0 };
-    let mut request = upstreams
-        .get(&name)
-        .and_then(|base| head::request_from_core(&fetch.head, base, has_body))
-        .ok_or(FetchError::Unreachable)?;
+    let request = head::request_from_core(&fetch.head, base, has_body);
+    let mut request = request.ok_or(FetchError::Unreachable)?;
     request.set_cache_override(&CacheOverride::pass());
     let body = body.filter(|_| has_body).map_or_else(BodyHandle::new, Body::into_handle);
-    let pending = request.send_async(body, &name).map_err(failure)?;
+    let pending = request.send_async(body, name).map_err(failure)?;
     if !host::is_ready_within(&pending, fetch.timeout_ms.saturating_add(sent_ms)) {
         return Err(FetchError::Timeout);
     }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use futures::future::{Either, FutureExt as _, select};
 use outport_edge_core::conformance::{self, PATH, ScriptedAnswer, scripted};
 use outport_edge_core::platform::SPIN;
-use outport_edge_core::step::{Abilities, Need, Outcome, Reply};
+use outport_edge_core::step::{Abilities, Need, Outcome, Reply, Upstream};
 use spin_sdk::wasip3::clocks::monotonic_clock;
 use spin_sdk::wasip3::http::types::Request;
 use spin_sdk::wasip3::random::random::get_random_u64;
@@ -63,6 +63,10 @@ impl conformance::Subject for Subject {
         self.exchanges
             .insert(ticket, State::Idle(Box::new(Exchange::new(self.needs.clone(), None))));
         ticket
+    }
+
+    fn upstream(&self) -> String {
+        self.needs.deployment.url(Upstream::Origin).unwrap_or_default().to_owned()
     }
 
     async fn ask(&mut self, ticket: u64, need: Need) {

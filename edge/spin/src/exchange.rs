@@ -51,6 +51,9 @@ impl Exchange {
                 Some(body) => body.whole(bytes_max).await,
                 None => None,
             }),
+            Need::Document { url, bytes_max, timeout_ms } => {
+                Outcome::Document(upstream::document(&url, bytes_max, timeout_ms).await)
+            }
             Need::Value { key } => {
                 self.value = needs.store.get(&key).await;
                 Outcome::Value(self.value.as_ref().map(|value| value.len() as u64))

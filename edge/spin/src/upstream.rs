@@ -11,6 +11,7 @@ use std::pin::pin;
 
 use futures::channel::oneshot;
 use futures::future::{Either, select};
+use outport_edge_core::driver;
 use outport_edge_core::head::RequestHead;
 use outport_edge_core::step::{Fetch, FetchError, UpstreamHead};
 use spin_sdk::wasip3::clocks::monotonic_clock;
@@ -59,6 +60,24 @@ pub(crate) async fn fetch(
         Either::Left((Ok(response), _)) => Ok(split(response)),
         Either::Left((Err(error), _)) => Err(failure(&error, url)),
         Either::Right(_) => Err(FetchError::Timeout),
+    }
+}
+
+/// The document there, if it comes whole, in time, and has no more bytes than this.
+pub(crate) async fn document(url: &str, bytes_max: u64, timeout_ms: u64) -> Option<Vec<u8>> {
+    let (base, request) = driver::document(url, timeout_ms)?;
+    let fetched = pin!(async {
+        let (head, body) = fetch(Some(&base), &request, None).await.ok()?;
+        if head.status != 200 {
+            crate::log(&format!("{url} could not be fetched: the answer is {}", head.status));
+            return None;
+        }
+        body.whole(bytes_max).await
+    });
+    let too_long = pin!(monotonic_clock::wait_for(timeout_ms.saturating_mul(1_000_000)));
+    match select(fetched, too_long).await {
+        Either::Left((document, _)) => document,
+        Either::Right(_) => None,
     }
 }
 
