@@ -187,6 +187,7 @@ pub(crate) fn config_with(keys: Vec<Jwk>) -> Result<Config> {
         guest: None,
         routes: Vec::new(),
         limits: BTreeMap::from([(READ_LIMIT.into(), roomy), (WRITE_LIMIT.into(), roomy)]),
+        shares: BTreeMap::new(),
         assets: BTreeMap::new(),
         cors_origins: vec!["*".into()],
         public_base_url: None,

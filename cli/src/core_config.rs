@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use outport_edge_core::config::{Config as CoreConfig, Guest, Issuer};
 use outport_edge_core::key_set::{Algorithm, Jwk};
-use outport_edge_core::step::Allowance;
+use outport_edge_core::step::{Allowance, Share};
 use outport_wire::rules::TenantRules;
 
 use crate::failure::Failure;
@@ -44,6 +44,8 @@ pub(crate) fn core_config(
     for issuer in &mut issuers {
         issuer.begins_sessions = settings.session.issuers.contains(&issuer.name);
     }
+    let shares = settings.limits.iter().map(|(name, limit)| (name.clone(), limit.share));
+    let shares = shares.filter(|(_, share)| *share != Share::default()).collect();
     let limits = settings.limits.into_iter();
     Ok(CoreConfig {
         issuers,
@@ -59,6 +61,7 @@ pub(crate) fn core_config(
         guest,
         routes: settings.routes,
         limits: limits.map(|(name, limit)| (name, allowance(limit))).collect(),
+        shares,
         assets: Default::default(),
         cors_origins: settings.cors_origins,
         public_base_url: settings.edge.public_base_url,
@@ -115,6 +118,8 @@ fn guest(keys: &Keys) -> Result<Guest, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn core(settings: Settings, said: Said) -> CoreConfig {
@@ -124,12 +129,14 @@ mod tests {
 
     #[test]
     fn what_the_settings_say_reaches_the_core() {
-        let text = "[uploads]\nsize_max_bytes = 5\n[tenants.acme]\nquota_files = 1\n[limits.api]\nper_second = 4\nburst = 9\n\
+        let text = "[uploads]\nsize_max_bytes = 5\n[tenants.acme]\nquota_files = 1\n[limits.api]\nper_second = 4\nburst = 9\nat_once = 3\n\
                     [[routes]]\npath = \"/x\"\nlimit = \"api\"\n";
         let core = core(crate::settings::parse(text).unwrap(), Said::default());
         assert_eq!(core.uploads.default.declared.size_max_bytes, 5);
         assert!(core.uploads.for_tenant("acme").more_at_origin);
         assert_eq!(core.limits["api"], Allowance { interval_us: 250_000, burst: 9 });
+        let share = Share { at_once: Some(3), bytes_per_s: None };
+        assert_eq!(core.shares, BTreeMap::from([("api".to_owned(), share)]));
         assert_eq!(core.limits["read"], Allowance { interval_us: 200, burst: 50_000 });
         assert_eq!(core.routes[0].limit.as_deref(), Some("api"));
         // It crosses into the component as JSON.

@@ -62,6 +62,7 @@ const NEEDS: &[Row] = &[
     ("who is anonymous is limited by wider networks, too", |platform| {
         so_far(platform.abilities.escalates)
     }),
+    ("`at_once` and `bytes_per_second` of limits", |platform| so_far(platform.abilities.shares)),
     ("where there is too much to do, requests are refused by", |platform| text(platform.sheds)),
     ("**Signatures** are checked", |platform| text(platform.signatures)),
     ("**Bodies**", |platform| text(platform.bodies)),

@@ -1,11 +1,11 @@
 //! Limits: what is over them is refused, and told when to come back.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use outport_tests::api::{Answer, Api};
 use outport_tests::deployment::{Data, Running};
 use outport_tests::suite::Check;
-use outport_tests::{check, tus};
+use outport_tests::{check, random, tus};
 use reqwest::Method;
 
 const BURST: usize = 10;
@@ -30,6 +30,8 @@ pub(crate) fn all() -> Vec<Check> {
         check!(whoever_asks_too_often_is_told_when_to_come_back),
         check!(one_identity_does_not_spend_what_is_anothers),
         check!(without_an_identity_the_network_is_limited),
+        check!(no_more_are_under_way_than_may_be),
+        check!(bodies_keep_to_the_pace),
         check!(an_upload_larger_than_is_configured),
         check!(a_length_that_is_said_later_is_limited_by_what_comes),
         check!(a_tenant_has_rules_of_its_own),
@@ -67,6 +69,66 @@ async fn whoever_asks_too_often_is_told_when_to_come_back() {
     assert!(refused.field("ratelimit").contains("\"read\";r=0"), "{refused:?}");
     tokio::time::sleep(Duration::from_secs(wait)).await;
     api.get("/files").await.expect_status(200);
+}
+
+const SHARED: &str = "[limits.read]\nat_once = 2\nbytes_per_second = 100000\n\
+                      [limits.write]\nbytes_per_second = 100000\n";
+/// Three seconds of it, so that what is asked for meanwhile comes while it is under way.
+const PACED_BYTES: usize = 300_000;
+
+fn start_shared() -> Limited {
+    let data = Data::new();
+    let config = data.config(SHARED);
+    let edge = Running::serve(&data, &["--config", config.to_str().expect("the path is text")]);
+    Limited { data, edge }
+}
+
+async fn no_more_are_under_way_than_may_be() {
+    let limited = start_shared();
+    let (eager, modest) = (limited.api("eager"), limited.api("modest"));
+    let content = random::bytes(PACED_BYTES);
+    let file = eager.upload("visibility=public", "text/plain", content.clone()).await;
+    let fetching: Vec<_> = (0..2)
+        .map(|_| {
+            let (api, path) = (eager.clone(), file.path());
+            tokio::spawn(async move { api.get(&path).await })
+        })
+        .collect();
+    let head = async || eager.send(Method::HEAD, &file.path(), &[], "").await;
+    let mut asked = head().await;
+    for _ in 0..100 {
+        if asked.status != 200 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        asked = head().await;
+    }
+    assert_eq!(asked.status, 429, "{asked:?}");
+    let refused = eager.get("/files").await;
+    refused.expect_problem(429, "too-many-at-once");
+    assert_eq!(refused.json()["max"], 2);
+    modest.get("/files").await.expect_status(200);
+    for fetched in fetching {
+        let fetched = fetched.await.expect("it is answered");
+        fetched.expect_status(200);
+        assert!(fetched.body == content, "other bytes");
+    }
+    eager.get("/files").await.expect_status(200);
+}
+
+async fn bodies_keep_to_the_pace() {
+    let limited = start_shared();
+    let api = limited.api("eager");
+    // Faster than this it may not be, however slow the machine is.
+    let least = Duration::from_secs(2);
+    let content = random::bytes(PACED_BYTES);
+    let begun = Instant::now();
+    let file = api.upload("", "text/plain", content.clone()).await;
+    assert!(begun.elapsed() > least, "uploaded within {:?}", begun.elapsed());
+    let begun = Instant::now();
+    let fetched = api.get(&file.path()).await;
+    assert!(begun.elapsed() > least, "fetched within {:?}", begun.elapsed());
+    assert!(fetched.body == content, "other bytes");
 }
 
 async fn one_identity_does_not_spend_what_is_anothers() {

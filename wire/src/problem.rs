@@ -128,6 +128,8 @@ problems! {
     RangeNotSatisfiable "range-not-satisfiable" 416 "The range cannot be satisfied";
     /// The caller asks too often.
     RateLimited "rate-limited" 429 "Too many requests";
+    /// The caller has too many requests under way.
+    TooManyAtOnce "too-many-at-once" 429 "Too many requests are under way";
     /// The caller has too many uploads open.
     TooManyUploads "too-many-uploads" 429 "Too many uploads are open";
     /// The content is not what its checksum or digest says (tus 1.0, "Checksum").

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use crate::platform::Platform;
 
 /// A driver with more lines of code than this can't be read in a sitting.
-const LINES_MAX: usize = 1_600;
+const LINES_MAX: usize = 1_650;
 
 /// The files of a driver that are not deployed.
 const UNDEPLOYED: &[&str] = &["conformance.rs", "conformance"];

@@ -10,7 +10,7 @@ mod spin;
 use std::path::{Path, PathBuf};
 
 use outport_edge_core::deployment::{Deployment, backend, pieces};
-use outport_edge_core::step::Upstream;
+use outport_edge_core::step::{Share, Upstream};
 use reqwest::Url;
 use serde_json::json;
 
@@ -93,6 +93,14 @@ impl Subject {
             let right = "the platform checks the origin's certificate by its own list, and shows none \
                          that is named here: give the origin one that is publicly trusted";
             sink.note(at, wrong, right);
+        }
+        if !self.target.platform().abilities.shares
+            && self.settings.limits.values().any(|limit| limit.share != Share::default())
+        {
+            let platform = self.target.platform().name;
+            let wrong =
+                format!("at_once and bytes_per_second have no effect on {platform}, so far");
+            sink.note(0, wrong, "leave them out, or let `outport edge` serve it");
         }
         for (place, route) in self.settings.routes.iter().enumerate() {
             let unreachable = route.proxy.as_deref().and_then(|proxy| self.unreachable(proxy));
@@ -250,6 +258,18 @@ mod tests {
 
     fn of_configuration(target: Target, config: &str) -> Vec<String> {
         lines(subject(target, config, None).configuration(config).unwrap())
+    }
+
+    #[test]
+    fn what_is_under_way_is_counted_by_our_own_node_alone() {
+        let found = of_configuration(Target::Fastly, "[limits.read]\nat_once = 5\n");
+        assert_eq!(
+            found,
+            [
+                "1:1 at_once and bytes_per_second have no effect on Fastly Compute, so far | leave them \
+              out, or let `outport edge` serve it"
+            ]
+        );
     }
 
     #[test]

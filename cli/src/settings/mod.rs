@@ -20,6 +20,7 @@ pub(crate) use issuers::TrustedIssuer;
 pub(crate) use mistake::{Mistake, Mistakes, Sink};
 use outport_edge_core::config::{READ_LIMIT, Route, SLICE_BYTES, WRITE_LIMIT};
 use outport_edge_core::firewall::Firewall;
+use outport_edge_core::step::Share;
 use outport_wire::rules::{Rules, TenantRules};
 pub(crate) use read::{origin_tls, route_value};
 pub(crate) use session::Session;
@@ -139,6 +140,15 @@ pub(crate) struct Limit {
     pub(crate) per_second: u32,
     /// Requests at once.
     pub(crate) burst: u32,
+    /// What a taker has at the same time.
+    pub(crate) share: Share,
+}
+
+impl Limit {
+    /// A limit of nothing but how often.
+    const fn rate(per_second: u32, burst: u32) -> Self {
+        Self { per_second, burst, share: Share { at_once: None, bytes_per_s: None } }
+    }
 }
 
 impl Default for Settings {
@@ -184,8 +194,8 @@ impl Default for Settings {
 
 fn built_in_limits() -> BTreeMap<String, Limit> {
     BTreeMap::from([
-        (READ_LIMIT.to_owned(), Limit { per_second: 5_000, burst: 50_000 }),
-        (WRITE_LIMIT.to_owned(), Limit { per_second: 500, burst: 5_000 }),
+        (READ_LIMIT.to_owned(), Limit::rate(5_000, 50_000)),
+        (WRITE_LIMIT.to_owned(), Limit::rate(500, 5_000)),
     ])
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use matchit::InsertError;
 use outport_edge_core::config::{Auth, Claim, NO_LIMIT, Route};
 use outport_edge_core::forwarded::TrustedProxies;
+use outport_edge_core::step::Share;
 use reqwest::Url;
 use toml::de::{DeTable, DeValue};
 
@@ -277,12 +278,18 @@ fn limits(section: Section<'_>, limits: &mut BTreeMap<String, Limit>) {
         check_limit_name(&section, &name);
         let per_second = section.whole("per_second", 1..=PER_SECOND_MAX, "requests");
         let burst = section.whole("burst", 1..=BURST_MAX, "requests");
+        let at_once = section.whole("at_once", 1..=BURST_MAX, "requests");
+        let bytes_per_s = section.whole("bytes_per_second", 1024..=TIB, "bytes");
+        let share = Share {
+            at_once: whole_u32(at_once),
+            bytes_per_s: bytes_per_s.map(|bytes| bytes.value),
+        };
         let known = limits.get(&name.value).copied();
         let per_second = whole_u32(per_second).or(known.map(|limit| limit.per_second));
         let burst = whole_u32(burst).or(known.map(|limit| limit.burst)).or(per_second);
         match (per_second, burst) {
             (Some(per_second), Some(burst)) => {
-                limits.insert(name.value, Limit { per_second, burst });
+                limits.insert(name.value, Limit { per_second, burst, share });
             }
             _ => section.note_missing("per_second", "100"),
         }
@@ -604,6 +611,8 @@ mod tests {
             burst = 10
             [limits.api]
             per_second = 5
+            at_once = 7
+            bytes_per_second = 2048
             [uploads]
             size_max_bytes = 100
             [session]
@@ -643,8 +652,9 @@ mod tests {
                 disk_bytes: GIB
             }
         );
-        assert_eq!(read.limits["read"], Limit { per_second: 5_000, burst: 10 });
-        assert_eq!(read.limits["api"], Limit { per_second: 5, burst: 5 });
+        assert_eq!(read.limits["read"], Limit::rate(5_000, 10));
+        let share = Share { at_once: Some(7), bytes_per_s: Some(2_048) };
+        assert_eq!(read.limits["api"], Limit { share, ..Limit::rate(5, 5) });
         assert_eq!(read.limits["write"], Settings::default().limits["write"]);
         assert_eq!(
             (read.rules, read.session.demo),
@@ -824,6 +834,8 @@ mod tests {
         "quota_",
         "open_max",
         "secrets",
+        "at_once",
+        "bytes_per_second",
         "[edge.tls]",
         "[edge.origin_tls]",
         "[origin.tls]",

@@ -74,61 +74,58 @@ impl Parts {
         body: Option<ReadableStream>,
         looked: Option<Holding>,
     ) -> (Outcome, Held) {
-        match need {
+        let outcome = match need {
             Need::Lookup { key } => {
                 let holding = self.cache.look(key).await;
-                (Outcome::Looked(holding.looked()), Held::Looked(holding))
+                return (Outcome::Looked(holding.looked()), Held::Looked(holding));
             }
             Need::Put { key, head, fresh_ms } => {
                 if let Some(holding) = looked {
                     let store = Store::head(key, head, fresh_ms);
                     self.cache.store(holding, &store, None).await;
                 }
-                (Outcome::Put, Held::Nothing)
+                Outcome::Put
             }
             Need::Body { bytes_max } => {
                 let body = js::read_whole(body, bytes_max).await;
-                (Outcome::Body(body.map(|body| body.to_vec())), Held::Nothing)
+                Outcome::Body(body.map(|body| body.to_vec()))
             }
             Need::Document { url, bytes_max, timeout_ms } => {
-                let document = upstream::document(&url, bytes_max, timeout_ms).await;
-                (Outcome::Document(document), Held::Nothing)
+                Outcome::Document(upstream::document(&url, bytes_max, timeout_ms).await)
             }
-            Need::Value { key } => match self.value(&key).await {
-                Some(value) => {
-                    (Outcome::Value(Some(value.byte_length().into())), Held::Value(value))
-                }
-                None => (Outcome::Value(None), Held::Nothing),
-            },
+            Need::Value { key } => {
+                let value = self.value(&key).await;
+                let length = value.as_ref().map(|value| value.byte_length().into());
+                return (Outcome::Value(length), value.map_or(Held::Nothing, Held::Value));
+            }
             Need::Take { key, .. } => {
-                let allowed = self.take(key).await;
-                (Outcome::Taken(Taken { allowed, left: None }), Held::Nothing)
+                Outcome::Taken(Taken { allowed: self.take(key).await, left: None })
             }
             Need::Verify { key, message, signature } => {
                 let signed = js::is_signed(&key, &message, &signature).await;
-                (Outcome::Verified(signed.unwrap_or(false)), Held::Nothing)
+                Outcome::Verified(signed.unwrap_or(false))
             }
             Need::Keep { key, head, bytes } => {
-                (Outcome::Kept(self.keep(key, &head, bytes, body).await), Held::Nothing)
+                Outcome::Kept(self.keep(key, &head, bytes, body).await)
             }
-            Need::ReadKept { key } => match self.read_kept(&key).await {
-                Some(value) => (Outcome::ReadKept(Some(value.head())), Held::Kept(value.body)),
-                None => (Outcome::ReadKept(None), Held::Nothing),
-            },
-            Need::HandOver { prefix, timeout_ms } => {
-                let handed = match &self.kept {
-                    Some(kept) => kept.hand_over_now(&prefix, timeout_ms).await,
-                    None => true,
-                };
-                (Outcome::HandedOver(handed), Held::Nothing)
+            Need::ReadKept { key } => {
+                let kept = self.read_kept(&key).await;
+                let head = kept.as_ref().map(kept::Value::head);
+                let held = kept.map_or(Held::Nothing, |kept| Held::Kept(kept.body));
+                return (Outcome::ReadKept(head), held);
             }
+            Need::HandOver { prefix, timeout_ms } => Outcome::HandedOver(match &self.kept {
+                Some(kept) => kept.hand_over_now(&prefix, timeout_ms).await,
+                None => true,
+            }),
             Need::Fetch(fetch) => match self.fetch(&fetch, body).await {
-                Ok((head, answer)) => (Outcome::Fetched(Ok(head)), Held::Answer(answer)),
-                Err(failure) => (Outcome::Fetched(Err(failure)), Held::Nothing),
+                Ok((head, answer)) => return (Outcome::Fetched(Ok(head)), Held::Answer(answer)),
+                Err(failure) => Outcome::Fetched(Err(failure)),
             },
             // What the core never asks for, as the driver declares no ability for it.
-            need => (unmet(&need), Held::Nothing),
-        }
+            need => unmet(&need),
+        };
+        (outcome, Held::Nothing)
     }
 
     async fn keep(

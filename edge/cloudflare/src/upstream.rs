@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::{Either, select};
 use outport_edge_core::driver;
-use outport_edge_core::head::{FieldLines, RequestHead};
+use outport_edge_core::head::RequestHead;
 use outport_edge_core::step::{Fetch, FetchError, UpstreamHead};
 use worker::wasm_bindgen::{JsCast as _, JsValue};
 use worker::wasm_bindgen_futures::{JsFuture, spawn_local};
@@ -62,15 +62,10 @@ pub(crate) async fn document(url: &str, bytes_max: u64, timeout_ms: u64) -> Opti
     let (base, request) = driver::document(url, timeout_ms)?;
     let fetched = pin!(async {
         let (head, answer) = fetch(&request, &base, None).await.ok()?;
-        if head.status != 200 {
-            console_warn!("{url} could not be fetched: the answer is {}", head.status);
-            js::discard(&answer);
-            return None;
-        }
-        let announced = FieldLines::new(&head.fields).get("content-length");
-        let announced = announced.and_then(|length| length.parse::<u64>().ok());
+        let document = js::logged(url, driver::Document::of(&head));
+        // What is no document is read, too, and given up at its bound.
         let read = js::read_whole(answer.body(), bytes_max).await?.to_vec();
-        announced.is_none_or(|length| length == read.len() as u64).then_some(read)
+        document?.whole(read)
     });
     match select(fetched, Delay::from(Duration::from_millis(timeout_ms))).await {
         Either::Left((document, _)) => document,

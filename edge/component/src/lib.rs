@@ -40,6 +40,7 @@ impl Guest for Component {
             documents,
             dictionaries,
             escalates,
+            shares,
             ..
         } = abilities;
         let durable = durable.map(|value_bytes_max| core::Durable { value_bytes_max });
@@ -58,6 +59,7 @@ impl Guest for Component {
             documents,
             dictionaries,
             escalates,
+            shares,
         };
         let edge = Edge::new(Config::from_json(&config)?, abilities)?;
         EDGE.set(Some(edge));
@@ -144,6 +146,7 @@ fn from_outcome(outcome: wit::Outcome) -> core::Outcome {
         wit::Outcome::Body(body) => core::Outcome::Body(body),
         wit::Outcome::Encode(done) => core::Outcome::Encoded(done),
         wit::Outcome::Value(length) => core::Outcome::Value(length),
+        wit::Outcome::Share(counts) => core::Outcome::Shared(counts),
         wit::Outcome::Take(wit::Taken { allowed, left }) => {
             let left = left.map(|wit::Left { remaining, retry_us, full_us }| core::Left {
                 remaining,
@@ -234,6 +237,9 @@ fn to_need(need: core::Need) -> wit::Need {
         core::Need::Body { bytes_max } => wit::Need::Body(bytes_max),
         core::Need::Encode { coding } => wit::Need::Encode(to_coding(coding)),
         core::Need::Value { key } => wit::Need::Value(key),
+        core::Need::Share { key, share: core::Share { at_once, bytes_per_s } } => {
+            wit::Need::Share(wit::Share { key, at_once, bytes_per_s })
+        }
         core::Need::Take { key, allowance: core::Allowance { interval_us, burst }, wider } => {
             let wider = wider.into_iter().map(to_wider).collect();
             wit::Need::Take(wit::Take { key, interval_us, burst, wider })

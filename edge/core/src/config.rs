@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::firewall::Firewall;
 use crate::key_set::{Algorithm, Jwk};
-use crate::step::Allowance;
+use crate::step::{Allowance, Share};
 
 /// Everything the core needs to know.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -56,6 +56,9 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// The named limits. [`READ_LIMIT`] and [`WRITE_LIMIT`] apply to Outport's own routes.
     pub limits: BTreeMap<String, Allowance>,
+    /// What takers of these limits have at the same time, where the driver counts it.
+    #[serde(default)]
+    pub shares: BTreeMap<String, Share>,
     /// The page, by path below the root.
     #[serde(default)]
     pub assets: BTreeMap<String, Asset>,

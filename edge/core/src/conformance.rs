@@ -15,7 +15,7 @@ use std::fmt::Write as _;
 
 use crate::step::{
     Abilities, Allowance, Body, Ended, Fetch, FetchError, Left, Matched, Need, Outcome, Reply,
-    Store, Taken, Upstream, UpstreamHead, Wider,
+    Share, Store, Taken, Upstream, UpstreamHead, Wider,
 };
 
 use self::caching::{
@@ -144,6 +144,7 @@ macro_rules! conformance_tests {
             allowances_refill
             allowances_are_apart
             an_allowance_is_shared_with_others
+            no_more_are_under_way_than_may_be
             signatures
             an_upstream_answers
             an_upstream_that_is_not_there
@@ -348,6 +349,11 @@ const BEYOND: &[Beyond] = &[
         why: "a limit has one allowance a taker, so far: networks are counted each by itself",
     },
     Beyond {
+        declared: |abilities| abilities.shares,
+        tests: &["no_more_are_under_way_than_may_be"],
+        why: "what a taker has under way is not counted",
+    },
+    Beyond {
         declared: |abilities| abilities.composes,
         tests: &["a_body_of_several_parts"],
         why: "no body has several parts, so far: who asks for several ranges is sent the whole",
@@ -460,6 +466,46 @@ async fn signatures<S: Subject>() {
             let outcome = subject.outcome(ticket).await;
             assert_eq!(outcome, Some(Outcome::Verified(right)), "{}", signed.name);
         }
+    }
+}
+
+/// An exchange counts among its taker's until it has ended, with a reply or without.
+async fn no_more_are_under_way_than_may_be<S: Subject>() {
+    let mut subject = S::new(vec![]).await;
+    let share = Share { at_once: Some(2), bytes_per_s: Some(1 << 30) };
+    let mut under_way = Vec::new();
+    for (taker, expected) in [("a", true), ("a", true), ("a", false), ("b", true)] {
+        let ticket = subject.open();
+        assert_eq!(shared(&mut subject, ticket, taker, share).await, expected, "{taker}");
+        under_way.push(ticket);
+    }
+    let without_end = Share { at_once: None, ..share };
+    for _ in 0..5 {
+        let ticket = subject.open();
+        assert!(shared(&mut subject, ticket, "c", without_end).await);
+        under_way.push(ticket);
+    }
+    // Whoever was refused has nothing to give back.
+    for (place, expected) in [(2, false), (0, true), (1, true)] {
+        let Some(ended) = under_way.get(place).copied() else { panic!("it was opened") };
+        if place == 0 {
+            subject.reply(ended, with(Body::Bytes(b"hello".to_vec()), None)).await;
+        } else {
+            subject.abandon(ended).await;
+        }
+        let ticket = subject.open();
+        assert_eq!(shared(&mut subject, ticket, "a", share).await, expected, "after {place}");
+        under_way.push(ticket);
+    }
+    let ticket = subject.open();
+    assert!(!shared(&mut subject, ticket, "a", share).await);
+}
+
+async fn shared<S: Subject>(subject: &mut S, ticket: S::Ticket, taker: &str, share: Share) -> bool {
+    subject.ask(ticket, Need::Share { key: format!("test {taker}"), share }).await;
+    match subject.outcome(ticket).await {
+        Some(Outcome::Shared(counts)) => counts,
+        other => panic!("{other:?}"),
     }
 }
 

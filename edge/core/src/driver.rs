@@ -3,8 +3,8 @@
 use outport_wire::problem::{Problem, ProblemType};
 
 use crate::answer::Visit;
-use crate::head::Fields;
-use crate::step::{Fetch, FetchError, Kept, Need, Outcome, Reply, Upstream};
+use crate::head::{FieldLines, Fields};
+use crate::step::{Fetch, FetchError, Kept, Need, Outcome, Reply, Upstream, UpstreamHead};
 
 /// The most steps of an exchange; more would be a loop. The core's longest asks an issuer twice for each
 /// of two tokens, of nine steps each, and then a route that varies and has dictionaries, of eight.
@@ -42,6 +42,28 @@ pub fn document(url: &str, timeout_ms: u64) -> Option<(String, Fetch)> {
     Some((format!("{scheme}://{authority}"), fetch))
 }
 
+/// An answer that is a document, as far as its head tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Document {
+    announced: Option<u64>,
+}
+
+impl Document {
+    /// Whether an answer is the document that was asked for. The error says what it is instead.
+    pub fn of(head: &UpstreamHead) -> Result<Self, String> {
+        let announced = FieldLines::new(&head.fields).get("content-length");
+        match head.status {
+            200 => Ok(Self { announced: announced.and_then(|length| length.parse().ok()) }),
+            status => Err(format!("the answer to a document's request is {status}")),
+        }
+    }
+
+    /// All of the document, if what was read is that.
+    pub fn whole(self, read: Vec<u8>) -> Option<Vec<u8>> {
+        self.announced.is_none_or(|length| length == read.len() as u64).then_some(read)
+    }
+}
+
 /// What comes of a need that a driver does not meet, as it declares no ability for it: the core never
 /// asks for that.
 pub const fn unmet(need: &Need) -> Outcome {
@@ -53,6 +75,7 @@ pub const fn unmet(need: &Need) -> Outcome {
         Need::Content { .. } => Outcome::Content(None),
         Need::Gather { .. } => Outcome::Gathered(None),
         Need::Document { .. } => Outcome::Document(None),
+        Need::Share { .. } => Outcome::Shared(true),
         Need::Verify { .. } => Outcome::Verified(false),
         Need::Keep { .. } => Outcome::Kept(Kept::Declined),
         Need::ReadKept { .. } => Outcome::ReadKept(None),
@@ -85,7 +108,6 @@ fn internal(detail: &'static str) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::head::FieldLines;
     use crate::step::Body;
 
     #[test]

@@ -153,8 +153,14 @@ impl Edge {
         let limits: Vec<Limit> = config
             .limits
             .iter()
-            .map(|(name, allowance)| Limit { name: name.clone(), allowance: *allowance })
+            .map(|(name, allowance)| {
+                let share = config.shares.get(name).copied().filter(|_| abilities.shares);
+                Limit { name: name.clone(), allowance: *allowance, share }
+            })
             .collect();
+        if let Some(name) = config.shares.keys().find(|name| !config.limits.contains_key(*name)) {
+            return Err(format!("there is no limit named {name}"));
+        }
         let routes = Routes::new(&config)?;
         for limit in config.routes.iter().filter_map(|route| route.limit.as_deref()) {
             if limit != crate::config::NO_LIMIT && !config.limits.contains_key(limit) {
@@ -225,6 +231,14 @@ impl Edge {
                 return Step::Reply(self.too_many(&visit, taken));
             }
         }
+        if visit.shares {
+            visit.shares = false;
+            match outcomes.next() {
+                Some(Outcome::Shared(true)) => {}
+                Some(Outcome::Shared(false)) => return Step::Reply(self.too_many_at_once(&visit)),
+                _ => return self.confused(&visit),
+            }
+        }
         let outcome = outcomes.next();
         if visit.beside.is_some() {
             return self.go_on_beside(visit, stage, outcome, moment);
@@ -293,6 +307,17 @@ impl Edge {
         let wait_s = limit.map_or(1, |limit| limit.retry_s(taken));
         let detail = format!("Wait {wait_s} s, or ask less often.");
         let problem = Problem::new(ProblemType::RateLimited, detail).with("retry_after_s", wait_s);
+        visit.problem(&self.limits, &problem)
+    }
+
+    fn too_many_at_once(&self, visit: &Visit) -> Reply {
+        let limit = visit.limit.and_then(|place| self.limits.get(usize::from(place)));
+        let most = limit.and_then(|limit| limit.share?.at_once).unwrap_or_default();
+        let detail = format!(
+            "{most} of your requests are under way, and no more may be at the same time. Wait until one \
+             of them has ended."
+        );
+        let problem = Problem::new(ProblemType::TooManyAtOnce, detail).with("max", most);
         visit.problem(&self.limits, &problem)
     }
 
@@ -485,7 +510,7 @@ impl Edge {
         let take = if is_asked_for {
             self.limit(&guarded, &target, counted, client.address, visit)
         } else {
-            None
+            Vec::new()
         };
         self.answer(&guarded, target, caller, take, client, request.peer, visit.clone(), moment)
     }
@@ -548,7 +573,7 @@ impl Edge {
         }
     }
 
-    /// Which allowance is taken from, by whom.
+    /// Which allowance is taken from, and among whose requests this one counts.
     fn limit(
         &self,
         request: &Guarded<'_>,
@@ -556,11 +581,15 @@ impl Edge {
         identity: Option<&Identity>,
         client: IpAddr,
         visit: &mut Visit,
-    ) -> Option<Need> {
-        let name = target.limit(request, &self.config)?;
-        let place = self.limits.iter().position(|limit| limit.name == name)?;
-        visit.limit = u16::try_from(place).ok();
-        Some(self.limits.get(place)?.need(identity, client, self.abilities.escalates))
+    ) -> Vec<Need> {
+        let name = target.limit(request, &self.config);
+        let mut limits = (0..).zip(&self.limits);
+        let found = name.and_then(|name| limits.find(|(_, limit)| limit.name == name));
+        let Some((place, limit)) = found else { return Vec::new() };
+        let share = limit.share_need(identity, client);
+        (visit.limit, visit.shares) = (Some(place), share.is_some());
+        let take = limit.need(identity, client, self.abilities.escalates);
+        std::iter::once(take).chain(share).collect()
     }
 
     #[allow(clippy::too_many_arguments)] // They are what the stages before have found out.
@@ -569,7 +598,7 @@ impl Edge {
         guarded: &Guarded<'_>,
         target: Target,
         caller: Option<SignedIn>,
-        take: Option<Need>,
+        take: Vec<Need>,
         client: Client<'_>,
         peer: IpAddr,
         visit: Visit,
@@ -688,12 +717,12 @@ impl Edge {
                             purge: self.of_others(guarded, route, &proxied),
                         });
                         let forwarded = Forwarded::Route { safe, changes };
-                        return Ok(forward(fetch, forwarded, take.into_iter().collect(), visit));
+                        return Ok(forward(fetch, forwarded, take, visit));
                     }
                 }
             }
             Target::Files if let Some(accepting) = self.accepting(guarded, identity.as_ref()) => {
-                if take.is_none() {
+                if take.is_empty() {
                     return Ok(self.accept(visit, Box::new(accepting), moment));
                 }
                 (Stage::Accepting(Box::new(accepting)), None)

@@ -448,6 +448,7 @@ fn outcome(need: &Need, luck: u8) -> Outcome {
         Need::Encode { .. } => Outcome::Encoded(luck != 0),
         Need::Value { .. } => Outcome::Value((luck != 0).then_some(9)),
         Need::Take { .. } => Outcome::Taken(Taken { allowed: true, left: None }),
+        Need::Share { .. } => Outcome::Shared(true),
         Need::Verify { .. } => Outcome::Verified(luck != 0),
         Need::Fetch(_) if luck == 0 => Outcome::Fetched(Err(FetchError::Unreachable)),
         Need::Fetch(_) => {
@@ -509,6 +510,7 @@ fn config() -> Option<Config> {
         guest: None,
         routes: Vec::new(),
         limits: BTreeMap::from(limits),
+        shares: BTreeMap::new(),
         assets: BTreeMap::new(),
         cors_origins: vec!["*".to_owned()],
         public_base_url: None,

@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use outport_wire::identity::Identity;
 
 use crate::head::Fields;
-use crate::step::{Allowance, Left, Need, Taken, Wider};
+use crate::step::{Allowance, Left, Need, Share, Taken, Wider};
 
 /// The bits of the network that an anonymous client is counted by.
 const BITS_V4: u8 = 32;
@@ -103,6 +103,7 @@ fn times(allowance: Allowance, many: u32) -> Allowance {
 pub(crate) struct Limit {
     pub(crate) name: String,
     pub(crate) allowance: Allowance,
+    pub(crate) share: Option<Share>,
 }
 
 impl Limit {
@@ -114,20 +115,33 @@ impl Limit {
         client: IpAddr,
         escalates: bool,
     ) -> Need {
-        let Self { name, allowance } = self;
-        if let Some(Identity { tenant, subject, .. }) = identity {
-            let key = format!("{name} i {tenant} {subject}");
-            return Need::Take { key, allowance: *allowance, wider: Vec::new() };
-        }
-        let (own, wider) = match client {
-            IpAddr::V4(_) => (BITS_V4, &WIDER_V4[..]),
-            IpAddr::V6(_) => (BITS_V6, &WIDER_V6[..]),
+        let Self { name, allowance, .. } = self;
+        let own = self.taker(identity, client);
+        let wider = match client {
+            _ if identity.is_some() || !escalates => &[],
+            IpAddr::V4(_) => &WIDER_V4[..],
+            IpAddr::V6(_) => &WIDER_V6[..],
         };
         let key = |bits| format!("{name} n {}", network(client, bits));
-        let wider = wider.iter().filter(|_| escalates);
+        let wider = wider.iter();
         let wider = wider
             .map(|(bits, many)| Wider { key: key(*bits), allowance: times(*allowance, *many) });
-        Need::Take { key: key(own), allowance: *allowance, wider: wider.collect() }
+        Need::Take { key: own, allowance: *allowance, wider: wider.collect() }
+    }
+
+    /// The need to be counted among what the same taker has under way, where that is bounded.
+    pub(crate) fn share_need(&self, identity: Option<&Identity>, client: IpAddr) -> Option<Need> {
+        let key = || self.taker(identity, client);
+        self.share.map(|share| Need::Share { key: key(), share })
+    }
+
+    /// Who takes: the identity, or the network.
+    fn taker(&self, identity: Option<&Identity>, client: IpAddr) -> String {
+        let name = &self.name;
+        match identity {
+            Some(Identity { tenant, subject, .. }) => format!("{name} i {tenant} {subject}"),
+            None => format!("{name} n {}", own_network(client)),
+        }
     }
 
     /// `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-11), and
@@ -293,7 +307,7 @@ mod tests {
     }
 
     fn limit() -> Limit {
-        Limit { name: "read".into(), allowance: TEN_A_SECOND }
+        Limit { name: "read".into(), allowance: TEN_A_SECOND, share: None }
     }
 
     /// All keys, and by how many times the allowance is larger.

@@ -15,7 +15,7 @@ use crate::limit::take_each;
 use crate::step::{
     Body, ByteRange, Coding, Content, DICTIONARY_BYTES_MAX, Extent, Fetch, FetchError, Form,
     Handed, Kept, KeptHead, Looked, Moment, Need, Outcome, Part, PartStep, Popular, PublicKey,
-    Purge, Reply, Step, Store, StoreBody, Taken, Upstream, UpstreamHead,
+    Purge, Reply, Share, Step, Store, StoreBody, Taken, Upstream, UpstreamHead,
 };
 
 /// Names an exchange towards the driver.
@@ -99,6 +99,8 @@ impl StoredResponse {
 struct Pending {
     outcome: Option<Outcome>,
     request_body: Vec<u8>,
+    /// Among whose exchanges it counts.
+    share: Option<String>,
     looked: Option<(String, u64)>,
     /// Led beside it.
     claimed: Vec<(String, u64)>,
@@ -234,6 +236,7 @@ impl MemoryDriver {
                 self.pending(ticket).value = value.unwrap_or_default();
                 Some(Outcome::Value(length))
             }
+            Need::Share { key, share } => Some(Outcome::Shared(self.share(ticket, key, share))),
             Need::Take { key, allowance, wider } => {
                 let take = |key: &str, allowance| self.take(key.to_owned(), allowance);
                 Some(Outcome::Taken(take_each(&key, allowance, &wider, take)))
@@ -310,6 +313,16 @@ impl MemoryDriver {
 
     fn pending(&mut self, ticket: Ticket) -> &mut Pending {
         self.exchanges.entry(ticket).or_default()
+    }
+
+    fn share(&mut self, ticket: Ticket, key: String, share: Share) -> bool {
+        let of_taker = |pending: &&Pending| pending.share.as_ref() == Some(&key);
+        let under_way = self.exchanges.values().filter(of_taker).count();
+        let counts = share.at_once.is_none_or(|most| under_way < most as usize);
+        if counts {
+            self.pending(ticket).share = Some(key);
+        }
+        counts
     }
 
     fn take(&mut self, key: String, allowance: crate::step::Allowance) -> Taken {
@@ -753,6 +766,7 @@ pub(crate) mod tests {
             guest: None,
             routes: Vec::new(),
             limits: BTreeMap::from([(READ_LIMIT.into(), roomy), (WRITE_LIMIT.into(), roomy)]),
+            shares: BTreeMap::new(),
             assets: BTreeMap::from([
                 ("index.html".into(), asset("index.html", false)),
                 ("assets/app.js".into(), asset("assets/app.js", true)),

@@ -141,6 +141,7 @@ pub const WASMTIME: Platform = Platform {
         documents: true,
         dictionaries: true,
         escalates: true,
+        shares: true,
     },
     cache: Cache {
         on: "memory, S3-FIFO",
@@ -197,6 +198,7 @@ pub const CLOUDFLARE: Platform = Platform {
         documents: true,
         dictionaries: false,
         escalates: false,
+        shares: false,
     },
     cache: Cache {
         on: "Cache API",
@@ -259,6 +261,7 @@ pub const FASTLY: Platform = Platform {
         documents: true,
         dictionaries: false,
         escalates: true,
+        shares: false,
     },
     cache: Cache {
         on: "core cache, transactions",
@@ -320,6 +323,7 @@ pub const SPIN: Platform = Platform {
         documents: true,
         dictionaries: false,
         escalates: true,
+        shares: false,
     },
     cache: Cache {
         on: "key-value store",

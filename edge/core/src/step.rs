@@ -169,6 +169,17 @@ pub enum Need {
         /// that declare [`Abilities::escalates`].
         wider: Vec<Wider>,
     },
+    /// Count this exchange among those that its taker has under way on this node, unless there are as many
+    /// as there may be. Answered by [`Outcome::Shared`]. It counts until the exchange has ended and its
+    /// reply's body was sent, or given up; and its bodies, in both directions, are not passed on faster
+    /// than all those of the taker may be together. Asked only of drivers that declare
+    /// [`Abilities::shares`].
+    Share {
+        /// As that of [`Need::Take`].
+        key: String,
+        /// What the taker has.
+        share: Share,
+    },
     /// Check a signature. Answered by [`Outcome::Verified`]; a key or a signature that is none
     /// verifies nothing. Asked only of drivers that declare [`Abilities::signatures`].
     Verify {
@@ -279,6 +290,18 @@ pub struct Allowance {
     pub burst: u32,
 }
 
+/// What one taker has of a node at the same time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Share {
+    /// The most exchanges under way. Absent: any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_once: Option<u32>,
+    /// Bytes of bodies a second, of all its exchanges and in both directions. Absent: as many as there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_per_s: Option<u64>,
+}
+
 /// An allowance that is shared with others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wider {
@@ -318,6 +341,8 @@ pub enum Outcome {
     Value(Option<u64>),
     /// Of [`Need::Take`].
     Taken(Taken),
+    /// Of [`Need::Share`]: whether it counts. False: there are as many as there may be.
+    Shared(bool),
     /// Of [`Need::Verify`]: whether the signature is right.
     Verified(bool),
     /// Of [`Need::Fetch`].
@@ -722,6 +747,8 @@ pub struct Abilities {
     /// It takes from several allowances for one [`Need::Take`]. Without it, networks are limited
     /// each by itself, however many of them somebody has.
     pub escalates: bool,
+    /// It counts what each taker has under way, and keeps their bodies to a pace. Without it, nothing does.
+    pub shares: bool,
 }
 
 /// How a driver keeps things.

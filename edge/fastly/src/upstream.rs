@@ -10,7 +10,6 @@ use fastly::handle::{BodyHandle, CacheOverride};
 use fastly::http::request::SendErrorCause;
 use outport_edge_core::deployment::{Deployment, backend};
 use outport_edge_core::driver;
-use outport_edge_core::head::FieldLines;
 use outport_edge_core::step::{Fetch, FetchError, Upstream, UpstreamHead};
 
 use crate::{head, host};
@@ -49,16 +48,10 @@ pub(crate) fn document(url: &str, bytes_max: u64, timeout_ms: u64) -> Option<Vec
     let (base, fetch) = driver::document(url, timeout_ms)?;
     let name = dynamic_backend(&base, Duration::from_millis(timeout_ms))?;
     let (head, body) = send(&name, &base, &fetch, None).ok()?;
-    if head.status != 200 {
-        eprintln!("outport: {url} could not be fetched: the answer is {}", head.status);
-        return None;
-    }
-    let announced = FieldLines::new(&head.fields).get("content-length");
-    let announced = announced.and_then(|length| length.parse::<u64>().ok());
+    let document = crate::logged(url, driver::Document::of(&head))?;
     let mut read = Vec::new();
     body.take(bytes_max.saturating_add(1)).read_to_end(&mut read).ok()?;
-    let length = read.len() as u64;
-    (length <= bytes_max && announced.is_none_or(|said| said == length)).then_some(read)
+    document.whole(read).filter(|read| read.len() as u64 <= bytes_max)
 }
 
 /// The name of a backend for the server at this base URL.

@@ -1,6 +1,7 @@
 //! Response bodies: what hyper sends, from wherever it comes.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use outport_edge_core::step::Coding;
 
 use crate::encoder::{Dictionary, Encoding};
 use crate::pace::{BodyError, Paced};
+use crate::shares::{Share, Shared};
 
 /// A body ended before its length, so the response is cut off rather than ended.
 #[derive(Debug, thiserror::Error)]
@@ -22,8 +24,21 @@ pub(crate) struct Cut;
 pub(crate) enum RequestBody {
     /// It comes from the client.
     Coming(Paced<Incoming>),
+    /// The same, no faster than its taker may send.
+    Shared(Box<Shared<Paced<Incoming>>>),
     /// All of it is here.
     Here(Option<Bytes>),
+}
+
+impl RequestBody {
+    /// This body, as one of a taker's exchange.
+    pub(crate) fn shared(self, share: Arc<Share>) -> Self {
+        match self {
+            Self::Coming(body) => Self::Shared(Box::new(Shared::new(body, share))),
+            // It is here, or counts already.
+            other => other,
+        }
+    }
 }
 
 impl Body for RequestBody {
@@ -36,6 +51,7 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Coming(body) => Pin::new(body).poll_frame(context),
+            Self::Shared(body) => Pin::new(&mut **body).poll_frame(context),
             Self::Here(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
         }
     }
@@ -43,6 +59,7 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Coming(body) => body.is_end_stream(),
+            Self::Shared(body) => body.is_end_stream(),
             Self::Here(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
         }
     }
@@ -50,6 +67,7 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Coming(body) => body.size_hint(),
+            Self::Shared(body) => body.size_hint(),
             Self::Here(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
         }
     }
@@ -66,6 +84,8 @@ pub(crate) enum EdgeBody {
     Stored(BoxStream<'static, Result<Bytes, Cut>>, Option<u64>),
     /// Another body, encoded while it is sent.
     Encoding(Box<Encoding>),
+    /// Another body, no faster than its taker may have it.
+    Shared(Box<Shared<EdgeBody>>),
 }
 
 impl EdgeBody {
@@ -75,6 +95,11 @@ impl EdgeBody {
 
     pub(crate) fn full(bytes: Bytes) -> Self {
         Self::Full((!bytes.is_empty()).then_some(bytes))
+    }
+
+    /// This body, as one of a taker's exchange.
+    pub(crate) fn shared(self, share: Arc<Share>) -> Self {
+        Self::Shared(Box::new(Shared::new(self, share)))
     }
 
     /// This body in a coding, which may need a dictionary.
@@ -107,6 +132,7 @@ impl Body for EdgeBody {
                 let chunk = ready!(Pin::new(&mut **encoding).poll_next(context));
                 Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data)))
             }
+            Self::Shared(body) => Pin::new(&mut **body).poll_frame(context),
             Self::Stored(stream, left) => {
                 let chunk = ready!(Pin::new(stream).poll_next(context));
                 Poll::Ready(chunk.map(|chunk| {
@@ -124,6 +150,7 @@ impl Body for EdgeBody {
             Self::Upstream(body) => body.is_end_stream(),
             Self::Stored(_, left) => *left == Some(0),
             Self::Encoding(_) => false,
+            Self::Shared(body) => body.is_end_stream(),
         }
     }
 
@@ -133,6 +160,7 @@ impl Body for EdgeBody {
             Self::Upstream(body) => body.size_hint(),
             Self::Stored(_, left) => left.map_or_else(SizeHint::default, SizeHint::with_exact),
             Self::Encoding(_) => SizeHint::default(),
+            Self::Shared(body) => body.size_hint(),
         }
     }
 }

@@ -70,6 +70,9 @@ fn need(need: wit::Need) -> core::Need {
         wit::Need::Body(bytes_max) => core::Need::Body { bytes_max },
         wit::Need::Encode(how) => core::Need::Encode { coding: coding(how) },
         wit::Need::Value(key) => core::Need::Value { key },
+        wit::Need::Share(wit::Share { key, at_once, bytes_per_s }) => {
+            core::Need::Share { key, share: core::Share { at_once, bytes_per_s } }
+        }
         wit::Need::Take(wit::Take { key, interval_us, burst, wider: others }) => core::Need::Take {
             key,
             allowance: core::Allowance { interval_us, burst },
@@ -129,6 +132,7 @@ pub(crate) fn abilities(abilities: core::Abilities) -> wit::Abilities {
         documents,
         dictionaries,
         escalates,
+        shares,
         ..
     } = abilities;
     wit::Abilities {
@@ -146,6 +150,7 @@ pub(crate) fn abilities(abilities: core::Abilities) -> wit::Abilities {
         documents,
         dictionaries,
         escalates,
+        shares,
     }
 }
 
@@ -280,6 +285,7 @@ pub(crate) fn outcome(outcome: core::Outcome) -> wit::Outcome {
         core::Outcome::Body(body) => wit::Outcome::Body(body),
         core::Outcome::Encoded(done) => wit::Outcome::Encode(done),
         core::Outcome::Value(length) => wit::Outcome::Value(length),
+        core::Outcome::Shared(counts) => wit::Outcome::Share(counts),
         core::Outcome::Taken(core::Taken { allowed, left }) => {
             let left = left.map(|core::Left { remaining, retry_us, full_us }| wit::Left {
                 remaining,

@@ -16,8 +16,8 @@ use outport_edge_core::driver::{STEPS_MAX, broken, overloaded};
 use outport_edge_core::kept::Packed;
 use outport_edge_core::limit::take_each;
 use outport_edge_core::step::{
-    Body, ByteRange, Content, Ended, Extent, Fetch, Kept as Keeping, KeptHead, Looked, Matched,
-    Moment, Need, Outcome, Reply, Store, StoreBody,
+    self, Body, ByteRange, Content, Ended, Extent, Fetch, Kept as Keeping, KeptHead, Looked,
+    Matched, Moment, Need, Outcome, Reply, Store, StoreBody,
 };
 use outport_interim::Interim;
 
@@ -37,6 +37,7 @@ use crate::metrics::Metrics;
 use crate::overload::{Overload, Refused};
 use crate::pace::Paced;
 use crate::prefetcher::Queue;
+use crate::shares::{Share, Shares};
 use crate::signature;
 use crate::stored_body::{Pushed, StoredBody};
 use crate::upstream::Upstreams;
@@ -70,6 +71,7 @@ pub(crate) struct Needs {
     pub(crate) cache: Arc<Cache>,
     pub(crate) values: Values,
     pub(crate) limiter: Arc<Limiter>,
+    pub(crate) shares: Arc<Shares>,
     pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) documents: Documents,
     pub(crate) kept: Kept,
@@ -297,6 +299,8 @@ impl Driver {
 pub(crate) struct Exchange {
     needs: Arc<Needs>,
     request_body: Option<RequestBody>,
+    /// As which it counts among its taker's.
+    share: Option<Arc<Share>>,
     /// Sends the client what comes before the final answer.
     interim: Interim,
     looked: Option<Holding>,
@@ -314,6 +318,7 @@ impl Exchange {
         Self {
             needs,
             request_body,
+            share: None,
             interim,
             looked: None,
             claimed: Vec::new(),
@@ -378,6 +383,7 @@ impl Exchange {
                 });
                 Outcome::Value(self.value.as_ref().map(|value| value.len() as u64))
             }
+            Need::Share { key, share } => Outcome::Shared(self.share(&key, share)),
             Need::Take { key, allowance, wider } => {
                 let take = |key: &str, allowance| self.needs.limiter.take(key, allowance);
                 Outcome::Taken(take_each(&key, allowance, &wider, take))
@@ -393,6 +399,15 @@ impl Exchange {
                 Outcome::HandedOver(self.needs.handover.now(&prefix, patience).await)
             }
         }
+    }
+
+    fn share(&mut self, key: &str, share: step::Share) -> bool {
+        let Some(share) = self.needs.shares.take(key, share) else { return false };
+        let share = Arc::new(share);
+        let body = self.request_body.take();
+        self.request_body = body.map(|body| body.shared(share.clone()));
+        self.share = Some(share);
+        true
     }
 
     async fn read_content(&mut self, of: Content, bytes_max: u64) -> Option<Vec<u8>> {
@@ -505,6 +520,10 @@ impl Exchange {
                 composed::body(parts, stored, continuing).encoded(coding, None)
             }
             Body::Upstream => self.upstream_body.take().unwrap_or(EdgeBody::empty()),
+        };
+        let body = match self.share.take() {
+            Some(share) => body.shared(share),
+            None => body,
         };
         if let Some((_, filling)) = filling {
             // After the body: what only passes is for who reads it already.
@@ -770,6 +789,7 @@ mod tests {
                 cache: Cache::with_disk(8 << 20, 4 << 20, disk, purges),
                 values: Values::open(&folder.path().join("values")).unwrap(),
                 limiter: Arc::new(Limiter::new()),
+                shares: Arc::default(),
                 handover: Handover::start(kept.clone(), upstreams.clone(), Box::new(Scripted)),
                 upstreams,
                 documents: Documents::new(tls.others),

@@ -31,6 +31,7 @@ mod page;
 mod prefetcher;
 mod purges;
 mod replay;
+mod shares;
 mod signature;
 mod signing;
 mod stored_body;

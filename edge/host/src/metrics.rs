@@ -271,7 +271,7 @@ mod tests {
             FirewallRule { name, matches: Conditions::default(), unless: None, action, dry_run }
         };
         let rules = vec![rule("a", Action::Log, false), rule("b", Action::Deny(None), true)];
-        let metrics = Metrics::of(&Firewall { core: CoreSet::Log, rules });
+        let metrics = Metrics::of(&Firewall { core: CoreSet::Log, rules, ..Firewall::default() });
         metrics.rules_matched(&Matched { rules: vec![1, 2], note: None });
         metrics.rules_matched(&Matched { rules: vec![1, 99], note: None });
         let text = metrics.text(&Gauges::default());

@@ -180,6 +180,7 @@ impl EdgeNode {
             cache: open_cache(&config),
             values,
             limiter: Arc::new(Limiter::open(&limits_file)),
+            shares: Arc::default(),
             handover: Handover::start(kept.clone(), upstreams.clone(), core),
             upstreams,
             documents: Documents::new(tls.others.clone()),

@@ -68,11 +68,13 @@ pub(crate) async fn document(url: &str, bytes_max: u64, timeout_ms: u64) -> Opti
     let (base, request) = driver::document(url, timeout_ms)?;
     let fetched = pin!(async {
         let (head, body) = fetch(Some(&base), &request, None).await.ok()?;
-        if head.status != 200 {
-            crate::log(&format!("{url} could not be fetched: the answer is {}", head.status));
-            return None;
+        match driver::Document::of(&head) {
+            Ok(document) => document.whole(body.whole(bytes_max).await?),
+            Err(other) => {
+                crate::log(&format!("{url}: {other}"));
+                None
+            }
         }
-        body.whole(bytes_max).await
     });
     let too_long = pin!(monotonic_clock::wait_for(timeout_ms.saturating_mul(1_000_000)));
     match select(fetched, too_long).await {

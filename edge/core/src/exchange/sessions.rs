@@ -62,7 +62,7 @@ impl Edge {
         request: &Guarded<'_>,
         client: Client<'_>,
         caller: Option<&SignedIn>,
-        take: Option<Need>,
+        take: Vec<Need>,
         visit: Visit,
         moment: Moment,
     ) -> Result<Step, Problem> {
@@ -88,7 +88,7 @@ impl Edge {
         let asked = AsCaller { method, path: &path, query: &query, identity: &identity };
         let fetch = forward::as_caller(&asked, None, key, moment, timeout_ms);
         let forwarded = Forwarded::Session(Box::new(change));
-        Ok(forward(fetch, forwarded, take.into_iter().collect(), visit))
+        Ok(forward(fetch, forwarded, take, visit))
     }
 
     /// The origin has changed a session, or has not.

@@ -48,6 +48,7 @@ const SIGNATURES: Abilities = Abilities {
     documents: false,
     dictionaries: false,
     escalates: false,
+    shares: false,
 };
 
 struct World {

@@ -62,6 +62,7 @@ const PASSING: Abilities = Abilities {
     documents: false,
     dictionaries: false,
     escalates: false,
+    shares: false,
 };
 /// One that cuts it into slices, sends several ranges at once, and composes pages.
 const COMPOSING: Abilities =

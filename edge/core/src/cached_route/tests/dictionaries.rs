@@ -21,6 +21,7 @@ const ABILITIES: Abilities = Abilities {
     documents: false,
     dictionaries: true,
     escalates: false,
+    shares: false,
 };
 
 const OLD: &str = concat!(

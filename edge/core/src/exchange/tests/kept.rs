@@ -20,6 +20,7 @@ const KEEPING: Abilities = Abilities {
     documents: false,
     dictionaries: false,
     escalates: false,
+    shares: false,
 };
 
 fn keeping() -> World {
