@@ -16,6 +16,7 @@ pub mod issued;
 pub mod metrics;
 pub mod platform;
 pub mod process;
+pub mod proof;
 pub mod proxy;
 pub mod random;
 pub mod raw;

@@ -18,6 +18,7 @@ pub(crate) fn all() -> Vec<Check> {
     vec![
         check!(who_is_signed_in_is_served_while_the_anonymous_are_refused),
         check!(a_forged_token_is_no_ticket),
+        check!(who_does_some_work_goes_before_the_others),
         check!(a_connection_is_refused_once_a_second),
         check!(one_network_leaves_connections_to_others),
     ]
@@ -37,7 +38,7 @@ impl Loaded {
         let upstream = listener.local_addr().expect("it listens");
         tokio::spawn(scripted::serve(listener));
         let config = format!(
-            "[overload]\ndelay_ms_max = 0\nrequests_max = 8\n\n\
+            "[overload]\ndelay_ms_max = 0\nrequests_max = 8\n\n[firewall]\nchallenge_bits = 8\n\n\
              [[routes]]\npath = \"/slow\"\nproxy = \"http://{upstream}\"\nauth = \"none\"\n"
         );
         let config = data.config(&config);
@@ -116,6 +117,27 @@ async fn who_is_signed_in_is_served_while_the_anonymous_are_refused() {
     loaded.hanging.clear();
     loaded.until("outport_edge_requests_waiting", 0).await;
     api.anonymous().get(&public.path()).await.expect_status(200);
+}
+
+async fn who_does_some_work_goes_before_the_others() {
+    let mut loaded = Loaded::start().await;
+    let file = loaded.api().upload("visibility=public", "text/plain", "for all").await;
+    let anonymous = loaded.api().anonymous();
+    loaded.fill().await;
+    let refused = anonymous.get(&file.path()).await;
+    expect_shed(&refused);
+    let asked = refused.json();
+    let proof = outport_tests::proof::solve(&asked);
+    let served = anonymous.get_with(&file.path(), &[("outport-proof", &proof)]).await;
+    served.expect_status(200);
+    assert_eq!(served.body, "for all");
+    let none = [("outport-proof", "AAAA.1")];
+    expect_shed(&anonymous.get_with(&file.path(), &none).await);
+    // A browser is given the page that does it.
+    let page = anonymous.get_with(&file.path(), &[("accept", "text/html")]).await;
+    page.expect_status(503);
+    assert_eq!(page.field("content-type"), "text/html; charset=utf-8");
+    assert!((1..=4).contains(&page.number("retry-after")), "{page:?}");
 }
 
 async fn a_forged_token_is_no_ticket() {

@@ -12,7 +12,7 @@ use futures::future::{BoxFuture, join_all};
 use http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use outport_edge_core::driver::{STEPS_MAX, broken, overloaded};
+use outport_edge_core::driver::{STEPS_MAX, broken};
 use outport_edge_core::kept::Packed;
 use outport_edge_core::limit::take_each;
 use outport_edge_core::step::{
@@ -127,7 +127,7 @@ impl Driver {
             Err(refused) => {
                 // What its connection brings meanwhile waits where it costs nothing.
                 tokio::time::sleep(REFUSED_AFTER).await;
-                return self.refuse(request, refused);
+                return self.refuse(request, &head, &refused);
             }
         };
         if taken.gives_way {
@@ -162,12 +162,17 @@ impl Driver {
     }
 
     /// Refuses a request for which there is no time; the component is not asked.
-    fn refuse(&self, request: Request<Incoming>, refused: Refused) -> Response<EdgeBody> {
+    fn refuse(
+        &self,
+        request: Request<Incoming>,
+        head: &[u8],
+        refused: &Refused,
+    ) -> Response<EdgeBody> {
         let waits = request.headers().contains_key(header::EXPECT);
         if !waits {
             discard_unread(request.into_body());
         }
-        let reply = overloaded(refused.retry_after_s);
+        let reply = self.overload.refusal(refused, head, moment());
         let body = if let Body::Bytes(bytes) = reply.body { bytes } else { Vec::new() };
         response(reply.status, &reply.fields, EdgeBody::full(body.into()))
     }

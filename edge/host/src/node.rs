@@ -15,6 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use outport_edge_core::challenge::Challenger;
 use outport_edge_core::config::Config as CoreConfig;
 use outport_edge_core::forwarded::TrustedProxies;
 use outport_edge_core::interim::Interims;
@@ -188,8 +189,9 @@ impl EdgeNode {
             fetches: Fetches::default(),
         });
         let (ahead, waiting) = prefetcher::queue();
+        let challenger = Challenger::of(&config.core);
         let signing = Signing::new(instances.clone(), config.core);
-        let overload = Overload::new(config.shedding, trusted.clone());
+        let overload = Overload::new(config.shedding, trusted.clone(), challenger);
         let driver = Driver { instances, needs, metrics, ahead, overload };
         let limiter = driver.needs.limiter.clone();
         let beside = vec![

@@ -8,7 +8,8 @@
 //!
 //! Which priority a request has is the core's to say ([`priority`]). Whether the token it bears is
 //! good is known of those that were good before ([`proven`]); others are let through in small numbers,
-//! for each network and in all, so that a forged one is no ticket.
+//! for each network and in all, so that a forged one is no ticket. So is who shows that some work was
+//! done, which each refusal asks for.
 
 mod proven;
 mod rate;
@@ -16,12 +17,14 @@ mod rate;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use outport_edge_core::challenge::Challenger;
+use outport_edge_core::driver::overloaded;
 use outport_edge_core::forwarded::TrustedProxies;
 use outport_edge_core::limit::neighbourhood;
 use outport_edge_core::priority::{self, Claim, Priority};
-use outport_edge_core::step::{Allowance, Reply};
+use outport_edge_core::step::{Allowance, Moment, Reply};
 use tokio::time::Instant;
 
 use self::proven::{Fingerprint, Proven};
@@ -65,6 +68,7 @@ pub struct Shedding {
 pub(crate) struct Overload {
     shedding: Shedding,
     trusted_proxies: TrustedProxies,
+    challenger: Challenger,
     level: AtomicU32,
     anonymous: Credits,
     delay_us: AtomicU64,
@@ -87,17 +91,25 @@ pub(crate) struct Taken {
     pub(crate) gives_way: bool,
 }
 
-/// A request that was not: for how many seconds it should wait.
+/// A request that was not.
 pub(crate) struct Refused {
-    pub(crate) retry_after_s: u64,
+    /// For how many seconds it should wait.
+    retry_after_s: u64,
+    is_anonymous: bool,
+    client: IpAddr,
 }
 
 impl Overload {
     /// Of a node; [`watch`](Self::watch) has to run beside it.
-    pub(crate) fn new(shedding: Shedding, trusted_proxies: TrustedProxies) -> Arc<Self> {
+    pub(crate) fn new(
+        shedding: Shedding,
+        trusted_proxies: TrustedProxies,
+        challenger: Challenger,
+    ) -> Arc<Self> {
         Arc::new(Self {
             shedding,
             trusted_proxies,
+            challenger,
             level: AtomicU32::new(LEVEL_MAX),
             anonymous: Credits::default(),
             delay_us: AtomicU64::default(),
@@ -126,9 +138,9 @@ impl Overload {
             self.taken.fetch_add(u64::from(is_anonymous), Ordering::Relaxed);
             return Ok(taken);
         }
-        let priority = self.standing(claim, credential, || {
-            neighbourhood(self.trusted_proxies.address(peer, head))
-        });
+        let client = self.trusted_proxies.address(peer, head);
+        let has_worked = || self.challenger.is_met(head, client, unix_s());
+        let priority = self.standing(claim, credential, || neighbourhood(client), has_worked);
         taken.gives_way = priority == Priority::Anonymous;
         if self.has_room(priority, waiting) && self.is_let_through(priority) {
             self.taken.fetch_add(u64::from(taken.gives_way), Ordering::Relaxed);
@@ -138,7 +150,16 @@ impl Overload {
             shed.fetch_add(1, Ordering::Relaxed);
         }
         let retry = self.retries.fetch_add(1, Ordering::Relaxed) % RETRY_S_MAX;
-        Err(Refused { retry_after_s: u64::from(retry + 1) })
+        Err(Refused { retry_after_s: u64::from(retry + 1), is_anonymous: taken.gives_way, client })
+    }
+
+    /// The answer to a request that was refused: whoever is anonymous is told what work would help.
+    pub(crate) fn refusal(&self, refused: &Refused, head: &[u8], moment: Moment) -> Reply {
+        let Refused { retry_after_s, is_anonymous, client } = *refused;
+        if !is_anonymous {
+            return overloaded(retry_after_s);
+        }
+        self.challenger.overloaded(head, client, retry_after_s, moment)
     }
 
     /// How many requests were refused of each priority, how many wait for their answers, and how
@@ -179,12 +200,15 @@ impl Overload {
         claim: Claim<'_>,
         credential: Option<Fingerprint>,
         network: impl FnOnce() -> String,
+        has_worked: impl FnOnce() -> bool,
     ) -> Priority {
         let is_due = match (claim.priority, credential) {
             (Priority::Health, _) => {
                 self.unproven.take(&format!("h {}", network()), HEALTH).allowed
             }
             (_, Some(credential)) => self.proven.has(credential) || self.may_prove(&network()),
+            // Work is no ticket either: it lets a few of a network go before the others.
+            (_, None) if has_worked() && self.may_prove(&network()) => return Priority::List,
             (_, None) => false,
         };
         if is_due { claim.priority } else { Priority::Anonymous }
@@ -286,6 +310,10 @@ async fn probe() -> Duration {
     // A thread takes up first what was spawned last, and the rest in order: so not the measuring task.
     drop(tokio::spawn(async {}));
     measured.await.unwrap_or_default()
+}
+
+fn unix_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -5,6 +5,8 @@
 //! challenge expires. An edge checks it with one HMAC and one hash, and it is good on every edge of the
 //! deployment, for one network.
 
+use std::net::IpAddr;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use outport_wire::UnixSeconds;
@@ -14,8 +16,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::answer::{Visit, reply};
-use crate::guard::Guarded;
-use crate::limit::Limit;
+use crate::config::Config;
+use crate::driver::overloaded;
+use crate::guard::{Guarded, guard};
+use crate::limit::{Limit, own_network};
 use crate::session::cookie;
 use crate::step::{Body, Moment, Reply};
 
@@ -98,6 +102,65 @@ impl Challenge {
     }
 }
 
+/// Who challenges before the core is asked, where there is more to do than can be done.
+#[derive(Clone, Debug, Default)]
+pub struct Challenger {
+    asked: Challenge,
+    keys: Vec<Secret>,
+}
+
+impl Challenger {
+    /// Asks for so much, and signs with the first of these keys.
+    pub const fn new(asked: Challenge, keys: Vec<Secret>) -> Self {
+        Self { asked, keys }
+    }
+
+    /// As rules of the firewall challenge.
+    pub fn of(config: &Config) -> Self {
+        Self::new(config.firewall.challenge, config.link_keys.clone())
+    }
+
+    /// Whether a head, as a driver hands it over, shows work that was done by a client at this address.
+    pub fn is_met(&self, head: &[u8], client: IpAddr, now_s: UnixSeconds) -> bool {
+        if memchr::memmem::find(head, FIELD.as_bytes()).is_none() {
+            return false;
+        }
+        let network = own_network(client);
+        guard(head).is_ok_and(|request| self.asked.is_met(&request, &network, &self.keys, now_s))
+    }
+
+    /// The answer where there is more to do than can be done, which says what work would help.
+    pub fn overloaded(
+        &self,
+        head: &[u8],
+        client: IpAddr,
+        retry_after_s: u64,
+        moment: Moment,
+    ) -> Reply {
+        let Self { asked, keys } = self;
+        let Some(challenge) = asked.issue(&own_network(client), keys, moment) else {
+            return overloaded(retry_after_s);
+        };
+        let mut reply = if guard(head).is_ok_and(|request| wants_page(&request)) {
+            let status = ProblemType::Overloaded.status();
+            page(&challenge, *asked, status, &Visit::default(), &[])
+        } else {
+            let detail = format!(
+                "Too much is asked of this edge. Wait {retry_after_s} s, and try again; or do some \
+                 work, and go before others: {}",
+                work(asked.bits)
+            );
+            let problem = Problem::new(ProblemType::Overloaded, detail);
+            let problem = problem.with("retry_after_s", retry_after_s);
+            let problem = problem.with("challenge", challenge).with("bits", asked.bits);
+            Visit::default().problem(&[], &problem)
+        };
+        let wait = format!("retry-after: {retry_after_s}\r\n");
+        reply.fields.extend_from_slice(wait.as_bytes());
+        reply
+    }
+}
+
 /// What is signed.
 fn signed(said: &[u8], network: &str) -> Vec<u8> {
     [b"outport challenge 1\n", said, network.as_bytes()].concat()
@@ -110,12 +173,17 @@ fn zero_bits(digest: &[u8]) -> u32 {
     u32::try_from(zeros * 8).unwrap_or(u32::MAX).saturating_add(last)
 }
 
+/// What the work is.
+fn work(bits: u8) -> String {
+    format!(
+        "Find a number so that the SHA-256 of the challenge, a full stop and the number begins with \
+         {bits} zero bits, and send all three in `Outport-Proof`."
+    )
+}
+
 /// What a program is told that has to do the work.
 pub(crate) fn problem(challenge: &str, bits: u8) -> Problem {
-    let detail = format!(
-        "Find a number so that the SHA-256 of the challenge, a full stop and the number begins with \
-         {bits} zero bits. Send all three in `Outport-Proof`; or send a token."
-    );
+    let detail = format!("{} Or send a token.", work(bits));
     Problem::new(ProblemType::ProofNeeded, detail).with("challenge", challenge).with("bits", bits)
 }
 
@@ -126,7 +194,13 @@ pub(crate) fn wants_page(request: &Guarded<'_>) -> bool {
 }
 
 /// The page that has a browser do the work, and then asks again.
-pub(crate) fn page(challenge: &str, asked: Challenge, visit: &Visit, limits: &[Limit]) -> Reply {
+pub(crate) fn page(
+    challenge: &str,
+    asked: Challenge,
+    status: u16,
+    visit: &Visit,
+    limits: &[Limit],
+) -> Reply {
     let page = PAGE
         .replace("{challenge}", challenge)
         .replace("{bits}", &asked.bits.to_string())
@@ -144,7 +218,7 @@ pub(crate) fn page(challenge: &str, asked: Challenge, visit: &Visit, limits: &[L
         ),
     );
     fields.push_number("content-length", page.len() as u64);
-    reply(ProblemType::ProofNeeded.status(), fields, Body::Bytes(page.into_bytes()))
+    reply(status, fields, Body::Bytes(page.into_bytes()))
 }
 
 #[cfg(test)]

@@ -48,8 +48,8 @@ fn what_is_no_proof() {
     let proof = solve(&challenge, 8);
     let number = proof.split_once('.').unwrap().1;
     // Each other way to do less: no work, the bits said to be fewer, the time said to be longer.
-    let lazy = (0..).map(|n| format!("{challenge}.{n}"));
-    let lazy = lazy.into_iter().find(|proof| zero_bits(&Sha256::digest(proof)) < 8).unwrap();
+    let mut proofs = (0..).map(|n| format!("{challenge}.{n}"));
+    let lazy = proofs.find(|proof| zero_bits(&Sha256::digest(proof)) < 8).unwrap();
     let forged = |place: usize, value: u8| {
         let mut bytes = URL_SAFE_NO_PAD.decode(&challenge).unwrap();
         bytes[place] = value;
@@ -81,6 +81,29 @@ fn what_is_no_proof() {
 }
 
 #[test]
+fn an_edge_with_too_much_to_do_says_what_work_helps() {
+    let challenger = Challenger { asked: ASKED, keys: keys(1) };
+    let client = HERE.parse().unwrap();
+    let head = |fields: &str| format!("GET /files/a HTTP/1.1\r\nhost: x\r\n{fields}").into_bytes();
+    let refusal = challenger.overloaded(&head(""), client, 3, NOW);
+    let fields = String::from_utf8(refusal.fields).unwrap();
+    assert!(refusal.status == 503 && fields.ends_with("retry-after: 3\r\n"), "{fields}");
+    let Body::Bytes(body) = refusal.body else { panic!("it has no body") };
+    let told: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!((&told["retry_after_s"], &told["bits"]), (&3.into(), &8.into()));
+    let proof = solve(told["challenge"].as_str().unwrap(), 8);
+    let shown = head(&format!("outport-proof: {proof}\r\n"));
+    assert!(challenger.is_met(&shown, client, NOW.unix_s()));
+    assert!(!challenger.is_met(&shown, "192.0.2.8".parse().unwrap(), NOW.unix_s()));
+    assert!(!challenger.is_met(&head(""), client, NOW.unix_s()));
+    let page = challenger.overloaded(&head("accept: text/html\r\n"), client, 3, NOW);
+    assert!(page.status == 503 && page.fields.ends_with(b"retry-after: 3\r\n"), "{page:?}");
+    assert!(String::from_utf8(page.fields).unwrap().contains("content-type: text/html"));
+    let plain = Challenger::default().overloaded(&head(""), client, 3, NOW);
+    assert_eq!(plain, overloaded(3), "without a key");
+}
+
+#[test]
 fn zeros_are_counted_to_the_bit() {
     for (digest, bits) in
         [(&[0xff, 0][..], 0), (&[0x7f], 1), (&[0, 0x80], 8), (&[0, 1], 15), (&[0, 0], 16)]
@@ -91,7 +114,7 @@ fn zeros_are_counted_to_the_bit() {
 
 #[test]
 fn the_page_allows_its_own_script_alone() {
-    let reply = page("a-b_c", ASKED, &Visit::default(), &[]);
+    let reply = page("a-b_c", ASKED, 403, &Visit::default(), &[]);
     let Body::Bytes(page) = &reply.body else { panic!("{reply:?}") };
     let page = std::str::from_utf8(page).unwrap();
     assert!(page.contains(r#"data-challenge="a-b_c" data-bits="8" data-life="60""#), "{page}");

@@ -51,7 +51,14 @@ impl Edge {
             return Err(Problem::new(ProblemType::Internal, detail));
         };
         if challenge::wants_page(asking.request) {
-            return Ok(Step::Reply(challenge::page(&challenge, asked, visit, &self.limits)));
+            let status = ProblemType::ProofNeeded.status();
+            return Ok(Step::Reply(challenge::page(
+                &challenge,
+                asked,
+                status,
+                visit,
+                &self.limits,
+            )));
         }
         Err(challenge::problem(&challenge, asked.bits))
     }

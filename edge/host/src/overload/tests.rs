@@ -1,4 +1,7 @@
+use outport_edge_core::challenge::Challenge;
 use outport_edge_core::driver::broken;
+use outport_edge_core::step;
+use outport_wire::secret::Secret;
 
 use super::*;
 
@@ -6,7 +9,7 @@ const LOAD: Shedding = Shedding { delay_ms_max: 10, requests_max: 8 };
 const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 
 fn overload() -> Arc<Overload> {
-    Overload::new(LOAD, TrustedProxies::default())
+    Overload::new(LOAD, TrustedProxies::default(), Challenger::default())
 }
 
 fn head(target: &str, token: Option<&str>) -> Vec<u8> {
@@ -113,6 +116,37 @@ fn who_comes_with_a_token_that_nobody_knows_counts_as_anonymous() {
         is_taken(&overload, "/files/a", Some("forged")) && is_taken(&overload, "/files/a", None)
     );
     assert_eq!(overload.anonymous_so_far(), [before[0] + 2, before[1]]);
+}
+
+#[test]
+fn work_lets_a_few_of_a_network_go_before_others() {
+    let keys = vec![Secret::new(vec![1; 32]).unwrap()];
+    let challenger = Challenger::new(Challenge { bits: 4, life_s: 60 }, keys);
+    let overload = Overload::new(LOAD, TrustedProxies::default(), challenger.clone());
+    overload.anonymous.set(Some(0));
+    let plain = head("/files/a", None);
+    let Err(refused) = overload.take(&plain, PEER) else { panic!("it was taken") };
+    let moment = Moment { unix_ms: unix_s() * 1_000, random: 7 };
+    let refusal = overload.refusal(&refused, &plain, moment);
+    let step::Body::Bytes(body) = refusal.body else { panic!("it has no body") };
+    let told = String::from_utf8(body).unwrap();
+    let (_, challenge) = told.split_once("\"challenge\":\"").unwrap();
+    let (challenge, _) = challenge.split_once('"').unwrap();
+    let shown = |number: u32| {
+        let field = format!("outport-proof: {challenge}.{number}\r\n");
+        [plain.as_slice(), field.as_bytes()].concat()
+    };
+    let is_met = |head: &Vec<u8>| challenger.is_met(head, PEER, unix_s());
+    let lazy = (0..).map(shown).find(|head| !is_met(head)).unwrap();
+    let worked = (0..).map(shown).find(is_met).unwrap();
+    let begun = Instant::now();
+    let taken = |head: &[u8]| (0..1_000).filter(|_| overload.take(head, PEER).is_ok()).count();
+    assert_eq!(taken(&lazy), 0);
+    let served = taken(&worked);
+    assert!((20..=most(UNPROVEN, begun)).contains(&served), "{served}");
+    // It is for one network.
+    let other = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+    assert!(overload.take(&worked, other).is_err());
 }
 
 #[test]
