@@ -104,6 +104,9 @@ pub(crate) struct Record {
     /// Signed links to it are good that were made later than this, in milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) links_after_ms: Option<u64>,
+    /// What is left of the uses of links to it that are counted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) link_uses: Vec<LinkUses>,
     /// When the upload ceases to exist, unless it is complete by then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) upload_expires_s: Option<UnixSeconds>,
@@ -146,6 +149,47 @@ pub(crate) struct Record {
     /// As it is stored, it follows behind a line break, which JSON on one line has none of.
     #[serde(skip)]
     pub(crate) content: Bytes,
+}
+
+/// The most links to one file whose uses are counted at the same time.
+pub(crate) const COUNTED_LINKS_MAX: usize = 64;
+
+/// A link to a file whose uses are counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LinkUses {
+    /// What it is known by ([`outport_wire::link::mark`]).
+    link: String,
+    left: u32,
+    /// The last second in which it is good.
+    until_s: UnixSeconds,
+}
+
+impl Record {
+    /// Counts the uses of a link from now on. False where there are as many such links as there may be.
+    pub(crate) fn count_link(
+        &mut self,
+        link: &str,
+        uses: u32,
+        until_s: UnixSeconds,
+        now_s: UnixSeconds,
+    ) -> bool {
+        self.link_uses.retain(|counted| counted.until_s >= now_s);
+        let has_room = self.link_uses.len() < COUNTED_LINKS_MAX;
+        if has_room {
+            self.link_uses.push(LinkUses { link: link.to_owned(), left: uses, until_s });
+        }
+        has_room
+    }
+
+    /// Uses a link once. False where nothing is left of it.
+    pub(crate) fn use_link(&mut self, link: &str) -> bool {
+        let mut uses = self.link_uses.iter_mut();
+        let Some(counted) = uses.find(|counted| counted.link == link && counted.left > 0) else {
+            return false;
+        };
+        counted.left -= 1;
+        true
+    }
 }
 
 /// Whether a number need not be stored.
@@ -217,6 +261,7 @@ impl Record {
             created_s: now,
             expires_s: None,
             links_after_ms: None,
+            link_uses: Vec::new(),
             upload_expires_s: opening.upload_expires_s,
             metadata: description.metadata,
             tus_metadata: description.tus_metadata,
@@ -432,11 +477,27 @@ mod tests {
         full.tus_concat = Some("final;/uploads/x".into());
         full.counted = Some(15);
         full.counted_by = 7;
+        assert!(full.count_link("AAAA", 3, 1_800_000_200, 1_800_000_000));
         full.sources = vec![other];
         full.parts.push(Part { bytes: 5, nonce: 6, source: 1 });
         let stored = &String::from_utf8(full.to_bytes()).unwrap();
         assert!(stored.contains(r#""parts":[[10,11],[5,6,1]]"#), "{stored}");
         assert_eq!(from_bytes(stored).unwrap(), full);
+    }
+
+    #[test]
+    fn uses_of_links_end_with_their_links() {
+        let mut record = record(&[]);
+        assert!(record.count_link("a", 2, 100, 50) && record.count_link("b", 1, 60, 50));
+        assert!(record.use_link("a") && record.use_link("a") && !record.use_link("a"));
+        assert!(!record.use_link("c"));
+        for place in 2..COUNTED_LINKS_MAX {
+            assert!(record.count_link(&place.to_string(), 1, 100, 50));
+        }
+        assert!(!record.count_link("c", 1, 100, 60), "there is room for no more");
+        assert!(record.use_link("b"));
+        assert!(record.count_link("c", 1, 100, 61), "one has expired");
+        assert!(!record.use_link("b") && record.use_link("c"));
     }
 
     #[test]

@@ -21,6 +21,7 @@ scenarios![
     a_link_begins_when_it_says,
     a_link_for_a_network_is_not_good_elsewhere,
     a_password_goes_with_a_link,
+    a_link_is_used_as_often_as_it_says,
     all_links_of_a_file_end,
     lives_that_are_none,
 ];
@@ -101,6 +102,38 @@ async fn a_password_goes_with_a_link(world: World) {
         let answer = owner.json(Method::POST, &format!("{}/links", file.path()), &wanted).await;
         answer.expect_problem(400, "invalid-field");
     }
+}
+
+async fn a_link_is_used_as_often_as_it_says(world: World) {
+    let (owner, nobody) = (world.owner(), world.anonymous());
+    let file = upload(&owner, "private").await;
+    let made = async |uses: u32| {
+        let wanted = json!({ "uses": uses });
+        let made = owner.json(Method::POST, &format!("{}/links", file.path()), &wanted).await;
+        made.expect_status(201);
+        made.json()["url"].as_str().expect("it is text").to_owned()
+    };
+    let (twice, other) = (made(2).await, made(1).await);
+    assert!(twice.contains("uses=2&"), "{twice}");
+    nobody.head(&twice, &[]).await.expect_status(200);
+    nobody.get(&twice).await.expect_status(200);
+    let part = nobody.get_with(&twice, &[("range", "bytes=1-2")]).await;
+    part.expect_status(206);
+    for _ in 0..2 {
+        nobody.get(&twice).await.expect_problem(403, "link-expired");
+    }
+    // Whoever may have the file by themselves needs none of it.
+    owner.get(&twice).await.expect_status(200);
+    nobody.get(&twice.replace("uses=2", "uses=3")).await.expect_problem(404, "not-found");
+    nobody.get(&other).await.expect_status(200);
+    nobody.get(&other).await.expect_problem(403, "link-expired");
+    for uses in [0, 1_000_001] {
+        let wanted = json!({ "uses": uses });
+        let refused = owner.json(Method::POST, &format!("{}/links", file.path()), &wanted).await;
+        refused.expect_problem(400, "invalid-field");
+    }
+    let uses = format!("{}/uses?link=AAAAAAAAAAAAAAAA", file.path());
+    owner.json(Method::POST, &uses, &json!({})).await.expect_status(405);
 }
 
 async fn all_links_of_a_file_end(world: World) {

@@ -39,6 +39,7 @@ pub const TARGETS: &[Target] = &[
             b"begins=9&network=2001:db8::/32&expires=100&signature=AAAA",
             b"download&expires=18446744073709551615&signature=uJwd9Q",
             b"issued=7&protected&expires=100&signature=AAAA",
+            b"uses=3&expires=100&signature=AAAA",
         ],
     },
     Target {
@@ -191,6 +192,7 @@ pub fn link(bytes: &[u8]) {
         network: Some(here.into()).filter(|_| bytes.len().is_multiple_of(5)),
         issued_ms: Some(expires_s).filter(|_| bytes.len().is_multiple_of(7)),
         password: Some(password_digest(query)).filter(|_| bytes.len().is_multiple_of(4)),
+        uses: Some(7).filter(|_| bytes.len().is_multiple_of(11)),
         ..Link::until(id, expires_s)
     };
     let read = keys().first().and_then(|key| Link::read(id, &made.query(key), &keys(), 50, holder));

@@ -19,6 +19,8 @@ use crate::secret::Secret;
 
 /// The parameter of a link that a password goes with.
 const PROTECTED: &str = "protected";
+/// So much of a signature tells one link to a file from all others: 96 bits.
+const MARK_BYTES: usize = 16;
 
 /// What a link grants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +40,8 @@ pub struct Link {
     pub password: Option<[u8; 32]>,
     /// Whether the file may only be saved, never shown.
     pub download: bool,
+    /// How often the file may be fetched with it: the origin counts. Absent: any number of times.
+    pub uses: Option<u32>,
 }
 
 /// Who comes with a link.
@@ -65,6 +69,8 @@ pub enum LinkRefusal {
     Elsewhere,
     /// It says that a password goes with it, and another one came or none; or we did not make it.
     Password,
+    /// It is ours, and was used as often as it may be.
+    Used,
     /// We did not make it, or it was changed.
     Invalid,
 }
@@ -80,6 +86,7 @@ impl Link {
             issued_ms: None,
             password: None,
             download: false,
+            uses: None,
         }
     }
 
@@ -99,6 +106,9 @@ impl Link {
         }
         if self.password.is_some() {
             let _ = write!(query, "{PROTECTED}&");
+        }
+        if let Some(uses) = self.uses {
+            let _ = write!(query, "uses={uses}&");
         }
         let _ = write!(query, "expires={}&signature={mac}", self.expires_s);
         query
@@ -151,14 +161,15 @@ impl Link {
         let begins_s = field("begins").map(str::parse).transpose().ok()?;
         let network = field("network").map(str::parse).transpose().ok()?;
         let issued_ms = field("issued").map(str::parse).transpose().ok()?;
+        let uses = field("uses").map(str::parse).transpose().ok()?;
         let expires_s = field("expires")?.parse().ok()?;
-        Some(Self { begins_s, network, issued_ms, ..Self::until(id, expires_s) })
+        Some(Self { begins_s, network, issued_ms, uses, ..Self::until(id, expires_s) })
     }
 
     /// What is signed. Those of older forms have less that could be said.
     fn message(&self) -> String {
-        let Self { id, begins_s, expires_s, network, issued_ms, password, download } = self;
-        let is_old = issued_ms.is_none() && password.is_none();
+        let Self { id, begins_s, expires_s, network, issued_ms, password, download, uses } = self;
+        let is_old = issued_ms.is_none() && password.is_none() && uses.is_none();
         if is_old && begins_s.is_none() && network.is_none() {
             return format!("outport link 1\n{id}\n{expires_s}\n{download}");
         }
@@ -169,11 +180,21 @@ impl Link {
         }
         let issued_ms = issued_ms.map(|issued_ms| issued_ms.to_string()).unwrap_or_default();
         let password = password.map(|digest| URL_SAFE_NO_PAD.encode(digest)).unwrap_or_default();
+        let (form, uses) = match uses {
+            None => (3, String::new()),
+            Some(uses) => (4, format!("\n{uses}")),
+        };
         format!(
-            "outport link 3\n{id}\n{begins_s}\n{expires_s}\n{network}\n{issued_ms}\n{password}\n\
-             {download}"
+            "outport link {form}\n{id}\n{begins_s}\n{expires_s}\n{network}\n{issued_ms}\n{password}\n\
+             {download}{uses}"
         )
     }
+}
+
+/// By what the uses of a link are counted: the beginning of its signature. `None` where the query has none.
+pub fn mark(query: &str) -> Option<&str> {
+    let mut signatures = query.split('&').filter_map(|pair| pair.strip_prefix("signature="));
+    signatures.next()?.get(..MARK_BYTES)
 }
 
 /// Whether a query says that a password goes with its link.
@@ -283,6 +304,29 @@ mod tests {
         assert_eq!(read(&closed, Some(""), 60), Some(Err(LinkRefusal::Password)));
         let younger = plain.replace("issued=7", "issued=8");
         assert_eq!(read(&younger, None, 60), Some(Err(LinkRefusal::Invalid)));
+    }
+
+    #[test]
+    fn uses_are_signed_and_counted_by_a_mark() {
+        let link = Link { uses: Some(3), issued_ms: Some(7), ..bounded(false) };
+        let query = link.query(&key(1));
+        let read = |query: &str| Link::read(id('4'), query, &[key(1)], 60, HERE);
+        assert_eq!(read(&query), Some(Ok(link)));
+        let signature = query.split_once("signature=").unwrap().1;
+        assert_eq!(mark(&query), Some(&signature[..16]));
+        assert_eq!(mark(&format!("download&{query}")), mark(&query));
+        for changed in [
+            query.replace("uses=3", "uses=4"),
+            query.replace("uses=3&", ""),
+            query.replace("uses=3", "uses="),
+            query.replace("uses=3", "uses=-1"),
+        ] {
+            assert_eq!(read(&changed), Some(Err(LinkRefusal::Invalid)), "{changed}");
+        }
+        let plain = Link { uses: None, ..link }.query(&key(1));
+        assert_eq!(read(&format!("uses=3&{plain}")), Some(Err(LinkRefusal::Invalid)));
+        assert_eq!(mark("expires=1&signature=short"), None);
+        assert_eq!(mark("expires=1"), None);
     }
 
     #[test]

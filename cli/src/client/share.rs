@@ -19,7 +19,7 @@ pub(crate) struct Args {
     id: Option<String>,
     /// Instead of a file, everything that a route has below this path: /film/7/. The address that is
     /// printed gives a browser a pass, and sends it there
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["id", "password", "download", "end"])]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["id", "password", "download", "uses", "end"])]
     prefix: Option<String>,
     /// How long the link is good: 90s, 15m, 1h, 7d; at most 30d
     #[arg(long, value_name = "TIME", default_value = "1d", value_parser = duration::parse)]
@@ -33,8 +33,11 @@ pub(crate) struct Args {
     /// Whoever has the link is asked for a password, too: the first line of the standard input
     #[arg(long)]
     password: bool,
+    /// How often the file may be fetched with the link; each part of it counts
+    #[arg(long, value_name = "NUMBER")]
+    uses: Option<u32>,
     /// End all links to the file that were made so far, and make none
-    #[arg(long, conflicts_with_all = ["password", "network", "starts_in", "download"])]
+    #[arg(long, conflicts_with_all = ["password", "network", "starts_in", "download", "uses"])]
     end: bool,
     /// The link only saves the file, and never shows it in a browser
     #[arg(long)]
@@ -55,6 +58,8 @@ struct Wanted {
     network: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     password: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uses: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     prefix: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -86,8 +91,8 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let starts_in = args.starts_in.map(|wait| wait.as_secs());
     let (prefix, network, download) = (args.prefix, args.network, args.download);
     let password = if args.password { Some(password()?) } else { None };
-    let expires_in = args.ttl.as_secs();
-    let wanted = Wanted { expires_in, starts_in, network, password, prefix, download };
+    let (expires_in, uses) = (args.ttl.as_secs(), args.uses);
+    let wanted = Wanted { expires_in, starts_in, network, password, uses, prefix, download };
     let request = server.request(Method::POST, links);
     let response = server.send(request.json(&wanted)).await?;
     let mut link: Link = server.json(response).await?;

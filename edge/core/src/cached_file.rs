@@ -40,6 +40,8 @@ pub(crate) struct FileExchange {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Stage {
+    /// The origin is being told that the link is used.
+    Using,
     /// The cache is being asked.
     Looking,
     /// What is kept here, and may not be the origin's yet, is being looked through.
@@ -73,10 +75,18 @@ enum Source<'a> {
 }
 
 impl FileExchange {
-    /// Begins by asking the cache.
-    pub(crate) fn begin(ask: FileAsk, link_refused: Option<LinkRefusal>) -> (Self, Need) {
-        let need = Need::Lookup { key: file_key(ask.id) };
-        (Self { ask, link_refused, stage: Stage::Looking }, need)
+    /// Begins by asking the cache; or the origin, where it counts how often the link is used.
+    pub(crate) fn begin(
+        ask: FileAsk,
+        link_refused: Option<LinkRefusal>,
+        context: &Context<'_>,
+    ) -> (Self, Need) {
+        let Some(mark) = &ask.use_of else { return Self::look(ask, link_refused) };
+        let path = format!("/files/{}/uses?link={mark}", ask.id);
+        let Config { edge_key, upstream_timeout_ms, .. } = context.config;
+        let moment = context.moment;
+        let fetch = own_to_origin("POST", &path, &[], edge_key, moment, *upstream_timeout_ms);
+        (Self { ask, link_refused, stage: Stage::Using }, Need::Fetch(fetch))
     }
 
     /// What it is about.
@@ -88,6 +98,7 @@ impl FileExchange {
     pub(crate) fn resume(mut self, outcome: Outcome, context: &Context<'_>) -> Option<Next<Self>> {
         let stage = std::mem::replace(&mut self.stage, Stage::Looking);
         Some(match (stage, outcome) {
+            (Stage::Using, Outcome::Fetched(answer)) => self.used(answer, context),
             (Stage::Looking, Outcome::Looked(looked)) => self.looked(looked, context),
             (Stage::Recalling, Outcome::ReadKept(found)) => self.recalled(found, context),
             (Stage::Checking, Outcome::Fetched(answer)) => match self.file_of(&answer, context) {
@@ -119,6 +130,37 @@ impl FileExchange {
             }
             _ => return None,
         })
+    }
+
+    /// Asks the cache.
+    fn look(ask: FileAsk, link_refused: Option<LinkRefusal>) -> (Self, Need) {
+        let need = Need::Lookup { key: file_key(ask.id) };
+        (Self { ask, link_refused, stage: Stage::Looking }, need)
+    }
+
+    /// The origin has counted a use of the link, or there was none left.
+    fn used(
+        mut self,
+        answer: Result<UpstreamHead, FetchError>,
+        context: &Context<'_>,
+    ) -> Next<Self> {
+        let (failure, status) = match answer {
+            Ok(UpstreamHead { status: 204, .. }) => (None, None),
+            Ok(UpstreamHead { status: 404 | 410, .. }) => {
+                // Whoever may have the file without the link has it.
+                (self.ask.link_ms, self.link_refused) = (None, Some(LinkRefusal::Used));
+                (None, None)
+            }
+            Ok(answer) => (Some(FetchError::Unreachable), Some(answer.status)),
+            Err(failure) => (Some(failure), None),
+        };
+        if let Some(failure) = failure {
+            let problem = upstream_problem(failure, status);
+            let reply = context.visit.problem(context.limits, &problem);
+            return Next::Reply(ended(reply, Ended::Origin));
+        }
+        let (looking, need) = Self::look(self.ask, self.link_refused);
+        Next::Need(Box::new(looking), need)
     }
 
     fn looked(self, looked: Looked, context: &Context<'_>) -> Next<Self> {
@@ -445,7 +487,7 @@ impl FileExchange {
             }
             relating::Next::Level(Some(_)) => {
                 self.ask.related = true;
-                let (again, need) = Self::begin(self.ask, self.link_refused);
+                let (again, need) = Self::look(self.ask, self.link_refused);
                 Next::Need(Box::new(again), need)
             }
             relating::Next::Level(None) => Next::Reply(ended(self.denied(context), Ended::Cache)),

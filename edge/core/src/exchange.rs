@@ -10,7 +10,7 @@ mod sessions;
 use std::net::IpAddr;
 
 use outport_wire::identity::{Identity, Scope};
-use outport_wire::link::{Holder, Link, LinkRefusal};
+use outport_wire::link::{self, Holder, Link, LinkRefusal};
 use outport_wire::problem::{Problem, ProblemType};
 use outport_wire::resumable::PARTIAL_TYPE;
 use outport_wire::tus;
@@ -680,7 +680,7 @@ impl Edge {
                 let refused = self.read_link(guarded, &mut ask, client.address, moment);
                 let host = self.content_host.host_of(client.host_of(guarded));
                 ask.download |= host == HostOf::AllElse;
-                let (file, need) = FileExchange::begin(ask, refused);
+                let (file, need) = FileExchange::begin(ask, refused, &self.context(&visit, moment));
                 (Stage::File(Box::new(file)), Some(need))
             }
             Target::Route(place) if let Some(route) = config.proxied(place) => {
@@ -816,6 +816,9 @@ impl Edge {
             Ok(link) => {
                 ask.link_ms = Some(link.issued_ms.unwrap_or_default());
                 ask.download |= link.download;
+                // Whoever asks for the head alone is told, and given nothing.
+                let is_use = link.uses.is_some() && request.method == "GET";
+                ask.use_of = link::mark(query).filter(|_| is_use).map(str::to_owned);
                 None
             }
             Err(refusal) => Some(refusal),

@@ -37,6 +37,8 @@ pub(crate) struct FileAsk {
     pub(crate) identity: Option<Identity>,
     /// It came with a signed link that is good: when that was made.
     pub(crate) link_ms: Option<u64>,
+    /// By what the uses of that link are counted, where they are and this is one.
+    pub(crate) use_of: Option<String>,
     /// To be saved, not shown.
     pub(crate) download: bool,
     /// Relations let the caller have it. It is not looked at them before it has to be.
@@ -61,6 +63,7 @@ impl FileAsk {
             head_only: request.method == "HEAD",
             identity,
             link_ms: None,
+            use_of: None,
             download: request.has_query("download"),
             related: false,
             least: field(AT_LEAST_HEADER).and_then(|least| least.parse().ok()).unwrap_or_default(),

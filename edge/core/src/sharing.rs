@@ -29,6 +29,10 @@ pub(crate) fn problem(refusal: LinkRefusal) -> Problem {
         LinkRefusal::Expired => {
             (ProblemType::LinkExpired, "Ask whoever sent the link for a new one.")
         }
+        LinkRefusal::Used => (
+            ProblemType::LinkExpired,
+            "The link was used as often as it may be. Ask whoever sent it for a new one.",
+        ),
         LinkRefusal::Early => {
             (ProblemType::LinkNotHere, "The link's time has not begun. Try again later.")
         }

@@ -116,6 +116,7 @@ pub(crate) fn router(app: App) -> Router {
             file.clone().patch(files::change).delete(files::remove).put(handover::take),
         )
         .route("/files/{id}/{name}", file.post(links::share).delete(links::end_links))
+        .route("/files/{id}/uses", post(links::spend))
         .route("/passes", post(passes::make));
     let uploads = Router::new()
         .route("/uploads", post(uploads::create).options(uploads::tus::options))

@@ -1,7 +1,7 @@
 //! Files as a whole: stored, listed, changed, removed, shared.
 
 use outport_wire::file::FileRecord;
-use outport_wire::link::{Holder, Link, LinkRefusal};
+use outport_wire::link::{Holder, Link, LinkRefusal, mark};
 use serde_json::json;
 
 use crate::support::{Running, bytes, link_key, parts_in};
@@ -213,6 +213,46 @@ async fn links_have_passwords_and_ends() {
     assert_eq!(told().await.name, "a", "it is still there");
 }
 
+/// However many come at once, a link is used as often as it says.
+#[tokio::test]
+async fn uses_of_a_link_are_counted_exactly() {
+    const USES: usize = 7;
+    let origin = Running::start().await;
+    let alice = origin.alice();
+    let file = alice.store("name=a", "x").await;
+    let links = format!("{file}/links");
+    let make = async |uses: usize| {
+        let made =
+            alice.send("POST", &links, &[], format!("{{\"uses\":{uses}}}")).await.expect(201);
+        let url = made.json()["url"].as_str().unwrap().to_owned();
+        let (_, query) = url.split_once('?').unwrap();
+        format!("{file}/uses?link={}", mark(query).unwrap())
+    };
+    let (link, other) = (make(USES).await, make(1).await);
+    let edge = origin.nobody();
+    let uses = (0..4 * USES).map(|_| edge.send("POST", &link, &[], ""));
+    let used = futures::future::join_all(uses).await;
+    let good = used.iter().filter(|answer| answer.status == 204).count();
+    assert!(used.iter().all(|answer| matches!(answer.status, 204 | 404)));
+    assert_eq!(good, USES);
+    // The caller of nobody is an edge; somebody is not, and has no use to spend.
+    alice.send("POST", &other, &[], "").await.expect(404);
+    edge.send("POST", &other, &[], "").await.expect(204);
+    edge.send("POST", &other, &[], "").await.expect(404);
+    edge.send("POST", &format!("{file}/uses?link=AAAAAAAAAAAAAAAA"), &[], "").await.expect(404);
+    edge.send("POST", &format!("{file}/uses"), &[], "").await.expect(404);
+    // Those that have ended have no uses left.
+    let ended = make(1).await;
+    alice.send("DELETE", &links, &[], "").await.expect(204);
+    edge.send("POST", &ended, &[], "").await.expect(404);
+    for _ in 0..64 {
+        make(1).await;
+    }
+    let refused = alice.send("POST", &links, &[], r#"{"uses":1}"#).await;
+    assert_eq!(refused.problem(), (400, "invalid-field".into()));
+    alice.send("POST", &links, &[], "").await.expect(201);
+}
+
 #[tokio::test]
 async fn links_are_signed() {
     let origin = Running::start().await;
@@ -242,6 +282,8 @@ async fn links_are_signed() {
         r#"{"network":"x"}"#,
         r#"{"network":"10.0.0.0/33"}"#,
         r#"{"password":"short"}"#,
+        r#"{"uses":0}"#,
+        r#"{"uses":1000001}"#,
         "{\"password\":\"with\\ncontrols\"}",
     ] {
         let answer = alice.send("POST", &format!("{file}/links"), &[], bad).await;

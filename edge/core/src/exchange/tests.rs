@@ -23,6 +23,7 @@ mod explain;
 mod firewall;
 mod issuers;
 mod kept;
+mod links;
 mod parts;
 mod passes;
 mod prefetching;
@@ -65,6 +66,8 @@ struct Origin {
     relations: RefCell<Graph>,
     seen: RefCell<Vec<String>>,
     /// It does what it is asked, and its answer is lost on the way.
+    /// Nothing is left of the uses of any link.
+    links_are_used: Cell<bool>,
     answers_are_lost: Cell<bool>,
     removed: RefCell<Vec<String>>,
     /// What each target of the routes gives: status, fields and body. In that, `@subject` is who
@@ -148,6 +151,9 @@ impl Origin {
             let length = |length| format!("content-length: {length}\r\n");
             let fields = fields.replace(&length(body.len()), &length(last - first + 1));
             return answer(206, &(fields + &content_range), &body.as_bytes()[first..=last]);
+        }
+        if head.target.contains("/uses?link=") {
+            return answer(if self.links_are_used.get() { 404 } else { 204 }, "", b"");
         }
         if head.target.starts_with("/relations?") {
             return answer(204, &self.relations.borrow().answer(head.target), b"");
