@@ -110,6 +110,18 @@ pub const DIFFERENCES: &[Difference] = &[
     },
     Difference {
         platforms: &[Platform::Cloudflare],
+        scenario: Some("firewall::who_is_not_signed_in_does_some_work"),
+        what: What::Removed("content-length"),
+        why: "the local runtime's proxy sends HTML in chunks, without its length",
+    },
+    Difference {
+        platforms: &[Platform::Cloudflare],
+        scenario: Some("firewall::who_is_not_signed_in_does_some_work"),
+        what: What::Added("transfer-encoding"),
+        why: "the local runtime's proxy sends HTML in chunks, without its length",
+    },
+    Difference {
+        platforms: &[Platform::Cloudflare],
         scenario: Some("delivery::active_content_never_runs"),
         what: What::Removed("content-length"),
         why: "the local runtime's proxy sends HTML in chunks, without its length",
