@@ -6,8 +6,10 @@ use std::rc::Rc;
 
 use outport_wire::describe::Query;
 use outport_wire::file::{FILE_HEADER, FileRecord, Visibility};
+use outport_wire::identity::Scopes;
 use outport_wire::link::Link;
 use outport_wire::rules::TenantRules;
+use outport_wire::session::SessionId;
 use outport_wire::tus;
 
 use super::*;
@@ -15,6 +17,7 @@ use crate::head::FieldLines;
 use crate::memory::tests::config;
 use crate::memory::{MemoryDriver, UpstreamAnswer};
 use crate::relating::graph::Graph;
+use crate::session::cookie::{Session, Short};
 use crate::step::{Ended, FetchError, UpstreamHead};
 use crate::token::tests::{Mint, NOW};
 
@@ -825,6 +828,57 @@ fn a_host_for_files_gives_them_and_nothing_else() {
         assert_eq!((sent.status, sent.problem().as_str()), (404, "not-found"), "{line}");
     }
     assert_eq!(world.seen(), [""; 0]);
+}
+
+#[test]
+fn no_session_counts_on_the_host_for_files() {
+    for (base, status) in [(None, 200), (Some("https://other"), 200), (Some("https://edge"), 404)] {
+        let mut world = World::with(Abilities::default(), |config| {
+            config.session_keys = config.link_keys.clone();
+            config.content_base_url = base.map(str::to_owned);
+        });
+        world.put(ID, Visibility::Private, b"hello");
+        let identity = Identity::new("demo", "alice", Scopes::all()).unwrap();
+        let (id, until_s) = (SessionId::new(1), NOW + 60);
+        let session = Session { id, identity, signed_in_s: NOW, until_s };
+        let short = Short { session, issued_s: NOW, expires_s: until_s };
+        let value = short.seal(&config().link_keys).unwrap();
+        let cookie = format!("cookie: __Host-outport={value}\r\n");
+        assert_eq!(world.get(&path(), &cookie).status, status, "{base:?}");
+    }
+}
+
+#[test]
+fn who_has_too_much_under_way_is_refused() {
+    for (at_once, status) in [(0, 429), (1, 200)] {
+        let abilities = Abilities { shares: true, ..Abilities::default() };
+        let mut world = World::with(abilities, |config| {
+            let share = step::Share { at_once: Some(at_once), bytes_per_s: None };
+            config.shares.insert("read".into(), share);
+        });
+        world.put(ID, Visibility::Public, b"hello");
+        let sent = world.get(&path(), "");
+        assert_eq!(sent.status, status);
+        if status == 429 {
+            sent.expect_problem(429, "too-many-at-once");
+            assert_eq!(world.seen(), [""; 0]);
+        }
+        // Writing is another limit, and has no such bound.
+        let token = world.token("demo", "alice", "write");
+        assert_eq!(world.send("POST /uploads", &token).status, 204);
+    }
+}
+
+#[test]
+fn a_preflight_shows_no_proof_and_needs_none() {
+    let mut world = World::with(Abilities::default(), |config| {
+        config.cors_origins = vec!["*".into()];
+        let rule = serde_json::json!({ "name": "a", "match": {}, "action": "challenge" });
+        config.firewall.rules.push(serde_json::from_value(rule).unwrap());
+    });
+    let asks = "origin: https://a.example\r\naccess-control-request-method: GET\r\n";
+    assert_eq!(world.send(&format!("OPTIONS {}", path()), asks).status, 204);
+    world.get(&path(), "").expect_problem(403, "proof-needed");
 }
 
 #[test]
