@@ -25,8 +25,6 @@ pub(crate) struct Visit {
     pub(crate) limit: Option<u16>,
     /// What came of it.
     pub(crate) taken: Option<Taken>,
-    /// It is asked whether it may be under way beside others of the same taker.
-    pub(crate) shares: bool,
     /// What an upload may have, where the answer is about one.
     pub(crate) upload_limit: Option<UploadLimit>,
     /// Of what takes a place in a page: what that leaves it.

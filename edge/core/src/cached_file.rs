@@ -144,18 +144,17 @@ impl FileExchange {
         answer: Result<UpstreamHead, FetchError>,
         context: &Context<'_>,
     ) -> Next<Self> {
-        let (failure, status) = match answer {
-            Ok(UpstreamHead { status: 204, .. }) => (None, None),
+        let problem = match answer {
+            Ok(UpstreamHead { status: 204, .. }) => None,
             Ok(UpstreamHead { status: 404 | 410, .. }) => {
                 // Whoever may have the file without the link has it.
                 (self.ask.link_ms, self.link_refused) = (None, Some(LinkRefusal::Used));
-                (None, None)
+                None
             }
-            Ok(answer) => (Some(FetchError::Unreachable), Some(answer.status)),
-            Err(failure) => (Some(failure), None),
+            Ok(answer) => Some(upstream_problem(FetchError::Unreachable, Some(answer.status))),
+            Err(failure) => Some(upstream_problem(failure, None)),
         };
-        if let Some(failure) = failure {
-            let problem = upstream_problem(failure, status);
+        if let Some(problem) = problem {
             let reply = context.visit.problem(context.limits, &problem);
             return Next::Reply(ended(reply, Ended::Origin));
         }

@@ -28,7 +28,7 @@ impl ContentHost {
     /// That of a base URL, scheme and authority.
     pub(crate) fn new(base: Option<&str>) -> Self {
         let authority = base.map(|base| base.split_once("://").map_or(base, |(_, rest)| rest));
-        Self(authority.map(str::to_ascii_lowercase))
+        Self(authority.map(str::to_owned))
     }
 
     /// What the host of a request is for.
@@ -46,7 +46,7 @@ impl HostOf {
     pub(crate) fn admit(self, request: &Guarded<'_>, target: &Target) -> Result<(), Problem> {
         let is_served = match target {
             Target::Health => true,
-            Target::File(_) => request.is_read() || request.method == "OPTIONS",
+            Target::File(_) => request.is_read(),
             _ => false,
         };
         if self != Self::Content || is_served {

@@ -52,7 +52,8 @@ use crate::rules::{self, UploadLimit};
 use crate::sharing;
 use crate::slices::SliceExchange;
 use crate::step::{
-    Abilities, Body, Fetch, Matched, Moment, Need, Outcome, PartStep, Reply, Request, Step, Taken,
+    self, Abilities, Body, Fetch, Matched, Moment, Need, Outcome, PartStep, Reply, Request, Step,
+    Taken,
 };
 use crate::token::{Grant, SignedIn, VerifiedTokens};
 use crate::uploads;
@@ -230,13 +231,15 @@ impl Edge {
             if !taken.allowed {
                 return Step::Reply(self.too_many(&visit, taken));
             }
-        }
-        if visit.shares {
-            visit.shares = false;
-            match outcomes.next() {
-                Some(Outcome::Shared(true)) => {}
-                Some(Outcome::Shared(false)) => return Step::Reply(self.too_many_at_once(&visit)),
-                _ => return self.confused(&visit),
+            // It was asked for with the unit.
+            if let Some(share) = self.share_of(&visit) {
+                match outcomes.next() {
+                    Some(Outcome::Shared(true)) => {}
+                    Some(Outcome::Shared(false)) => {
+                        return Step::Reply(self.too_many_at_once(&visit, share));
+                    }
+                    _ => return self.confused(&visit),
+                }
             }
         }
         let outcome = outcomes.next();
@@ -310,9 +313,13 @@ impl Edge {
         visit.problem(&self.limits, &problem)
     }
 
-    fn too_many_at_once(&self, visit: &Visit) -> Reply {
-        let limit = visit.limit.and_then(|place| self.limits.get(usize::from(place)));
-        let most = limit.and_then(|limit| limit.share?.at_once).unwrap_or_default();
+    /// What the limit that is spent says of what its takers have at the same time.
+    fn share_of(&self, visit: &Visit) -> Option<step::Share> {
+        self.limits.get(usize::from(visit.limit?))?.share
+    }
+
+    fn too_many_at_once(&self, visit: &Visit, share: step::Share) -> Reply {
+        let most = share.at_once.unwrap_or_default();
         let detail = format!(
             "{most} of your requests are under way, and no more may be at the same time. Wait until one \
              of them has ended."
@@ -586,8 +593,8 @@ impl Edge {
         let mut limits = (0..).zip(&self.limits);
         let found = name.and_then(|name| limits.find(|(_, limit)| limit.name == name));
         let Some((place, limit)) = found else { return Vec::new() };
+        visit.limit = Some(place);
         let share = limit.share_need(identity, client);
-        (visit.limit, visit.shares) = (Some(place), share.is_some());
         let take = limit.need(identity, client, self.abilities.escalates);
         std::iter::once(take).chain(share).collect()
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use outport_wire::problem::{Problem, ProblemType};
 
-use crate::head::{FieldIndex, FieldLines, RequestHead};
+use crate::head::{FieldIndex, FieldLines, RequestHead, is_control};
 
 /// The longest request target, in bytes.
 pub(crate) const TARGET_BYTES_MAX: usize = 8 * 1024;
@@ -105,11 +105,6 @@ pub(crate) fn guard(head: &[u8]) -> Result<Guarded<'_>, Problem> {
     guard_path(path)?;
     let RequestHead { method, target, fields: lines } = head;
     Ok(Guarded { method, overridden: false, target, path, query, fields, lines })
-}
-
-/// Which bytes are control characters (RFC 9110, section 5.5); a tabulator may be in a value.
-const fn is_control(byte: u8) -> bool {
-    (byte < 0x20) & (byte != b'\t') | (byte == 0x7f)
 }
 
 /// Which bytes a token is made of (RFC 9110, section 5.6.2).

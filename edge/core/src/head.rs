@@ -114,6 +114,11 @@ pub(crate) fn without_ows(mut text: &[u8]) -> &[u8] {
     text
 }
 
+/// Which bytes are control characters (RFC 9110, section 5.5); a tabulator may be in a value.
+pub(crate) const fn is_control(byte: u8) -> bool {
+    (byte < 0x20) & (byte != b'\t') | (byte == 0x7f)
+}
+
 /// Field lines under construction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fields(Vec<u8>);
@@ -137,7 +142,6 @@ impl Fields {
     /// (RFC 9110, section 5.5) and is left out whole.
     pub fn push(&mut self, name: &str, value: impl AsRef<[u8]>) {
         let value = value.as_ref();
-        let is_control = |byte: u8| (byte < 0x20) & (byte != b'\t') | (byte == 0x7f);
         // Without an early end, so that many bytes are looked at together.
         if value.iter().fold(false, |found, byte| found | is_control(*byte)) {
             return;
