@@ -73,6 +73,12 @@ impl Options {
     }
 }
 
+/// Lets this thread, and as Linux has it no other, give way to who is measured.
+fn give_way() {
+    const NICE: i32 = 19;
+    let _ = rustix::process::setpriority_process(None, NICE);
+}
+
 /// Keeps this process, with what it starts, on a processor.
 fn stay_on(cpu: &str) -> Result<()> {
     let own = std::process::id().to_string();

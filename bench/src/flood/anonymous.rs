@@ -16,8 +16,6 @@ const BUSY: usize = 8;
 const FLOODING: usize = 256;
 /// How often the flood sends.
 const ROUND: Duration = Duration::from_millis(5);
-/// The flood gives way to who is measured.
-const NICE: i32 = 10;
 const MARK: &[u8] = b"HTTP/1.1 ";
 
 /// A connection, what of an answer is still to come of it, and what was counted.
@@ -140,8 +138,7 @@ impl Flood {
         let (counts, ends) = (Arc::new(Counts::default()), Arc::new(AtomicBool::default()));
         let (counted, ended) = (counts.clone(), ends.clone());
         let thread = std::thread::spawn(move || {
-            // Of this thread alone, as Linux has it.
-            let _ = rustix::process::setpriority_process(None, NICE);
+            super::give_way();
             flood(connections, &authority, &head, per_s, &counted, &ended);
         });
         let begun = std::cell::Cell::new((Instant::now(), [0; 3]));

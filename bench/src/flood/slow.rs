@@ -5,14 +5,16 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use reqwest::Url;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// How long until each sends a few bytes more.
+/// How long until each sends a few bytes more; each has its own moment in that.
 const PAUSE: Duration = Duration::from_secs(1);
+/// So many moments there are.
+const MOMENTS: usize = 200;
 /// What comes of a head, and of a body, each time.
 const HEAD_PIECE: &[u8] = b"a: b\r\n";
 const BODY_PIECE: &[u8] = &[b'.'; 300];
@@ -48,18 +50,29 @@ pub(super) fn start(edge: &str, token: &str, each: usize) -> Result<Slow> {
     let bodies = (0..each).map(|_| open(&body)).collect::<Result<Vec<_>>>()?;
     let ends = Arc::new(AtomicBool::default());
     let ended = ends.clone();
-    let thread = std::thread::spawn(move || trickle(heads, bodies, &ended));
+    let thread = std::thread::spawn(move || {
+        super::give_way();
+        trickle(heads, bodies, &ended)
+    });
     Ok(Slow { ends, thread })
 }
 
 /// Sends until it is to end. Returns how many connections are open then.
-fn trickle(mut heads: Vec<TcpStream>, mut bodies: Vec<TcpStream>, ends: &AtomicBool) -> usize {
+fn trickle(heads: Vec<TcpStream>, bodies: Vec<TcpStream>, ends: &AtomicBool) -> usize {
+    let each = (heads.len() + bodies.len()).div_ceil(MOMENTS);
+    let heads = heads.into_iter().map(|stream| (stream, HEAD_PIECE));
+    let bodies = bodies.into_iter().map(|stream| (stream, BODY_PIECE));
+    let mut slow = heads.chain(bodies);
+    let mut moments = [(); MOMENTS].map(|()| slow.by_ref().take(each).collect::<Vec<_>>());
+    let mut due = Instant::now();
     while !ends.load(Ordering::Relaxed) {
-        heads.retain_mut(|stream| send(stream, HEAD_PIECE).is_ok());
-        bodies.retain_mut(|stream| send(stream, BODY_PIECE).is_ok());
-        std::thread::sleep(PAUSE);
+        for moment in &mut moments {
+            moment.retain_mut(|(stream, piece)| send(stream, piece).is_ok());
+            due += PAUSE / MOMENTS as u32;
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        }
     }
-    heads.len() + bodies.len()
+    moments.iter().map(Vec::len).sum()
 }
 
 fn send(stream: &mut TcpStream, piece: &[u8]) -> Result<()> {

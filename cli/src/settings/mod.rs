@@ -174,7 +174,7 @@ impl Default for Settings {
                 disk_bytes: 0,
             },
             overload: Overload {
-                delay_ms_max: 20,
+                delay_ms_max: 3,
                 requests_max: 20_000,
                 connections_max: 50_000,
                 network_connections_max: 10_000,

@@ -122,7 +122,7 @@ impl Driver {
     /// Answers a request.
     pub(crate) async fn serve(&self, request: Request<Incoming>, peer: Peer) -> Response<EdgeBody> {
         let head = head::to_core(&request);
-        let taken = match self.overload.take(&head, peer.address) {
+        let taken = match self.overload.take(&head, peer.address).await {
             Ok(taken) => taken,
             Err(refused) => {
                 // What its connection brings meanwhile waits where it costs nothing.

@@ -2,8 +2,9 @@
 //!
 //! Two things say that there is too much to do. The delay: how long a task that is ready waits until a
 //! thread takes it up. It is measured all the time. Where it stands (in the manner of CoDel, RFC 8289),
-//! fewer anonymous requests are let through ([`rate`]), and where it becomes unbearable, fewer of the
-//! others. And the number of requests that wait for their answers, of which each priority may have its
+//! fewer anonymous requests a second are let through ([`rate`]), each waits for its turn ([`turns`]),
+//! and those for whom there would be none in time are refused. Where it becomes unbearable, so are some
+//! of the others. And the number of requests that wait for their answers, of which each priority may have its
 //! share.
 //!
 //! Which priority a request has is the core's to say ([`priority`]). Whether the token it bears is
@@ -13,6 +14,7 @@
 
 mod proven;
 mod rate;
+mod turns;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -28,7 +30,8 @@ use outport_edge_core::step::{Allowance, Moment, Reply};
 use tokio::time::Instant;
 
 use self::proven::{Fingerprint, Proven};
-use self::rate::{Credits, Measured, Rate};
+use self::rate::{Measured, Rate};
+use self::turns::Turns;
 use crate::limiter::Limiter;
 
 /// How often the delay is measured.
@@ -43,8 +46,8 @@ const LEVEL_MIN: u32 = PARTS / 20;
 const FALL: u32 = 100;
 /// By how much it rises with each of a bearable one.
 const RISE: u32 = 1;
-/// So many targets long is a delay that is unbearable: before that, who is known would rather wait.
-const UNBEARABLE: u32 = 100;
+/// A delay that is unbearable: before that, who is known would rather wait.
+const UNBEARABLE: Duration = Duration::from_secs(2);
 /// Unproven credentials that are let through while there is too much to do: of a network, and in all.
 const UNPROVEN: Allowance = Allowance { interval_us: 100_000, burst: 20 };
 const UNPROVEN_IN_ALL: Allowance = Allowance { interval_us: 4_000, burst: 250 };
@@ -57,7 +60,7 @@ const RETRY_S_MAX: u32 = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shedding {
     /// The longest that a task which is ready may wait for a thread, in milliseconds, before the least
-    /// important requests are refused; 0: however long.
+    /// important requests wait for their turns; 0: however long.
     pub delay_ms_max: u64,
     /// Requests that may wait for their answers at once: of anonymous ones three quarters of it, of
     /// lists seven eighths.
@@ -70,7 +73,7 @@ pub(crate) struct Overload {
     trusted_proxies: TrustedProxies,
     challenger: Challenger,
     level: AtomicU32,
-    anonymous: Credits,
+    anonymous: Turns,
     delay_us: AtomicU64,
     waiting: AtomicUsize,
     /// Anonymous requests that were taken.
@@ -111,7 +114,7 @@ impl Overload {
             trusted_proxies,
             challenger,
             level: AtomicU32::new(LEVEL_MAX),
-            anonymous: Credits::default(),
+            anonymous: Turns::default(),
             delay_us: AtomicU64::default(),
             waiting: AtomicUsize::default(),
             taken: AtomicU64::default(),
@@ -123,8 +126,12 @@ impl Overload {
         })
     }
 
-    /// Takes a request by its head, or refuses it.
-    pub(crate) fn take(self: &Arc<Self>, head: &[u8], peer: IpAddr) -> Result<Taken, Refused> {
+    /// Takes a request by its head, once it is its turn, or refuses it.
+    pub(crate) async fn take(
+        self: &Arc<Self>,
+        head: &[u8],
+        peer: IpAddr,
+    ) -> Result<Taken, Refused> {
         let claim = priority::claim(head);
         let credential = claim.credential.map(|bytes| self.proven.fingerprint(bytes));
         let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
@@ -142,7 +149,7 @@ impl Overload {
         let has_worked = || self.challenger.is_met(head, client, unix_s());
         let priority = self.standing(claim, credential, || neighbourhood(client), has_worked);
         taken.gives_way = priority == Priority::Anonymous;
-        if self.has_room(priority, waiting) && self.is_let_through(priority) {
+        if self.has_room(priority, waiting) && self.is_let_through(priority).await {
             self.taken.fetch_add(u64::from(taken.gives_way), Ordering::Relaxed);
             return Ok(taken);
         }
@@ -221,13 +228,13 @@ impl Overload {
     }
 
     /// Whether it is among the parts of its priority that are let through now.
-    fn is_let_through(&self, priority: Priority) -> bool {
+    async fn is_let_through(&self, priority: Priority) -> bool {
         // What is refused last is the lowest part of the level.
         let below = match priority {
             Priority::Health => return true,
             Priority::Caller => 0,
             Priority::List => PARTS,
-            Priority::Anonymous => return self.anonymous.take(),
+            Priority::Anonymous => return self.anonymous.next().await,
         };
         let parts = self.level.load(Ordering::Relaxed).saturating_sub(below).min(PARTS);
         let Some(turns) = self.turns.get(priority as usize) else { return true };
@@ -239,31 +246,38 @@ impl Overload {
     pub(crate) async fn watch(self: Arc<Self>) {
         let target = Duration::from_millis(self.shedding.delay_ms_max);
         let (mut rate, mut before) = (Rate::default(), (Instant::now(), self.anonymous_so_far()));
+        // The part of a turn that is left over.
+        let mut part = 0.0;
         loop {
             let delay = probe().await;
             self.delay_us.store(micros(delay), Ordering::Relaxed);
             let now = (Instant::now(), self.anonymous_so_far());
-            let ((since, [taken_then, refused_then]), (_, [taken, refused])) = (before, now);
+            let ((since, [taken_then, waited_then]), (_, [taken, waited])) = (before, now);
             let measured = Measured {
                 time: now.0 - since,
                 delay,
                 taken: taken - taken_then,
-                refused: refused - refused_then,
+                waited: waited - waited_then,
             };
             before = now;
             if !target.is_zero() {
-                self.anonymous.set(rate.learn(measured, target));
+                match rate.learn(measured, target) {
+                    Some(per_s) => {
+                        let turns = per_s * measured.time.as_secs_f64() + part;
+                        part = turns.fract();
+                        self.anonymous.grant(per_s, turns as usize);
+                    }
+                    None => self.anonymous.release(),
+                }
                 let level = self.level.load(Ordering::Relaxed);
-                self.level.store(moved(level, delay, target), Ordering::Relaxed);
+                self.level.store(moved(level, delay), Ordering::Relaxed);
             }
         }
     }
 
-    /// How many anonymous requests were taken, and refused.
+    /// How many anonymous requests were taken, and did not go at once.
     fn anonymous_so_far(&self) -> [u64; 2] {
-        let refused = self.shed.get(Priority::Anonymous as usize);
-        let refused = refused.map_or(0, |refused| refused.load(Ordering::Relaxed));
-        [self.taken.load(Ordering::Relaxed), refused]
+        [self.taken.load(Ordering::Relaxed), self.anonymous.waited()]
     }
 }
 
@@ -294,8 +308,8 @@ impl Drop for Taken {
 }
 
 /// The level after a delay.
-fn moved(level: u32, delay: Duration, target: Duration) -> u32 {
-    if delay <= target * UNBEARABLE {
+fn moved(level: u32, delay: Duration) -> u32 {
+    if delay <= UNBEARABLE {
         return (level + RISE).min(LEVEL_MAX);
     }
     level.saturating_sub(FALL).max(LEVEL_MIN)

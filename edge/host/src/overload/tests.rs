@@ -1,3 +1,4 @@
+use futures::FutureExt as _;
 use outport_edge_core::challenge::Challenge;
 use outport_edge_core::driver::broken;
 use outport_edge_core::step;
@@ -18,13 +19,22 @@ fn head(target: &str, token: Option<&str>) -> Vec<u8> {
     format!("GET {target} HTTP/1.1\r\nhost: x\r\n{fields}").into_bytes()
 }
 
+/// What is decided without waiting for a turn.
+fn take(overload: &Arc<Overload>, head: &[u8], peer: IpAddr) -> Option<Result<Taken, Refused>> {
+    overload.take(head, peer).now_or_never()
+}
+
+fn taken(overload: &Arc<Overload>, head: &[u8], peer: IpAddr) -> Option<Taken> {
+    take(overload, head, peer)?.ok()
+}
+
 fn is_taken(overload: &Arc<Overload>, target: &str, token: Option<&str>) -> bool {
-    overload.take(&head(target, token), PEER).is_ok()
+    taken(overload, &head(target, token), PEER).is_some()
 }
 
 /// The token is shown to be good.
 fn prove(overload: &Arc<Overload>, token: &str) {
-    let taken = overload.take(&head("/files/a", Some(token)), PEER).ok().unwrap();
+    let taken = taken(overload, &head("/files/a", Some(token)), PEER).unwrap();
     taken.answered(&Reply { caller_known: true, ..broken() });
 }
 
@@ -43,7 +53,7 @@ fn each_priority_has_its_share_of_what_waits() {
     prove(&overload, "good");
     let fill = |target: &str, token: Option<&str>| {
         let head = head(target, token);
-        std::iter::from_fn(|| overload.take(&head, PEER).ok()).take(20).collect::<Vec<_>>()
+        std::iter::from_fn(|| taken(&overload, &head, PEER)).take(20).collect::<Vec<_>>()
     };
     let anonymous = fill("/files/a", None);
     let lists = fill("/files", Some("good"));
@@ -60,17 +70,17 @@ fn each_priority_has_its_share_of_what_waits() {
     assert_eq!(waiting, 0);
 }
 
-#[test]
-fn the_last_goes_first() {
+#[tokio::test]
+async fn the_last_goes_first() {
     let overload = overload();
     prove(&overload, "good");
-    for (credits, level, anonymous, lists, callers) in [
+    for (turns, level, anonymous, lists, callers) in [
         (50, 2_000, 50, 100, 100),
         (0, 2_000, 0, 100, 100),
         (0, 1_250, 0, 25, 100),
         (0, 50, 0, 0, 5),
     ] {
-        overload.anonymous.set(Some(credits));
+        overload.anonymous.grant(2_500.0, turns);
         overload.level.store(level, Ordering::Relaxed);
         overload.turns.iter().for_each(|turns| turns.store(0, Ordering::Relaxed));
         assert_eq!(of_a_hundred(&overload, "/files/a", None), anonymous, "{level}");
@@ -83,7 +93,7 @@ fn the_last_goes_first() {
 #[test]
 fn a_token_that_nobody_knows_is_no_ticket() {
     let overload = overload();
-    overload.anonymous.set(Some(0));
+    overload.anonymous.grant(0.0, 0);
     let forged = |number: usize| format!("forged-{number}");
     let begun = Instant::now();
     let of_one_network =
@@ -92,7 +102,7 @@ fn a_token_that_nobody_knows_is_no_ticket() {
     assert!((20..=most).contains(&of_one_network), "{of_one_network} of {most}");
     let of_many = (0..5_000_usize).filter(|n| {
         let peer = IpAddr::from([10, (n / 256) as u8, (n % 256) as u8, 1]);
-        overload.take(&head("/files/a", Some(&forged(*n))), peer).is_ok()
+        taken(&overload, &head("/files/a", Some(&forged(*n))), peer).is_some()
     });
     let of_many = of_many.count();
     let in_all = of_one_network + of_many;
@@ -123,9 +133,9 @@ fn work_lets_a_few_of_a_network_go_before_others() {
     let keys = vec![Secret::new(vec![1; 32]).unwrap()];
     let challenger = Challenger::new(Challenge { bits: 4, life_s: 60 }, keys);
     let overload = Overload::new(LOAD, TrustedProxies::default(), challenger.clone());
-    overload.anonymous.set(Some(0));
+    overload.anonymous.grant(0.0, 0);
     let plain = head("/files/a", None);
-    let Err(refused) = overload.take(&plain, PEER) else { panic!("it was taken") };
+    let Some(Err(refused)) = take(&overload, &plain, PEER) else { panic!("it was not refused") };
     let moment = Moment { unix_ms: unix_s() * 1_000, random: 7 };
     let refusal = overload.refusal(&refused, &plain, moment);
     let step::Body::Bytes(body) = refusal.body else { panic!("it has no body") };
@@ -140,24 +150,25 @@ fn work_lets_a_few_of_a_network_go_before_others() {
     let lazy = (0..).map(shown).find(|head| !is_met(head)).unwrap();
     let worked = (0..).map(shown).find(is_met).unwrap();
     let begun = Instant::now();
-    let taken = |head: &[u8]| (0..1_000).filter(|_| overload.take(head, PEER).is_ok()).count();
-    assert_eq!(taken(&lazy), 0);
-    let served = taken(&worked);
+    let served =
+        |head: &[u8]| (0..1_000).filter(|_| taken(&overload, head, PEER).is_some()).count();
+    assert_eq!(served(&lazy), 0);
+    let served = served(&worked);
     assert!((20..=most(UNPROVEN, begun)).contains(&served), "{served}");
     // It is for one network.
     let other = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
-    assert!(overload.take(&worked, other).is_err());
+    assert!(matches!(take(&overload, &worked, other), Some(Err(_))));
 }
 
 #[test]
 fn a_token_that_is_refused_is_known_no_longer() {
     let overload = overload();
     prove(&overload, "good");
-    overload.anonymous.set(Some(0));
+    overload.anonymous.grant(0.0, 0);
     assert_eq!(of_a_hundred(&overload, "/files/a", Some("good")), 100);
-    let taken = overload.take(&head("/files/a", Some("good")), PEER).ok().unwrap();
-    taken.answered(&Reply { status: 401, ..broken() });
-    drop(taken);
+    let one = taken(&overload, &head("/files/a", Some("good")), PEER).unwrap();
+    one.answered(&Reply { status: 401, ..broken() });
+    drop(one);
     let begun = Instant::now();
     let taken = of_a_hundred(&overload, "/files/a", Some("good"));
     assert!(taken <= most(UNPROVEN, begun).min(99), "{taken}");
@@ -166,7 +177,7 @@ fn a_token_that_is_refused_is_known_no_longer() {
 #[test]
 fn asking_whether_it_lives_is_no_way_around() {
     let overload = overload();
-    overload.anonymous.set(Some(0));
+    overload.anonymous.grant(0.0, 0);
     let begun = Instant::now();
     let answered = (0..1_000).filter(|_| is_taken(&overload, "/healthz", None)).count();
     let most = most(HEALTH, begun);
@@ -175,11 +186,11 @@ fn asking_whether_it_lives_is_no_way_around() {
 
 #[test]
 fn who_is_known_is_refused_once_it_is_unbearable() {
-    let (target, ms) = (Duration::from_millis(10), Duration::from_millis);
-    assert_eq!(moved(LEVEL_MAX, ms(10), target), LEVEL_MAX);
-    assert_eq!(moved(1_500, ms(1_000), target), 1_501);
-    assert_eq!(moved(1_500, ms(1_001), target), 1_400);
-    assert_eq!(moved(100, ms(10_000), target), LEVEL_MIN);
+    let ms = Duration::from_millis;
+    assert_eq!(moved(LEVEL_MAX, ms(10)), LEVEL_MAX);
+    assert_eq!(moved(1_500, ms(2_000)), 1_501);
+    assert_eq!(moved(1_500, ms(2_001)), 1_400);
+    assert_eq!(moved(100, ms(10_000)), LEVEL_MIN);
 }
 
 /// A thread that is busy all the time is seen, and fewer are let through; once it is not, more are.
