@@ -8,7 +8,7 @@ use outport_edge_core::step::{Allowance, Share};
 use outport_wire::rules::TenantRules;
 
 use crate::failure::Failure;
-use crate::issuers_config::issuers_config;
+use crate::issuers_config::{Issuers, issuers_config};
 use crate::keys::Keys;
 use crate::settings::{Limit, Settings};
 use crate::token::{self, DEMO, ISSUER};
@@ -39,8 +39,7 @@ pub(crate) fn core_config(
 ) -> Result<CoreConfig, Failure> {
     let small = small_upload_bytes_max(&settings, said);
     let guest = if settings.session.demo.unwrap_or(said.demo) { Some(guest(keys)?) } else { None };
-    let (issuers, issuer_secrets) = issuers_config(settings.issuers)?;
-    let mut issuers: Vec<_> = std::iter::once(own_issuer(keys)?).chain(issuers).collect();
+    let (mut issuers, issuer_secrets) = issuers(&settings, keys)?;
     for issuer in &mut issuers {
         issuer.begins_sessions = settings.session.issuers.contains(&issuer.name);
     }
@@ -91,6 +90,12 @@ fn small_upload_bytes_max(settings: &Settings, said: Said) -> u64 {
 fn allowance(limit: Limit) -> Allowance {
     let interval_us = SECOND_US / u64::from(limit.per_second.max(1));
     Allowance { interval_us: interval_us.max(1), burst: limit.burst }
+}
+
+/// All issuers that are trusted: the data folder's own, and those of the settings.
+pub(crate) fn issuers(settings: &Settings, keys: &Keys) -> Result<Issuers, Failure> {
+    let (others, secrets) = issuers_config(settings.issuers.clone())?;
+    Ok((std::iter::once(own_issuer(keys)?).chain(others).collect(), secrets))
 }
 
 /// The data folder's own issuer.

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use outport_tls::ServerFiles;
@@ -10,6 +11,7 @@ use outport_wire::name::NAME_BYTES_MAX;
 use outport_wire::rules::{Rules, TenantRules};
 use outport_wire::secret::{Key, Secret};
 
+use crate::callers::Tokens;
 use crate::edges::EdgeKeys;
 use crate::hooks::HooksConfig;
 use crate::store::PART_AGE_MAX;
@@ -32,6 +34,12 @@ pub struct Config {
     pub folder: PathBuf,
     /// The keys of the edges whose requests are taken.
     pub edge_keys: EdgeKeys,
+    /// What checks the tokens of callers again where something is to change. `None`: edges are
+    /// believed.
+    pub tokens: Option<Arc<dyn Tokens>>,
+    /// Edges may hand over files that they have accepted by themselves. These are believed: their
+    /// callers have gone, and their tokens may have expired.
+    pub takes_handovers: bool,
     /// The key that links are signed with.
     pub link_key: Secret,
     /// What the addresses of signed links begin with: scheme and authority. Absent: they are relative.
@@ -125,6 +133,8 @@ impl Config {
             metrics_listen: any,
             folder: folder.into(),
             edge_keys: edge_keys.into(),
+            tokens: None,
+            takes_handovers: true,
             link_key,
             content_base_url: None,
             region: 0,

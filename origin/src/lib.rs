@@ -13,6 +13,7 @@ mod admission;
 mod audit;
 mod blobs;
 mod book;
+mod callers;
 mod collector;
 mod config;
 mod digest;
@@ -45,6 +46,7 @@ mod upkeep;
 
 pub use crate::admin::AdminDoor;
 pub use crate::audit::{Broken, LINE_BYTES_MAX, Verified, Verifier};
+pub use crate::callers::{Named, Tokens};
 pub use crate::collector::{Collected, Tally};
 pub use crate::config::{Collection, Config, Limits, Storage};
 pub use crate::edges::EdgeKeys;

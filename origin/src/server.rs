@@ -306,6 +306,8 @@ fn app(config: &Config, opened: &Opened, tasks: Tasks) -> App {
         rules: Arc::new(config.rules.clone()),
         limits: Arc::new(config.limits.clone()),
         edge_keys: config.edge_keys.clone(),
+        tokens: config.tokens.clone(),
+        takes_handovers: config.takes_handovers,
         nonces: Arc::new(Nonces::new()),
         link_key: config.link_key.clone(),
         content_base_url: config.content_base_url.as_deref().map(Arc::from),

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use outport_wire::UnixSeconds;
-use outport_wire::identity::Identity;
+use outport_wire::identity::{Identity, Scopes};
 use outport_wire::revocation::{REVOKED_MAX, Revocations};
 use outport_wire::session::SessionId;
 use serde::{Deserialize, Serialize};
@@ -49,6 +49,7 @@ pub(crate) enum Over {
 pub(crate) struct Sessions {
     subjects: Books<Subject>,
     tenants: Books<Tenant>,
+    environment: Arc<dyn Environment>,
     audit: Audit,
 }
 
@@ -61,6 +62,7 @@ impl Sessions {
         Self {
             subjects: Books::new(meta.clone(), environment.clone()),
             tenants: Books::new(meta.clone(), environment.clone()),
+            environment: environment.clone(),
             audit,
         }
     }
@@ -72,7 +74,17 @@ impl Sessions {
         id: SessionId,
         until_s: UnixSeconds,
     ) -> Result<(), BookError<Over>> {
-        self.subjects.change(&of_subject(whose), Change::Begin { id, until_s }).await
+        let begin = Change::Begin { id, until_s, scopes: whose.scopes };
+        self.subjects.change(&of_subject(whose), begin).await
+    }
+
+    /// Whether this session is under way, with what it was begun for.
+    pub(crate) async fn lives(&self, whose: &Identity, id: SessionId) -> Result<bool, MetaError> {
+        let subject = self.subjects.look(&of_subject(whose)).await?;
+        let Some(session) = subject.sessions.get(&id) else { return Ok(false) };
+        let after_s = self.revoked(&whose.tenant).await?.before_s;
+        let now = self.environment.unix_s();
+        Ok(session.is_under_way(after_s, now) && session.scopes == whose.scopes)
     }
 
     /// Goes on from this generation to the next.
@@ -143,6 +155,16 @@ struct Session {
     generation: u32,
     /// When this generation began.
     since_s: UnixSeconds,
+    /// What it was begun for.
+    #[serde(default)]
+    scopes: Scopes,
+}
+
+impl Session {
+    /// Whether it has neither ended nor begun at this time or before.
+    const fn is_under_way(&self, after_s: UnixSeconds, now: UnixSeconds) -> bool {
+        self.until_s > now && self.begun_s > after_s
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -150,6 +172,7 @@ enum Change {
     Begin {
         id: SessionId,
         until_s: UnixSeconds,
+        scopes: Scopes,
     },
     Refresh {
         id: SessionId,
@@ -169,7 +192,7 @@ impl Page for Subject {
 
     fn apply(&mut self, change: &Change, now: UnixSeconds) -> Result<(), Over> {
         match *change {
-            Change::Begin { id, until_s } => self.begin(id, until_s, now),
+            Change::Begin { id, until_s, scopes } => self.begin(id, until_s, scopes, now),
             Change::Refresh { id, generation, after_s } => {
                 self.refresh(id, generation, after_s, now)?;
             }
@@ -183,7 +206,7 @@ impl Page for Subject {
 }
 
 impl Subject {
-    fn begin(&mut self, id: SessionId, until_s: UnixSeconds, now: UnixSeconds) {
+    fn begin(&mut self, id: SessionId, until_s: UnixSeconds, scopes: Scopes, now: UnixSeconds) {
         self.sessions.retain(|_, session| session.until_s > now);
         if self.sessions.len() >= SESSIONS_MAX && !self.sessions.contains_key(&id) {
             let first = self.sessions.iter().min_by_key(|(_, session)| session.begun_s);
@@ -191,7 +214,7 @@ impl Subject {
                 self.sessions.remove(&first);
             }
         }
-        let session = Session { begun_s: now, until_s, generation: 0, since_s: now };
+        let session = Session { begun_s: now, until_s, generation: 0, since_s: now, scopes };
         self.sessions.entry(id).or_insert(session);
     }
 
@@ -203,7 +226,7 @@ impl Subject {
         now: UnixSeconds,
     ) -> Result<(), Over> {
         let session = self.sessions.get_mut(&id).ok_or(Over::Ended)?;
-        if session.until_s <= now || session.begun_s <= after_s {
+        if !session.is_under_way(after_s, now) {
             return Err(Over::Ended);
         }
         if session.generation == generation {

@@ -134,6 +134,13 @@ async fn an_issuer_is_found_and_asked_once() {
     let statuses = running.statuses(tokens).await;
     assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
     assert_eq!(running.site(|site| site.asked.clone()), [DISCOVERY, KEYS]);
+    // The origin finds out by itself who writes, and asks as seldom.
+    let writes = running.token(Signer::P256, CALLERS).claim("scope", json!("read write"));
+    let api = running.api.with_token(&writes.token());
+    for _ in 0..3 {
+        api.upload("name=a.txt", "text/plain", "content").await;
+    }
+    assert_eq!(running.site(|site| site.asked.clone()), [DISCOVERY, KEYS, DISCOVERY, KEYS]);
 }
 
 async fn a_new_key_is_taken_from_its_first_token_on() {

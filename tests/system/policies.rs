@@ -350,6 +350,8 @@ impl World {
             ("signature", signature.as_str()),
         ];
         fields.extend(identity.map(|identity| ("outport-identity", identity)));
+        let token = caller.map(|caller| format!("Bearer {}", caller.token));
+        fields.extend(token.as_deref().map(|token| ("authorization", token)));
         self.origin.send(method, &path, &fields, body).await
     }
 

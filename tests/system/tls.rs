@@ -39,6 +39,7 @@ pub(crate) fn all() -> Vec<Check> {
         check!(certificates_are_read_again),
         check!(files_that_are_of_no_use),
         check!(the_system_says_who_is_believed),
+        check!(the_key_of_an_edge_is_nobodys_token),
         check!(a_request_is_taken_once),
         check!(keys_of_edges_are_replaced_without_a_restart),
     ]
@@ -388,16 +389,53 @@ async fn sent(
     Api::new(origin).send(method, path, &fields, "").await
 }
 
+fn with_token(signed: [(&'static str, String); 3], token: &str) -> Vec<(&'static str, String)> {
+    signed.into_iter().chain([("authorization", format!("Bearer {token}"))]).collect()
+}
+
+async fn the_key_of_an_edge_is_nobodys_token() {
+    let data = Data::new();
+    let origin = Running::origin(&data, 0);
+    let (url, signer) = (origin.ready("origin"), Signer::of(&data));
+    let root = "demo;root;admin";
+    let sign = || signer.sign("POST", "/files", root);
+    sent(url, Method::POST, "/files", &sign()).await.expect_problem(401, "edge-signature");
+    let of = |tenant, subject, scopes| {
+        let token = data.token(tenant, subject, scopes, "1h");
+        with_token(sign(), &token)
+    };
+    for others in
+        [of("demo", "root", "read"), of("demo", "bob", "admin"), of("acme", "root", "admin")]
+    {
+        let refused = sent(url, Method::POST, "/files", &others).await;
+        refused.expect_problem(401, "edge-signature");
+    }
+    let forged = with_token(sign(), &data.token("demo", "root", "admin", "1h").replace('.', ".e"));
+    sent(url, Method::POST, "/files", &forged).await.expect_problem(401, "token-malformed");
+    sent(url, Method::POST, "/files", &of("demo", "root", "admin")).await.expect_status(201);
+    // What is only read, an edge alone may ask for.
+    let listed = sent(url, Method::GET, "/files", &signer.sign("GET", "/files", root)).await;
+    assert_eq!(listed.json()["files"].as_array().map(Vec::len), Some(1));
+
+    let config = data.config("[origin]\nchecks_tokens = false\n");
+    let config = config.to_str().expect("the path is text");
+    drop(origin);
+    let origin = Running::start(&data, &["origin", "--origin-port", "0", "--config", config]);
+    let believed = sent(origin.ready("origin"), Method::POST, "/files", &sign()).await;
+    believed.expect_status(201);
+}
+
 async fn a_request_is_taken_once() {
     let data = Data::new();
     let origin = Running::origin(&data, 0);
     let (url, signer) = (origin.ready("origin"), Signer::of(&data));
     let alice = "demo;alice;read write";
-    let signed = signer.sign("POST", "/files", alice);
+    let token = data.token("demo", "alice", "read write", "1h");
+    let sign = || with_token(signer.sign("POST", "/files", alice), &token);
+    let signed = sign();
     sent(url, Method::POST, "/files", &signed).await.expect_status(201);
     sent(url, Method::POST, "/files", &signed).await.expect_problem(401, "edge-signature");
-    let again = signer.sign("POST", "/files", alice);
-    sent(url, Method::POST, "/files", &again).await.expect_status(201);
+    sent(url, Method::POST, "/files", &sign()).await.expect_status(201);
     let page = signer.sign("GET", "/files", alice);
     for _ in 0..2 {
         // What changes nothing may come again, as those on the way may send it.

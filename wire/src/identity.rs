@@ -6,6 +6,11 @@ use serde::{Deserialize, Serialize};
 
 /// The request header in which an edge names the caller to the origin.
 pub const IDENTITY_HEADER: &str = "outport-identity";
+/// The request header in which an edge names the session of the caller to the origin, where no token
+/// does.
+pub const SESSION_HEADER: &str = "outport-session";
+/// The response header in which the origin says that it refuses the caller, and not the edge.
+pub const CALLER_REFUSED_HEADER: &str = "outport-caller-refused";
 /// The longest tenant or subject, in bytes.
 pub const NAME_BYTES_MAX: usize = 128;
 

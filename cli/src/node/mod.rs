@@ -1,5 +1,6 @@
 //! The commands that serve: `edge` and `origin`, and `serve`, which runs one of each.
 
+mod callers;
 pub(crate) mod edge;
 pub(crate) mod embedded;
 mod keys_followed;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use outport_origin::{Config, Origin};
 
 use super::ready::OriginReady;
-use super::{NodeArgs, address, keys_followed, origin_folder, say, scheme, stop};
+use super::{NodeArgs, address, callers, keys_followed, origin_folder, say, scheme, stop};
 use crate::failure::Failure;
 use crate::hooks_config::hooks_config;
 use crate::keys::Keys;
@@ -60,7 +60,10 @@ pub(crate) fn storage_config(
     settings: &Settings,
     keys: Keys,
 ) -> Result<Config, Failure> {
+    let tokens = settings.origin.checks_tokens.then(|| callers::tokens(settings, &keys));
     let mut config = Config::new(origin_folder(data), keys.accepted(), keys.links.secret);
+    config.tokens = tokens.transpose()?;
+    config.takes_handovers = settings.origin.takes_handovers;
     config.content_base_url = settings.edge.content_base_url.clone();
     config.rules = settings.rules.clone();
     config.hooks = hooks_config(&settings.hooks)?;

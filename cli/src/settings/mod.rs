@@ -45,6 +45,8 @@ const TIB: u64 = 1024 * GIB;
 pub(crate) struct Settings {
     /// The edge itself.
     pub(crate) edge: Edge,
+    /// Whom the origin believes.
+    pub(crate) origin: Origin,
     /// The files for TLS.
     pub(crate) tls: Tls,
     /// The edge's cache.
@@ -96,6 +98,15 @@ pub(crate) struct Edge {
     /// The largest file that the edge accepts by itself, where it can keep it; 0: none; `None`
     /// leaves it to the command.
     pub(crate) small_upload_bytes_max: Option<u64>,
+}
+
+/// Whom the origin believes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// Where something is to change, the caller's token or session is looked at again.
+    pub(crate) checks_tokens: bool,
+    /// Edges may hand over files that they have accepted by themselves.
+    pub(crate) takes_handovers: bool,
 }
 
 /// How long uploads live.
@@ -167,6 +178,7 @@ impl Default for Settings {
                 small_upload_bytes_max: None,
             },
             tls: Tls::default(),
+            origin: Origin { checks_tokens: true, takes_handovers: true },
             cache: Cache {
                 memory_bytes: 256 * MIB,
                 object_bytes_max: 16 * MIB,

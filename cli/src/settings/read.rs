@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 use super::mistake::{Mistake, Sink, line_of};
 use super::section::{Located, Section, most_similar};
 use super::{
-    Cache, Edge, GIB, KIB, Life, Limit, MIB, Overload, Settings, TIB, Tls, firewall, hooks,
+    Cache, Edge, GIB, KIB, Life, Limit, MIB, Origin, Overload, Settings, TIB, Tls, firewall, hooks,
     issuers, rules, session, tls,
 };
 
@@ -112,7 +112,7 @@ fn root(text: &str, mut root: Section<'_>) -> Settings {
     }
     if let Some(mut section) = root.section("origin") {
         settings.tls.origin = section.section("tls").and_then(tls::origin);
-        section.finish();
+        settings.origin = origin(section, settings.origin);
     }
     if let Some(section) = root.section("cache") {
         settings.cache = cache(section, settings.cache);
@@ -241,6 +241,13 @@ fn cache(mut section: Section<'_>, defaults: Cache) -> Cache {
     let slice_bytes = slice_bytes.min(object_bytes_max);
     let disk_bytes = disk.map_or(defaults.disk_bytes, |disk| disk.value);
     Cache { memory_bytes, object_bytes_max, slice_bytes, disk_bytes }
+}
+
+fn origin(mut section: Section<'_>, defaults: Origin) -> Origin {
+    let checks_tokens = section.flag("checks_tokens").unwrap_or(defaults.checks_tokens);
+    let takes_handovers = section.flag("takes_handovers").unwrap_or(defaults.takes_handovers);
+    section.finish();
+    Origin { checks_tokens, takes_handovers }
 }
 
 fn overload(mut section: Section<'_>, defaults: Overload) -> Overload {

@@ -123,7 +123,7 @@ mod tests {
                 "3:1 [edge.tls] has no key \"client_ca_file\" | known here: certificate_file, key_file",
                 "4:1 [edge.origin_tls] has no certificate_file | add a line such as: \
                  certificate_file = \"/etc/outport/tls.crt\"",
-                "7:1 [origin] has no key \"port\" | known here: tls",
+                "7:1 [origin] has no key \"port\" | known here: tls, checks_tokens, takes_handovers",
                 "9:12 key_file in [origin.tls] is the number 5 | it takes a text in double quotes",
                 "10:20 certificate_file names no file | it takes the path of a file in PEM",
             ]

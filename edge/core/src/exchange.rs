@@ -26,6 +26,7 @@ use crate::cached::{Context, Next};
 use crate::cached_file::FileExchange;
 use crate::cached_route::RouteExchange;
 use crate::caching::ask::{Ask, Forms, Place};
+use crate::checker::Checker;
 use crate::coding::Accepted;
 use crate::composing::{
     Asked, Attempt, Continued, Page, PageExchange, Reads, Share, Within, in_place,
@@ -40,7 +41,7 @@ use crate::forward::{self, Proxied};
 use crate::forwarded::{Client, TrustedProxies};
 use crate::guard::{Guarded, guard};
 use crate::interim;
-use crate::issuer::{self, Trusted};
+use crate::issuer;
 use crate::issuer_keys::KeyExchange;
 use crate::kept::KeptFile;
 use crate::limit::Limit;
@@ -55,7 +56,7 @@ use crate::step::{
     self, Abilities, Body, Fetch, Matched, Moment, Need, Outcome, PartStep, Reply, Request, Step,
     Taken,
 };
-use crate::token::{Grant, SignedIn, VerifiedTokens};
+use crate::token::{Grant, SignedIn};
 use crate::uploads;
 
 /// The edge of one deployment: its configuration, and what can be computed again from it and from
@@ -63,13 +64,12 @@ use crate::uploads;
 pub struct Edge {
     config: Config,
     abilities: Abilities,
-    issuers: Vec<Trusted>,
+    checker: Checker,
     routes: Routes,
     limits: Vec<Limit>,
     trusted_proxies: TrustedProxies,
     content_host: ContentHost,
     firewall: Rules,
-    tokens: VerifiedTokens,
     revocations: Remembered,
 }
 
@@ -150,7 +150,7 @@ impl Exchange {
 impl Edge {
     /// An edge of this deployment. The error says what is wrong with the configuration.
     pub fn new(config: Config, abilities: Abilities) -> Result<Self, String> {
-        let issuers = Trusted::all(&config)?;
+        let checker = Checker::new(&config.issuers, &config.issuer_secrets)?;
         let limits: Vec<Limit> = config
             .limits
             .iter()
@@ -178,12 +178,11 @@ impl Edge {
             content_host: ContentHost::new(config.content_base_url.as_deref()),
             config,
             abilities,
-            issuers,
+            checker,
             routes,
             limits,
             trusted_proxies,
             firewall,
-            tokens: VerifiedTokens::default(),
             revocations: Remembered::default(),
         })
     }
@@ -617,7 +616,7 @@ impl Edge {
         }
         // A page includes, and has fetched ahead, what is asked for in nobody's name.
         let reader = caller.as_ref().and_then(SignedIn::counted).cloned();
-        let identity = caller.map(|caller| caller.identity);
+        let identity = caller.as_ref().map(|caller| &caller.identity);
         let fields = || visit.fields(&self.limits);
         let (stage, need) = match target {
             Target::Health => {
@@ -644,19 +643,21 @@ impl Edge {
                 return Err(Problem::new(ProblemType::NotImplemented, detail));
             }
             Target::Warm => {
-                let warming = Warming::of(guarded, client, peer, identity);
+                let warming = Warming::of(guarded, client, peer, identity.cloned());
                 let need = Need::Body { bytes_max: prefetch::BODY_BYTES_MAX };
                 (Stage::Warming(Box::new(warming)), Some(need))
             }
             Target::Popular => {
-                let tenant = identity.map(|identity| identity.tenant).unwrap_or_default();
+                let tenant = identity.map(|identity| identity.tenant.clone());
                 let need = Need::Popular { most: prefetch::NAMED_MAX as u64 };
-                (Stage::Ranking(tenant), Some(need))
+                (Stage::Ranking(tenant.unwrap_or_default()), Some(need))
             }
-            Target::Explain => match self.explain(guarded, client, identity, &visit, moment)? {
-                Ok((explaining, need)) => (Stage::Explaining(Box::new(explaining)), Some(need)),
-                Err(reply) => return Ok(Step::Reply(*reply)),
-            },
+            Target::Explain => {
+                match self.explain(guarded, client, identity.cloned(), &visit, moment)? {
+                    Ok((explaining, need)) => (Stage::Explaining(Box::new(explaining)), Some(need)),
+                    Err(reply) => return Ok(Step::Reply(*reply)),
+                }
+            }
             Target::Nothing | Target::Session => {
                 let detail = "No such path is served here.";
                 return Err(Problem::new(ProblemType::NotFound, detail));
@@ -683,7 +684,7 @@ impl Edge {
                 return Ok(Step::Reply(self.options(guarded, &target, &visit)));
             }
             Target::File(id) if guarded.is_read() => {
-                let mut ask = FileAsk::read(guarded, id, identity);
+                let mut ask = FileAsk::read(guarded, id, caller.map(|caller| caller.identity));
                 let refused = self.read_link(guarded, &mut ask, client.address, moment);
                 let host = self.content_host.host_of(client.host_of(guarded));
                 ask.download |= host == HostOf::AllElse;
@@ -694,7 +695,7 @@ impl Edge {
                 let most_ms = visit.within.as_ref().and_then(|within| within.max_wait_ms);
                 let timeout_ms = config.upstream_timeout_ms;
                 let timeout_ms = most_ms.map_or(timeout_ms, |most| most.min(timeout_ms));
-                let (claims, identity) = (&*route.claims, identity.as_ref());
+                let claims = &*route.claims;
                 let proxied = Proxied { place, client, claims, identity, timeout_ms };
                 match self.cached(guarded, route, &proxied) {
                     Some(ask) => {
@@ -728,7 +729,7 @@ impl Edge {
                     }
                 }
             }
-            Target::Files if let Some(accepting) = self.accepting(guarded, identity.as_ref()) => {
+            Target::Files if let Some(accepting) = self.accepting(guarded, caller.as_ref()) => {
                 if take.is_empty() {
                     return Ok(self.accept(visit, Box::new(accepting), moment));
                 }
@@ -745,13 +746,13 @@ impl Edge {
             | Target::Audit
             | Target::Forgotten
             | Target::Route(_) => {
-                let before = self.hand_over_first(&target, guarded, identity.as_ref());
+                let before = self.hand_over_first(&target, guarded, identity);
                 let wants_interim =
                     self.abilities.interim && interim::can_take(&client, guarded.lines);
-                let fetch = self.to_origin(guarded, identity.as_ref(), wants_interim, moment);
+                let fetch = self.to_origin(guarded, caller.as_ref(), wants_interim, moment);
                 let forwarded = Forwarded::Origin {
                     safe: guarded.is_read(),
-                    forget: self.wrong_then(&target, identity.as_ref()),
+                    forget: self.wrong_then(&target, identity),
                     head_by_post: guarded.overridden && guarded.method == "HEAD",
                 };
                 let before = take.into_iter().chain(before).collect();

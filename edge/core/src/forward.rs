@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 
 use outport_wire::edge_signature::{self, Signed};
-use outport_wire::identity::{IDENTITY_HEADER, Identity};
+use outport_wire::identity::{IDENTITY_HEADER, Identity, SESSION_HEADER};
 use outport_wire::resumable::{INTERIM_HEADER, boolean_text};
 use outport_wire::secret::Key;
+use outport_wire::session::SessionId;
 
 use crate::config::Claim;
 use crate::forwarded::Client;
@@ -13,6 +14,7 @@ use crate::guard::Guarded;
 use crate::head::{FieldLines, Fields, is_hop_by_hop, is_named_by_connection};
 use crate::session::cookie;
 use crate::step::{Fetch, Moment, Upstream};
+use crate::token::SignedIn;
 use crate::uploads;
 
 /// What of a client's head reaches Outport's own origin. What is not listed can't confuse it.
@@ -60,7 +62,7 @@ pub(crate) fn reaches_origin(name: &str) -> bool {
 /// A request to the origin on behalf of a client.
 pub(crate) fn to_origin(
     request: &Guarded<'_>,
-    identity: Option<&Identity>,
+    caller: Option<&SignedIn>,
     wants_interim: bool,
     key: &Key,
     moment: Moment,
@@ -80,7 +82,10 @@ pub(crate) fn to_origin(
     if uploads::announces_checksum(request) {
         fields.push("trailer", "upload-checksum");
     }
-    let identity = identity.map(Identity::encode);
+    if let Some(caller) = caller.filter(|_| !request.is_read()) {
+        vouch(caller.session, request, &mut fields);
+    }
+    let identity = caller.map(|caller| caller.identity.encode());
     let signed = Signed {
         method: request.method,
         path: request.path,
@@ -91,6 +96,16 @@ pub(crate) fn to_origin(
     sign(&signed, key, moment, &mut fields);
     let with_body = !matches!(request.method, "GET" | "HEAD" | "OPTIONS" | "DELETE");
     Fetch { upstream: Upstream::Origin, head: fields.into_bytes(), with_body, timeout_ms }
+}
+
+/// What the origin finds out by itself who asks with, where something is to change: the session, or
+/// the token. The signature does not cover it, since it is worth nothing with another identity.
+fn vouch(session: Option<SessionId>, request: &Guarded<'_>, fields: &mut Fields) {
+    match (session, request.fields.get("authorization")) {
+        (Some(session), _) => fields.push(SESSION_HEADER, session.to_string()),
+        (None, Some(token)) => fields.push("authorization", token),
+        (None, None) => {}
+    }
 }
 
 /// A request that the edge makes of the origin by itself. `extra` are further fields.
@@ -121,6 +136,8 @@ pub(crate) struct AsCaller<'a> {
     pub(crate) path: &'a str,
     pub(crate) query: &'a str,
     pub(crate) identity: &'a str,
+    /// The token by which it is that somebody's.
+    pub(crate) token: Option<&'a str>,
 }
 
 /// That request. A body goes with it if it has a digest.
@@ -131,8 +148,11 @@ pub(crate) fn as_caller(
     moment: Moment,
     timeout_ms: u64,
 ) -> Fetch {
-    let AsCaller { method, path, query, identity } = *request;
+    let AsCaller { method, path, query, identity, token } = *request;
     let mut fields = Fields::for_request(method, &format!("{path}?{query}"));
+    if let Some(token) = token {
+        fields.push("authorization", token);
+    }
     if let Some(digest) = content_digest {
         fields.push("content-digest", digest);
     }
@@ -297,6 +317,7 @@ mod tests {
         let head = b"PATCH /uploads/x?a=b HTTP/1.1\r\nhost: x\r\n";
         let alice = Identity::new("demo", "alice", Default::default()).unwrap();
         let key = config().edge_key;
+        let alice = SignedIn::before(alice);
         let fetch = to_origin(&guard(head).unwrap(), Some(&alice), false, &key, MOMENT, 1);
         let sent = RequestHead::parse(&fetch.head).unwrap();
         let signed = Signed {
@@ -311,6 +332,26 @@ mod tests {
             (sent.fields.get("signature-input").unwrap(), sent.fields.get("signature").unwrap());
         let verified = edge_signature::verify(&[key], &signed, input, signature, MOMENT.unix_s());
         assert_eq!(verified, Ok(MOMENT.random));
+    }
+
+    #[test]
+    fn the_origin_is_shown_by_what_somebody_is_known() {
+        let head = b"PATCH /uploads/x HTTP/1.1\r\nhost: x\r\nauthorization: Bearer t\r\n\
+            outport-session: 0000000000000009\r\n";
+        let alice = Identity::new("demo", "alice", Default::default()).unwrap();
+        let by_token = SignedIn::before(alice);
+        let by_session = SignedIn { session: Some(SessionId::new(7)), ..by_token.clone() };
+        let shown = |head: &[u8], caller: &SignedIn| {
+            let key = config().edge_key;
+            let fetch = to_origin(&guard(head).unwrap(), Some(caller), false, &key, MOMENT, 1);
+            let sent = RequestHead::parse(&fetch.head).unwrap();
+            ["authorization", SESSION_HEADER].map(|name| sent.fields.get(name).map(str::to_owned))
+        };
+        assert_eq!(shown(head, &by_token), [Some("Bearer t".to_owned()), None]);
+        assert_eq!(shown(head, &by_session), [None, Some("0000000000000007".to_owned())]);
+        // For what changes nothing, the token stays here.
+        let get = b"GET /uploads/x HTTP/1.1\r\nhost: x\r\nauthorization: Bearer t\r\n";
+        assert_eq!(shown(get, &by_token), [None, None]);
     }
 
     #[test]

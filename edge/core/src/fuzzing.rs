@@ -485,7 +485,10 @@ fn issuer() -> Issuer {
     }
 }
 
-static TRUSTED: LazyLock<Option<Vec<Trusted>>> = LazyLock::new(|| Trusted::all(&config()?).ok());
+static TRUSTED: LazyLock<Option<Vec<Trusted>>> = LazyLock::new(|| {
+    let config = config()?;
+    Trusted::all(&config.issuers, &config.issuer_secrets).ok()
+});
 
 fn edge() -> Option<Edge> {
     let durable = Some(Durable { value_bytes_max: 1 << 20 });

@@ -1,5 +1,7 @@
 //! Issuers whose tokens are trusted: which key must have signed a token, and what it grants.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use outport_wire::identity::{Identity, Scopes};
@@ -37,14 +39,18 @@ pub(crate) enum Check {
 }
 
 impl Trusted {
-    /// All issuers of a configuration. The error says which is wrong, and how.
-    pub(crate) fn all(config: &Config) -> Result<Vec<Self>, String> {
-        if config.issuers.len() > ISSUERS_MAX {
+    /// All issuers of a configuration, with the secrets of those that sign with them, by name. The
+    /// error says which is wrong, and how.
+    pub(crate) fn all(
+        issuers: &[Issuer],
+        secrets: &BTreeMap<String, Vec<Secret>>,
+    ) -> Result<Vec<Self>, String> {
+        if issuers.len() > ISSUERS_MAX {
             return Err(format!("there may be {ISSUERS_MAX} issuers"));
         }
         let mut trusted: Vec<Self> = Vec::new();
-        for (place, issuer) in (0..).zip(&config.issuers) {
-            let secrets = config.issuer_secrets.get(&issuer.name).cloned().unwrap_or_default();
+        for (place, issuer) in (0..).zip(issuers) {
+            let secrets = secrets.get(&issuer.name).cloned().unwrap_or_default();
             if trusted.iter().any(|other| other.issuer.name == issuer.name) {
                 return Err(format!("the issuer {} is there twice", issuer.name));
             }
@@ -213,8 +219,6 @@ impl Check {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use serde_json::json;
 
     use super::*;

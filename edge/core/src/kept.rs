@@ -177,6 +177,7 @@ impl KeptFile {
             path: &self.path(),
             query: &handover.query(),
             identity: &identity.encode(),
+            token: None,
         };
         let digest = format!("sha-256=:{}:", STANDARD.encode(sha256));
         let timeout_ms = config.upstream_timeout_ms;

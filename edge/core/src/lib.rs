@@ -21,6 +21,7 @@ mod cached_file;
 mod cached_route;
 mod caching;
 pub mod challenge;
+pub mod checker;
 mod coding;
 mod composing;
 pub mod config;

@@ -23,6 +23,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
+use crate::checker::Named;
 use crate::config::Issuer;
 use crate::issuer::{Check, Trusted};
 use crate::issuer_keys::KeySet;
@@ -117,12 +118,21 @@ pub(crate) struct SignedIn {
     pub(crate) begins_sessions: bool,
     /// Somebody with a pass asks on behalf of whoever made it.
     pub(crate) by_pass: bool,
+    /// The session that says so; nothing where a token does.
+    pub(crate) session: Option<SessionId>,
 }
 
 impl SignedIn {
     /// Somebody for whom another request was let in.
     pub(crate) const fn before(identity: Identity) -> Self {
-        Self { identity, at_s: 0, until_s: 0, begins_sessions: false, by_pass: false }
+        Self {
+            identity,
+            at_s: 0,
+            until_s: 0,
+            begins_sessions: false,
+            by_pass: false,
+            session: None,
+        }
     }
 
     /// Who it is for limits and for rules, and what further requests are made in whose name: whoever
@@ -166,7 +176,12 @@ impl Grant {
     /// Who asks.
     pub(crate) fn signed_in(self) -> SignedIn {
         let Self { identity, until_s, signed_in_s: at_s, begins_sessions, by_pass, .. } = self;
-        SignedIn { identity, at_s, until_s, begins_sessions, by_pass }
+        SignedIn { identity, at_s, until_s, begins_sessions, by_pass, session: self.session }
+    }
+
+    /// Whom a token names.
+    pub(crate) fn named(self) -> Named {
+        Named { identity: self.identity, issued_s: self.issued_s }
     }
 
     /// Whether it is among what its tenant has revoked.
@@ -526,7 +541,7 @@ pub(crate) mod tests {
     fn trusted<const N: usize>(issuers: [Issuer; N]) -> Vec<Trusted> {
         let mut config = config();
         config.issuers = issuers.into();
-        Trusted::all(&config).unwrap()
+        Trusted::all(&config.issuers, &config.issuer_secrets).unwrap()
     }
 
     fn read(token: &str, mint: &Mint, now: u64) -> Result<String, Refusal> {

@@ -464,20 +464,7 @@ impl Exchange {
     async fn look(&mut self, key: String) -> Looked {
         // What was held before is given up first: who waits holds nothing that others wait for.
         self.looked = None;
-        let holding = self.needs.cache.look(key).await;
-        let looked = match holding.found() {
-            None => Looked::Vacant,
-            Some(Found { entry, purged, leads: lead }) => Looked::Found {
-                head: entry.head().to_vec(),
-                body: entry.body().is_some(),
-                forms: entry.forms(),
-                purged,
-                lead,
-                collapsed: holding.collapsed,
-            },
-        };
-        self.looked = Some(holding);
-        looked
+        looked(self.looked.insert(self.needs.cache.look(key).await))
     }
 
     async fn fetch(&mut self, fetch: Fetch) -> Outcome {
@@ -719,6 +706,21 @@ where
             Some(rest) => left = rest,
             None => return,
         }
+    }
+}
+
+/// What the core is told of what was looked up.
+pub(crate) fn looked(holding: &Holding) -> Looked {
+    match holding.found() {
+        None => Looked::Vacant,
+        Some(Found { entry, purged, leads: lead }) => Looked::Found {
+            head: entry.head().to_vec(),
+            body: entry.body().is_some(),
+            forms: entry.forms(),
+            purged,
+            lead,
+            collapsed: holding.collapsed,
+        },
     }
 }
 

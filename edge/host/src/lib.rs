@@ -36,6 +36,7 @@ mod signature;
 mod signing;
 mod stored_body;
 mod tls;
+mod tokens;
 mod upstream;
 mod values;
 
@@ -50,3 +51,4 @@ pub use replay::Replay;
 pub use signature::is_signed;
 pub use signing::Signing;
 pub use tls::{TlsConfig, TlsStartError};
+pub use tokens::Tokens;

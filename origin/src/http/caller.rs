@@ -1,21 +1,27 @@
-//! Who is asking. The origin takes no request that an edge did not sign, and believes the identity
-//! that the edge put under its signature and nothing else.
+//! Who is asking. The origin takes no request that an edge did not sign, and what it does is for the
+//! identity that the edge put under its signature. Where something is to change, that is not enough:
+//! the caller's token or session must say the same.
 
 use std::convert::Infallible;
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use http::header::AUTHORIZATION;
 use http::request::Parts;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use outport_wire::edge_signature::{self, Signed};
-use outport_wire::identity::{IDENTITY_HEADER, Identity, Scope};
-use outport_wire::problem::ProblemType;
+use outport_wire::identity::{
+    CALLER_REFUSED_HEADER, IDENTITY_HEADER, Identity, SESSION_HEADER, Scope,
+};
+use outport_wire::problem::{Problem, ProblemType};
 
 use super::App;
 use super::failure::Failure;
+use crate::callers::Tokens;
 use crate::edges::Nonce;
 use crate::record::Record;
+use crate::store::StoreError;
 
 /// The caller, as an edge vouches for it. `None` is an anonymous one, or the edge itself.
 #[derive(Clone, Debug, Default)]
@@ -64,6 +70,82 @@ pub(crate) async fn check_signature(
         }
         Err(failure) => failure.into_response(),
     }
+}
+
+/// The layer within: lets in what changes something, where it is known without the edge who asks.
+pub(crate) async fn check_caller(
+    State(app): State<App>,
+    caller: Caller,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (Some(tokens), Some(identity)) = (&app.tokens, &caller.0) else {
+        return next.run(request).await;
+    };
+    if is_believed(request.method(), request.uri().path()) {
+        return next.run(request).await;
+    }
+    match vouched(&app, tokens.as_ref(), identity, request.headers()).await {
+        Ok(()) => next.run(request).await,
+        Err(failure) => failure.into_response(),
+    }
+}
+
+/// What an edge may ask in somebody's name by itself: to read; to hand over what it has accepted; and to
+/// go on with and end sessions, for which who asks has a cookie that may be good for nothing else.
+fn is_believed(method: &Method, path: &str) -> bool {
+    match *method {
+        Method::GET | Method::HEAD | Method::OPTIONS => true,
+        Method::PUT => path.starts_with("/files/"),
+        Method::POST | Method::DELETE => path == "/sessions" || path.starts_with("/sessions/"),
+        _ => false,
+    }
+}
+
+/// Whether a token or a session says that this is who asks.
+async fn vouched(
+    app: &App,
+    tokens: &dyn Tokens,
+    identity: &Identity,
+    headers: &HeaderMap,
+) -> Result<(), Failure> {
+    let field = |name| text(headers, name).map_err(|()| unvouched("a field comes twice"));
+    if let Some(session) = field(SESSION_HEADER)? {
+        let session = session.parse().map_err(|_| unvouched("the session is none"))?;
+        let lives = app.sessions.lives(identity, session).await.map_err(StoreError::from)?;
+        return lives.then_some(()).ok_or_else(|| refused(&ended()));
+    }
+    let bearer = field(AUTHORIZATION.as_str())?.and_then(|value| value.split_once(' '));
+    let Some((_, token)) = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+    else {
+        return Err(unvouched("neither a token nor a session of the caller comes with it"));
+    };
+    let named = tokens.check(token.trim()).await.map_err(|problem| refused(&problem))?;
+    if named.identity != *identity {
+        return Err(unvouched("the caller's token names somebody else"));
+    }
+    let revoked = app.sessions.revoked(&identity.tenant).await.map_err(StoreError::from)?;
+    if revoked.told().has(&identity.subject, named.issued_s, None) {
+        let detail = "It was revoked since it was issued. Sign in again.";
+        return Err(refused(&Problem::new(ProblemType::TokenRevoked, detail)));
+    }
+    Ok(())
+}
+
+fn ended() -> Problem {
+    Problem::new(ProblemType::TokenRevoked, "The session has ended. Sign in again.")
+}
+
+/// It is the caller that is refused, and the edge may tell them why.
+fn refused(problem: &Problem) -> Failure {
+    Failure::from(problem.clone())
+        .with(HeaderName::from_static(CALLER_REFUSED_HEADER), HeaderValue::from_static("1"))
+}
+
+/// An edge says who asks, and nothing else does.
+fn unvouched(why: &'static str) -> Failure {
+    tracing::warn!("an edge vouches for a caller by itself: {why}");
+    Failure::new(ProblemType::EdgeSignature, why)
 }
 
 fn verified(app: &App, request: &Request) -> Result<Caller, Failure> {

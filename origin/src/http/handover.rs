@@ -32,6 +32,10 @@ pub(crate) async fn take(
     query: Query,
     request: Request,
 ) -> Result<Response, Failure> {
+    if !app.takes_handovers {
+        let detail = "this origin takes no files that edges have accepted by themselves";
+        return Err(Failure::new(ProblemType::EdgeSignature, detail));
+    }
     let owner = caller.allowed(Scope::Write)?.clone();
     if !is_the_owners(id, &owner) {
         return Err(Failure::not_found());

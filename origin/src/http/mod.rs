@@ -36,6 +36,7 @@ use tokio::sync::{mpsc, watch};
 
 use self::failure::Failure;
 use crate::audit::Audit;
+use crate::callers::Tokens;
 use crate::config::Limits;
 use crate::digest::Trailer;
 use crate::edges::{EdgeKeys, Nonces};
@@ -58,6 +59,8 @@ pub(crate) struct App {
     pub(crate) hooks: Hooks,
     pub(crate) limits: Arc<Limits>,
     pub(crate) edge_keys: EdgeKeys,
+    pub(crate) tokens: Option<Arc<dyn Tokens>>,
+    pub(crate) takes_handovers: bool,
     pub(crate) nonces: Arc<Nonces>,
     pub(crate) link_key: Secret,
     pub(crate) content_base_url: Option<Arc<str>>,
@@ -144,6 +147,7 @@ pub(crate) fn router(app: App) -> Router {
         .merge(uploads)
         .fallback(|| async { Failure::not_found() })
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(app.clone(), caller::check_caller))
         .layer(from_fn_with_state(app.clone(), audit::note_denials))
         .layer(from_fn_with_state(app.clone(), caller::check_signature))
         .layer(from_fn_with_state(app.clone(), count))

@@ -159,3 +159,12 @@ async fn an_attempt_that_ended_half_way_harms_no_later_one() {
     assert_eq!(alice.get(&format!("/files/{id}"), &[]).await.expect(200).body, "hello");
     assert_eq!(listed(&alice).await, 1);
 }
+
+#[tokio::test]
+async fn an_origin_may_take_nothing_that_edges_have_accepted() {
+    let origin = Running::start_with(|config| config.takes_handovers = false).await;
+    let (alice, id) = (origin.alice(), new_id());
+    let refused = hand_over(&alice, id, b"content").await;
+    assert_eq!(refused.problem(), (401, "edge-signature".into()), "the edge keeps it");
+    assert_eq!(listed(&alice).await, 0);
+}

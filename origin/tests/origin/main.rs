@@ -6,6 +6,7 @@
 mod admin;
 mod bad_input;
 mod bounds;
+mod callers;
 mod crash;
 mod delivery;
 mod draft;

@@ -11,19 +11,19 @@ use serde::{Deserialize, Serialize};
 
 use super::{Edge, Exchange, Stage};
 use crate::answer::Visit;
+use crate::checker::{Able, Seen};
 use crate::content_host::HostOf;
 use crate::explain::{self, Beside};
 use crate::forwarded::Client;
 use crate::guard::{Guarded, guard};
-use crate::issuer::NO_SUCH_KEY;
-use crate::issuer_keys::{KeyExchange, KeySet, Next};
+use crate::issuer_keys::KeyExchange;
 use crate::revocations::RevocationExchange;
 use crate::route::{Access, Target};
 use crate::session::cookie::{self, Short};
 use crate::session::{self, site};
 use crate::sharing;
-use crate::step::{Moment, Need, Outcome, Request, Step};
-use crate::token::{Grant, NOT_BY_KEY, Refusal, Signed, SignedIn, Unverified};
+use crate::step::{Abilities, Moment, Need, Outcome, Request, Step};
+use crate::token::{Grant, NOT_BY_KEY, Refusal, SignedIn};
 use crate::uploads;
 
 /// Where a token came from.
@@ -129,6 +129,14 @@ pub(super) struct Waiting {
     bearer: Bearer,
 }
 
+impl Waiting {
+    /// Its token, which was read before.
+    fn token(&self) -> Option<String> {
+        let guarded = guard(&self.head).ok()?;
+        self.bearer.token(&guarded).ok()?.map(str::to_owned)
+    }
+}
+
 impl Unknown {
     /// The step that finds out.
     pub(super) fn wait(self, bearer: Bearer, request: &Request<'_>, visit: &Visit) -> Step {
@@ -167,12 +175,8 @@ impl Edge {
                 Bearer::CallerAlone | Bearer::Beside => Ok(Caller::Nobody),
             };
         };
-        if let Some(grant) = self.tokens.get(token) {
-            grant.check(moment.unix_s()).map_err(Refusal::problem)?;
-            let grant = grant.clone();
-            return self.unless_revoked(grant, moment);
-        }
-        self.read(token, None, moment)
+        let seen = self.checker.look(token, self.able(), moment)?;
+        self.seen(seen, moment)
     }
 
     /// Finds out whose session this is. Cookies come along with what other pages have a browser ask,
@@ -209,50 +213,18 @@ impl Edge {
         }
     }
 
-    /// Reads a token. `fetched` are the keys that its issuer publishes, if it was asked; `anew` says
-    /// that it was asked for those that it has just begun to use.
-    fn read(
-        &mut self,
-        token: &str,
-        fetched: Option<(&KeySet, bool)>,
-        moment: Moment,
-    ) -> Result<Caller, Problem> {
-        let now_s = moment.unix_s();
-        let keys = fetched.map(|(keys, _)| keys);
-        let unverified =
-            Unverified::read(token, &self.issuers, keys, now_s).map_err(Refusal::problem)?;
-        if let Some(place) = unverified.lacks() {
-            return self.ask_issuer(place, fetched, moment);
+    /// Who asks, by what is known of a token.
+    fn seen(&self, seen: Seen, moment: Moment) -> Result<Caller, Problem> {
+        match seen {
+            Seen::Good(grant) => self.unless_revoked(grant, moment),
+            Seen::Claimed(grant, need) => Ok(Caller::unknown(Unknown::Claimed(grant, need))),
+            Seen::Asking(keys, need) => Ok(Caller::unknown(Unknown::Asking(keys, need))),
         }
-        let signed = unverified.signed().map_err(Refusal::problem)?;
-        if let (true, Some(signed)) = (self.abilities.signatures, signed) {
-            let Signed { key, message, signature } = signed;
-            let need = Need::Verify { key, message: message.as_bytes().to_vec(), signature };
-            return Ok(Caller::unknown(Unknown::Claimed(unverified.into_grant(), need)));
-        }
-        unverified.verify(now_s).map_err(Refusal::problem)?;
-        let grant = unverified.into_grant();
-        self.tokens.insert(token, grant.clone());
-        self.unless_revoked(grant, moment)
     }
 
-    /// Asks an issuer for its keys: at first those that are known, and then those that it may have
-    /// begun to use since.
-    fn ask_issuer(
-        &self,
-        place: u16,
-        fetched: Option<(&KeySet, bool)>,
-        moment: Moment,
-    ) -> Result<Caller, Problem> {
-        let anew = match fetched {
-            None => false,
-            Some((keys, false)) if keys.may_be_old(moment.unix_ms) => true,
-            Some(_) => return Err(Refusal::Untrusted(NO_SUCH_KEY).problem()),
-        };
-        let trusted = self.issuers.get(usize::from(place));
-        let trusted = trusted.filter(|_| self.abilities.documents).ok_or_else(unreachable)?;
-        let (keys, need) = KeyExchange::begin(place, &trusted.issuer, anew);
-        Ok(Caller::unknown(Unknown::Asking(keys, need)))
+    const fn able(&self) -> Able {
+        let Abilities { signatures, documents, .. } = self.abilities;
+        Able { signatures, documents }
     }
 
     /// An issuer has been asked for its keys, or nearly so.
@@ -264,16 +236,11 @@ impl Edge {
         outcome: Outcome,
         moment: Moment,
     ) -> Step {
-        let (place, anew) = (keys.place, keys.anew);
-        let trusted = self.issuers.get(usize::from(place));
-        let next =
-            trusted.and_then(|trusted| keys.resume(outcome, &trusted.issuer, moment.unix_ms));
-        let caller = match next {
-            None => return self.confused(&visit),
-            Some(Next::Need(keys, need)) => Ok(Caller::unknown(Unknown::Asking(keys, need))),
-            Some(Next::Unreachable) => Err(unreachable()),
-            Some(Next::Keys(set)) => self.read_again(&waiting, (&set, anew), moment),
+        let Some(token) = waiting.token() else { return self.confused(&visit) };
+        let Some(seen) = self.checker.resume(&token, keys, outcome, self.able(), moment) else {
+            return self.confused(&visit);
         };
+        let caller = seen.and_then(|seen| self.seen(seen, moment));
         self.found_out(waiting, visit, caller, moment)
     }
 
@@ -293,19 +260,6 @@ impl Edge {
         }
     }
 
-    fn read_again(
-        &mut self,
-        waiting: &Waiting,
-        fetched: (&KeySet, bool),
-        moment: Moment,
-    ) -> Result<Caller, Problem> {
-        let guarded = guard(&waiting.head)?;
-        match waiting.bearer.token(&guarded)? {
-            Some(token) => self.read(token, Some(fetched), moment),
-            None => Ok(Caller::Nobody),
-        }
-    }
-
     /// A driver has checked a signature.
     pub(super) fn verified(
         &mut self,
@@ -317,9 +271,8 @@ impl Edge {
         let Some(grant) = grant else {
             return self.refuse(&waiting, visit, &NOT_BY_KEY.problem());
         };
-        let guarded = guard(&waiting.head).ok();
-        if let Some(token) = guarded.and_then(|guarded| waiting.bearer.token(&guarded).ok()?) {
-            self.tokens.insert(token, grant.clone());
+        if let Some(token) = waiting.token() {
+            self.checker.remember(&token, grant.clone());
         }
         let caller = self.unless_revoked(grant, moment);
         self.found_out(waiting, visit, caller, moment)
@@ -360,9 +313,4 @@ impl Edge {
         self.authorize(Access::Operator, Some(caller), moment)?;
         Ok(Beside::new(&caller.identity.tenant))
     }
-}
-
-fn unreachable() -> Problem {
-    let detail = "The token's issuer gives no keys to check it with. Try again.";
-    Problem::new(ProblemType::IssuerUnreachable, detail)
 }

@@ -1,6 +1,6 @@
 //! What an upstream is asked for the client, and what is made of its answer.
 
-use outport_wire::identity::Identity;
+use outport_wire::identity::{CALLER_REFUSED_HEADER, Identity};
 use serde::{Deserialize, Serialize};
 
 use super::{Edge, Exchange, Stage};
@@ -17,6 +17,7 @@ use crate::route::Target;
 use crate::session::Change;
 use crate::step::{Body, Ended, Fetch, FetchError, Moment, Need, Purge, Reply, Step, UpstreamHead};
 use crate::stored::file_key;
+use crate::token::SignedIn;
 use crate::uploads;
 
 /// What to do with an upstream's answer.
@@ -44,13 +45,13 @@ impl Edge {
     pub(super) fn to_origin(
         &self,
         guarded: &Guarded<'_>,
-        identity: Option<&Identity>,
+        caller: Option<&SignedIn>,
         wants_interim: bool,
         moment: Moment,
     ) -> Fetch {
         let Config { edge_key, upstream_timeout_ms, .. } = &self.config;
         let timeout_ms = *upstream_timeout_ms;
-        forward::to_origin(guarded, identity, wants_interim, edge_key, moment, timeout_ms)
+        forward::to_origin(guarded, caller, wants_interim, edge_key, moment, timeout_ms)
     }
 
     /// The key of what is stored that a change of this resource makes wrong.
@@ -71,7 +72,9 @@ impl Edge {
     ) -> Reply {
         let own = matches!(forwarded, Forwarded::Origin { .. });
         let answer = match answer {
-            Ok(answer) if own && answer.status == 401 => Err((FetchError::Unreachable, Some(401))),
+            Ok(answer) if own && answer.status == 401 && !refuses_caller(&answer) => {
+                Err((FetchError::Unreachable, Some(401)))
+            }
             Ok(answer) => Ok(answer),
             Err(failure) => Err((failure, None)),
         };
@@ -127,6 +130,11 @@ impl Edge {
         fields.push("cache-status", cache.value());
         reply(status, fields, Body::Upstream)
     }
+}
+
+/// Whether it is not the edge that the origin refuses.
+fn refuses_caller(answer: &UpstreamHead) -> bool {
+    FieldLines::new(&answer.fields).get(CALLER_REFUSED_HEADER).is_some()
 }
 
 impl Changed {

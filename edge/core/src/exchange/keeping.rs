@@ -15,6 +15,7 @@ use crate::head::Fields;
 use crate::kept::{self, KeptFile, Offer};
 use crate::route::Target;
 use crate::step::{Fetch, FetchError, Kept, Moment, Need, Reply, Step};
+use crate::token::SignedIn;
 
 /// How long a client should wait whose change can't reach the origin, in seconds.
 const RETRY_S: u64 = 5;
@@ -23,7 +24,7 @@ const RETRY_S: u64 = 5;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Accepting {
     head: Vec<u8>,
-    identity: Identity,
+    caller: SignedIn,
     offer: Offer,
 }
 
@@ -60,15 +61,15 @@ impl Edge {
     pub(super) fn accepting(
         &self,
         guarded: &Guarded<'_>,
-        identity: Option<&Identity>,
+        caller: Option<&SignedIn>,
     ) -> Option<Accepting> {
-        let identity = identity.filter(|_| guarded.method == "POST")?;
-        let offer = Offer::read(guarded, identity, &self.config, self.abilities.durable)?;
+        let caller = caller.filter(|_| guarded.method == "POST")?;
+        let offer = Offer::read(guarded, &caller.identity, &self.config, self.abilities.durable)?;
         let mut head = Fields::for_request(guarded.method, guarded.target);
         for (name, value) in guarded.lines.iter() {
             head.push(name, value);
         }
-        Some(Accepting { head: head.into_bytes(), identity: identity.clone(), offer })
+        Some(Accepting { head: head.into_bytes(), caller: caller.clone(), offer })
     }
 
     /// Accepts an upload, if it can be kept.
@@ -107,7 +108,7 @@ impl Edge {
             Kept::Declined => {
                 // It was read before, and is the same.
                 let Ok(guarded) = guard(&accepting.head) else { return self.confused(&visit) };
-                let fetch = self.to_origin(&guarded, Some(&accepting.identity), false, moment);
+                let fetch = self.to_origin(&guarded, Some(&accepting.caller), false, moment);
                 ask_upstream(
                     visit,
                     fetch,

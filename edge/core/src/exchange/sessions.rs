@@ -85,7 +85,9 @@ impl Edge {
         let ToOrigin { method, path, query, identity } = change.to_origin();
         let (key, timeout_ms) = (&config.edge_key, config.upstream_timeout_ms);
         let identity = identity.encode();
-        let asked = AsCaller { method, path: &path, query: &query, identity: &identity };
+        // Where a session begins, the origin finds out by itself for whom.
+        let token = request.fields.get("authorization");
+        let asked = AsCaller { method, path: &path, query: &query, identity: &identity, token };
         let fetch = forward::as_caller(&asked, None, key, moment, timeout_ms);
         let forwarded = Forwarded::Session(Box::new(change));
         Ok(forward(fetch, forwarded, take, visit))

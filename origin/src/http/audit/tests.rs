@@ -104,6 +104,8 @@ impl Origin {
             hooks: Default::default(),
             limits: Arc::new(Limits::default()),
             edge_keys: vec![edge_key()].into(),
+            tokens: None,
+            takes_handovers: true,
             nonces: Arc::new(Nonces::new()),
             link_key: Secret::new(vec![2; 32]).unwrap(),
             content_base_url: None,
