@@ -133,7 +133,7 @@ async fn vouched(
 }
 
 fn ended() -> Problem {
-    Problem::new(ProblemType::TokenRevoked, "The session has ended. Sign in again.")
+    Problem::new(ProblemType::SessionEnded, "Sign in again.")
 }
 
 /// It is the caller that is refused, and the edge may tell them why.

@@ -70,7 +70,7 @@ async fn an_edge_that_was_taken_over_changes_nothing() {
         }
         let session = [("outport-session", SESSION)];
         let refused = root.send(method, target, &session, "{}").await;
-        assert_eq!(refused.problem(), (401, "token-revoked".into()), "{method} {target}");
+        assert_eq!(refused.problem(), (401, "session-ended".into()), "{method} {target}");
     }
     // To read, it is believed.
     root.get("/files", &[]).await.expect(200);
@@ -109,18 +109,18 @@ async fn a_session_is_one_while_it_lasts_and_for_what_it_was_begun() {
     let (alice, session) = (origin.alice(), [("outport-session", SESSION)]);
     let at = format!("/sessions/{SESSION}");
     let refused = upload(&alice, &session).await;
-    assert_eq!(refused.problem(), (401, "token-revoked".into()));
+    assert_eq!(refused.problem(), (401, "session-ended".into()));
     let begin = format!("{at}?until=9999999999");
     alice.send("PUT", &begin, &[("authorization", ALICE)], "").await.expect(204);
     upload(&alice, &session).await.expect(201);
     for (subject, scopes) in [("alice", "admin"), ("alice", "write"), ("bob", "read write share")] {
         let other = origin.caller("demo", subject, scopes);
         let refused = upload(&other, &session).await;
-        assert_eq!(refused.problem(), (401, "token-revoked".into()), "{subject}, {scopes}");
+        assert_eq!(refused.problem(), (401, "session-ended".into()), "{subject}, {scopes}");
     }
     // Its refresh is by a cookie that only the edge reads.
     alice.send("POST", &format!("{at}?generation=0"), &[], "").await.expect(204);
     upload(&alice, &session).await.expect(201);
     alice.send("DELETE", &at, &[], "").await.expect(204);
-    assert_eq!(upload(&alice, &session).await.problem(), (401, "token-revoked".into()));
+    assert_eq!(upload(&alice, &session).await.problem(), (401, "session-ended".into()));
 }

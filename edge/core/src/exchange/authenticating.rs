@@ -170,6 +170,11 @@ impl Edge {
                 Bearer::Caller => self.by_cookie(request, client.host, moment),
                 Bearer::Visitor => match self.by_cookie(request, client.host, moment) {
                     Ok(Caller::Nobody) => self.by_pass(request, client.address, moment),
+                    // Whom a pass lets in, a session that has ended does not shut out.
+                    Err(ended) => match self.by_pass(request, client.address, moment) {
+                        Ok(Caller::Nobody) | Err(_) => Err(ended),
+                        known => known,
+                    },
                     known => known,
                 },
                 Bearer::CallerAlone | Bearer::Beside => Ok(Caller::Nobody),

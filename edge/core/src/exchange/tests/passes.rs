@@ -4,6 +4,7 @@ use outport_wire::pass::Pass;
 
 use super::*;
 use crate::config::{Claim, READ_LIMIT};
+use crate::session::cookie;
 use crate::step::Allowance;
 
 /// A pass by alice for `/film/7/`, as a cookie.
@@ -42,6 +43,11 @@ fn a_pass_reads_what_is_below_its_prefix_for_who_made_it() {
         let sent = world.send(&format!("{method} /film/7/a"), &shown);
         sent.expect_problem(401, "token-missing");
     }
+    // A session that has ended shuts nobody out whom a pass lets in, and counts where there is none.
+    let ended = format!("cookie: {}=ended\r\n", cookie::SESSION);
+    assert_eq!(world.get("/film/7/a", &format!("{ended}{shown}")).body, b"alice");
+    world.get("/film/7/a", &ended).expect_problem(401, "session-ended");
+    world.get("/film/8/a", &format!("{ended}{shown}")).expect_problem(401, "session-ended");
     // Whoever is signed in is themselves; a token that is none is not made good.
     let bob = world.token("demo", "bob", "read");
     assert_eq!(world.get("/film/7/a", &format!("{bob}{shown}")).body, b"bob");
