@@ -8,21 +8,11 @@
 use std::fmt::Debug;
 
 use futures::future::BoxFuture;
-use outport_wire::UnixSeconds;
-use outport_wire::identity::Identity;
+use outport_wire::identity::Named;
 use outport_wire::problem::Problem;
 
 /// Checks tokens of callers (RFC 7519).
 pub trait Tokens: Debug + Send + Sync {
     /// Whom a token names, if it is good now; else what is wrong with it, or that nobody can know.
     fn check<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Named, Problem>>;
-}
-
-/// Whom a token names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Named {
-    /// The caller.
-    pub identity: Identity,
-    /// When it was issued, by its issuer's clock; 0: it does not say.
-    pub issued_s: UnixSeconds,
 }

@@ -46,7 +46,7 @@ mod upkeep;
 
 pub use crate::admin::AdminDoor;
 pub use crate::audit::{Broken, LINE_BYTES_MAX, Verified, Verifier};
-pub use crate::callers::{Named, Tokens};
+pub use crate::callers::Tokens;
 pub use crate::collector::{Collected, Tally};
 pub use crate::config::{Collection, Config, Limits, Storage};
 pub use crate::edges::EdgeKeys;

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::UnixSeconds;
+
 /// The request header in which an edge names the caller to the origin.
 pub const IDENTITY_HEADER: &str = "outport-identity";
 /// The request header in which an edge names the session of the caller to the origin, where no token
@@ -113,6 +115,15 @@ pub struct Identity {
     pub subject: String,
     /// What the caller's token allows.
     pub scopes: Scopes,
+}
+
+/// Whom a token names that was found good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// The caller.
+    pub identity: Identity,
+    /// When it was issued, by its issuer's clock; 0: it does not say.
+    pub issued_s: UnixSeconds,
 }
 
 /// The header's value names no identity.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::future::{BoxFuture, FutureExt as _};
 use outport_edge_host::Tokens;
-use outport_origin::Named;
+use outport_wire::identity::Named;
 use outport_wire::problem::Problem;
 
 use crate::core_config::issuers;
@@ -27,10 +27,6 @@ pub(super) fn tokens(
 
 impl outport_origin::Tokens for Callers {
     fn check<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Named, Problem>> {
-        let check = async move {
-            let named = self.0.check(token).await?;
-            Ok(Named { identity: named.identity, issued_s: named.issued_s })
-        };
-        check.boxed()
+        self.0.check(token).boxed()
     }
 }

@@ -5,8 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use outport_wire::UnixSeconds;
-use outport_wire::identity::Identity;
+use outport_wire::identity::Named;
 use outport_wire::problem::{Problem, ProblemType};
 use outport_wire::secret::Secret;
 
@@ -41,15 +40,6 @@ pub(crate) enum Seen {
     Claimed(Grant, Need),
     /// Its issuer is asked for its keys first.
     Asking(KeyExchange, Need),
-}
-
-/// Whom a token names, that was found good.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Named {
-    /// The caller.
-    pub identity: Identity,
-    /// When it was issued, by its issuer's clock; 0: it does not say.
-    pub issued_s: UnixSeconds,
 }
 
 /// What came of a check.

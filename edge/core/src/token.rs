@@ -14,7 +14,7 @@ use jwt_simple::prelude::{Ed25519PublicKey, EdDSAPublicKeyLike as _, NoCustomCla
 use jwt_simple::prelude::{RS256PublicKey, RSAPublicKeyLike as _};
 use jwt_simple::prelude::{UnixTimeStamp, VerificationOptions};
 use outport_wire::UnixSeconds;
-use outport_wire::identity::{Identity, Scope, Scopes};
+use outport_wire::identity::{Identity, Named, Scope, Scopes};
 use outport_wire::pass::Pass;
 use outport_wire::problem::{Problem, ProblemType};
 use outport_wire::revocation::Revocations;
@@ -23,7 +23,6 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-use crate::checker::Named;
 use crate::config::Issuer;
 use crate::issuer::{Check, Trusted};
 use crate::issuer_keys::KeySet;

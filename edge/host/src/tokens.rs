@@ -5,10 +5,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use outport_edge_core::checker::{Asking, Checked, Checker, Named};
+use outport_edge_core::checker::{Asking, Checked, Checker};
 use outport_edge_core::config::Issuer;
 use outport_edge_core::step::{Looked, Need, Outcome};
 use outport_tls::{ClientFiles, ClientTls};
+use outport_wire::identity::Named;
 use outport_wire::problem::Problem;
 use outport_wire::secret::Secret;
 

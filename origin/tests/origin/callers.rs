@@ -1,8 +1,8 @@
 //! Where something is to change, an edge alone is not believed.
 
 use futures::future::{BoxFuture, FutureExt as _};
-use outport_origin::{Named, Tokens};
-use outport_wire::identity::Identity;
+use outport_origin::Tokens;
+use outport_wire::identity::{Identity, Named};
 use outport_wire::problem::{Problem, ProblemType};
 
 use crate::support::{Answer, Caller, Running};
