@@ -4,8 +4,8 @@
 //! thread takes it up. It is measured all the time. Where it stands (in the manner of CoDel, RFC 8289),
 //! fewer anonymous requests a second are let through ([`rate`]), each waits for its turn ([`turns`]),
 //! and those for whom there would be none in time are refused. Where it becomes unbearable, so are some
-//! of the others. And the number of requests that wait for their answers, of which each priority may have its
-//! share.
+//! of the others. And the number of requests that wait for their answers, of which each priority may
+//! have its share.
 //!
 //! Which priority a request has is the core's to say ([`priority`]). Whether the token it bears is
 //! good is known of those that were good before ([`proven`]); others are let through in small numbers,
@@ -79,7 +79,7 @@ pub(crate) struct Overload {
     /// Anonymous requests that were taken.
     taken: AtomicU64,
     /// For each priority: what is left of parts of requests, and how many were refused.
-    turns: [AtomicU32; 4],
+    left_over: [AtomicU32; 4],
     shed: [AtomicU64; 4],
     retries: AtomicU32,
     proven: Proven,
@@ -118,7 +118,7 @@ impl Overload {
             delay_us: AtomicU64::default(),
             waiting: AtomicUsize::default(),
             taken: AtomicU64::default(),
-            turns: Default::default(),
+            left_over: Default::default(),
             shed: Default::default(),
             retries: AtomicU32::default(),
             proven: Proven::default(),
@@ -237,9 +237,9 @@ impl Overload {
             Priority::Anonymous => return self.anonymous.next().await,
         };
         let parts = self.level.load(Ordering::Relaxed).saturating_sub(below).min(PARTS);
-        let Some(turns) = self.turns.get(priority as usize) else { return true };
+        let Some(left_over) = self.left_over.get(priority as usize) else { return true };
         // Evenly: what is not enough for this one counts for the next.
-        turns.fetch_add(parts, Ordering::Relaxed) % PARTS + parts >= PARTS
+        left_over.fetch_add(parts, Ordering::Relaxed) % PARTS + parts >= PARTS
     }
 
     /// Measures the delay, and what is let through by it, for as long as the node serves.

@@ -123,4 +123,11 @@ async fn a_session_is_one_while_it_lasts_and_for_what_it_was_begun() {
     upload(&alice, &session).await.expect(201);
     alice.send("DELETE", &at, &[], "").await.expect(204);
     assert_eq!(upload(&alice, &session).await.problem(), (401, "session-ended".into()));
+    // Nor does one go on that began before everything was revoked.
+    alice.send("PUT", &begin, &[("authorization", ALICE)], "").await.expect(204);
+    upload(&alice, &session).await.expect(201);
+    let root = origin.caller("demo", "root", "admin");
+    let by_root = ("authorization", "Bearer 99999999999/demo;root;admin");
+    root.send("POST", "/revocations", &[by_root], r#"{"everything": true}"#).await.expect(200);
+    assert_eq!(upload(&alice, &session).await.problem(), (401, "session-ended".into()));
 }

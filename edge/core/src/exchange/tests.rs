@@ -68,9 +68,9 @@ struct Origin {
     files: RefCell<HashMap<String, (FileRecord, Vec<u8>)>>,
     relations: RefCell<Graph>,
     seen: RefCell<Vec<String>>,
-    /// It does what it is asked, and its answer is lost on the way.
     /// Nothing is left of the uses of any link.
     links_are_used: Cell<bool>,
+    /// It does what it is asked, and its answer is lost on the way.
     answers_are_lost: Cell<bool>,
     removed: RefCell<Vec<String>>,
     /// What each target of the routes gives: status, fields and body. In that, `@subject` is who
@@ -828,6 +828,21 @@ fn a_host_for_files_gives_them_and_nothing_else() {
         assert_eq!((sent.status, sent.problem().as_str()), (404, "not-found"), "{line}");
     }
     assert_eq!(world.seen(), [""; 0]);
+}
+
+#[test]
+fn whom_the_origin_refuses_is_told_so_and_of_the_edge_they_are_not() {
+    let mut world = World::new(Abilities::default());
+    let token = world.token("demo", "alice", "write");
+    let refusal = "{\"type\":\"urn:outport:problem:token-revoked\"}";
+    world.page("/uploads", 401, "outport-caller-refused: 1|www-authenticate: Bearer", refusal);
+    let sent = world.send("POST /uploads", &token);
+    sent.expect_problem(401, "token-revoked");
+    assert_eq!(sent.field("www-authenticate"), Some("Bearer"));
+    assert_eq!(sent.field("outport-caller-refused"), None);
+    world.page("/uploads", 401, "www-authenticate: Bearer", "{}");
+    let sent = world.send("POST /uploads", &token);
+    assert_eq!((sent.status, sent.field("www-authenticate")), (502, None));
 }
 
 #[test]

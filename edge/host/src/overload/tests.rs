@@ -82,7 +82,7 @@ async fn the_last_goes_first() {
     ] {
         overload.anonymous.grant(2_500.0, turns);
         overload.level.store(level, Ordering::Relaxed);
-        overload.turns.iter().for_each(|turns| turns.store(0, Ordering::Relaxed));
+        overload.left_over.iter().for_each(|parts| parts.store(0, Ordering::Relaxed));
         assert_eq!(of_a_hundred(&overload, "/files/a", None), anonymous, "{level}");
         assert_eq!(of_a_hundred(&overload, "/files", Some("good")), lists, "{level}");
         assert_eq!(of_a_hundred(&overload, "/files/a", Some("good")), callers, "{level}");
