@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use crate::file::Visibility;
 use crate::problem::Problem;
+use crate::syntax::is_token;
 
 /// The media type of bytes of which nothing is known.
 pub const UNKNOWN_TYPE: &str = "application/octet-stream";
@@ -102,13 +103,9 @@ fn extended_value(text: &str) -> Option<String> {
 
 /// `type/subtype`, with whatever parameters, in visible ASCII.
 fn is_media_type(text: &str) -> bool {
-    let token = |text: &str| {
-        !text.is_empty()
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
-    };
     let essence = text.split(';').next().unwrap_or_default().trim_end();
     let parts = essence.split_once('/');
-    parts.is_some_and(|(kind, subtype)| token(kind) && token(subtype))
+    parts.is_some_and(|(kind, subtype)| is_token(kind) && is_token(subtype))
         && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
 }
 

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::problem::{Problem, ProblemType};
+use crate::syntax::is_token;
 
 /// The most patterns of one list.
 pub const PATTERNS_MAX: usize = 100;
@@ -263,12 +264,6 @@ impl fmt::Display for TypePattern {
 /// A media type without its parameters (RFC 9110, section 8.3.1).
 pub fn essence(media_type: &str) -> &str {
     media_type.split(';').next().unwrap_or_default().trim()
-}
-
-/// RFC 9110, section 5.6.2.
-fn is_token(text: &str) -> bool {
-    let is_mark = |byte: u8| b"!#$%&'*+-.^_`|~".contains(&byte);
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || is_mark(byte))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use outport_wire::problem::{Problem, ProblemType};
+use outport_wire::syntax::is_token;
 
 use crate::head::{FieldIndex, FieldLines, RequestHead, is_control};
 
@@ -107,31 +108,8 @@ pub(crate) fn guard(head: &[u8]) -> Result<Guarded<'_>, Problem> {
     Ok(Guarded { method, overridden: false, target, path, query, fields, lines })
 }
 
-/// Which bytes a token is made of (RFC 9110, section 5.6.2).
-const fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
-        )
-}
-
 fn guard_method(method: &str) -> Result<(), Problem> {
-    let is_method = !method.is_empty() && method.bytes().all(is_token);
-    if !is_method || method.len() > 32 || matches!(method, "CONNECT" | "TRACE") {
+    if !is_token(method) || method.len() > 32 || matches!(method, "CONNECT" | "TRACE") {
         let detail = "CONNECT, TRACE and what is no method are not served.";
         return Err(Problem::new(ProblemType::NotImplemented, detail));
     }
@@ -157,7 +135,7 @@ fn guard_target(target: &str) -> Result<(), Problem> {
 fn guard_fields(fields: &FieldIndex<'_>) -> Result<(), Problem> {
     let mut seen = [false; SINGLETONS];
     for (name, _) in fields.iter() {
-        if name.is_empty() || !name.bytes().all(is_token) {
+        if !is_token(name) {
             return Err(malformed("The name of a field holds what no name may hold."));
         }
         let Some(place) = singleton(name) else { continue };
