@@ -62,7 +62,8 @@ pub(crate) fn run() -> Result<()> {
 
 /// The same decision without the component's boundary.
 fn native(edge: &mut Edge, head: &[u8], answer: impl Fn(Need) -> Outcome) -> Result<Reply> {
-    let request = step::Request { head, peer: "192.0.2.1".parse()?, secure: false };
+    let connection = step::Connection::new("192.0.2.1".parse()?, false);
+    let request = step::Request { head, connection };
     let mut next = edge.begin(&request, now());
     loop {
         let (exchange, needs) = match next {
@@ -193,6 +194,7 @@ pub(crate) fn config_with(keys: Vec<Jwk>) -> Result<Config> {
         public_base_url: None,
         content_base_url: None,
         trusted_proxies: Vec::new(),
+        country_field: None,
         firewall: Default::default(),
         uploads: Rules::same(TenantRules::sized(1 << 40).for_edge()),
         stored_bytes_max: 1 << 20,

@@ -66,6 +66,7 @@ pub(crate) fn core_config(
         public_base_url: settings.edge.public_base_url,
         content_base_url: settings.edge.content_base_url,
         trusted_proxies: settings.edge.trusted_proxies,
+        country_field: settings.edge.country_field,
         firewall: settings.firewall,
         uploads: settings.rules.map(TenantRules::for_edge),
         small_upload_bytes_max: small,

@@ -63,6 +63,10 @@ const NEEDS: &[Row] = &[
         so_far(platform.abilities.escalates)
     }),
     ("`at_once` and `bytes_per_second` of limits", |platform| so_far(platform.abilities.shares)),
+    ("where clients are is told by", |platform| match platform.countries {
+        "" => "proxies alone (`country_field`)".to_owned(),
+        countries => text(countries),
+    }),
     ("where there is too much to do, requests are refused by", |platform| text(platform.sheds)),
     ("**Signatures** are checked", |platform| text(platform.signatures)),
     ("**Bodies**", |platform| text(platform.bodies)),

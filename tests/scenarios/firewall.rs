@@ -10,6 +10,7 @@ scenarios![
     what_is_tried_changes_nothing needs Route,
     paths_that_hide_what_they_are needs Route,
     who_is_not_signed_in_does_some_work needs Route,
+    where_a_client_is needs Route,
 ];
 
 const DENY: (&str, &str) = ("x-scenario", "deny");
@@ -51,6 +52,19 @@ async fn a_rule_about_who_asks(world: World) {
 async fn what_is_tried_changes_nothing(world: World) {
     let file = world.owner().upload("visibility=public", "text/plain", "stored").await;
     world.anonymous().get_with(&file.path(), &[TRY]).await.expect_status(200);
+}
+
+/// Local runtimes say of this machine that it is in the United States.
+async fn where_a_client_is(world: World) {
+    let file = world.owner().upload("visibility=public", "text/plain", "stored").await;
+    for client in [world.anonymous(), world.owner()] {
+        client.get_with(&file.path(), &[("x-scenario", "elsewhere")]).await.expect_status(200);
+        let refused = client.get_with(&file.path(), &[("x-scenario", "here")]).await;
+        refused.expect_problem(403, "forbidden-by-rule");
+        // No client says where it is.
+        let claimed = [("x-scenario", "here"), ("cf-ipcountry", "FR")];
+        client.get_with(&file.path(), &claimed).await.expect_status(403);
+    }
 }
 
 async fn who_is_not_signed_in_does_some_work(world: World) {

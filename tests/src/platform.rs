@@ -60,6 +60,11 @@ pub const LEFT_OUT: &[LeftOut] = &[
         why: "nothing behind a request's body passes, and the edge lists no `checksum-trailer`",
     },
     LeftOut {
+        platforms: &[Platform::Wasmtime, Platform::Spin],
+        scenario: "firewall::where_a_client_is",
+        why: "the platform does not tell where clients are, and no proxy stands before it",
+    },
+    LeftOut {
         platforms: &[Platform::Cloudflare],
         scenario: "delivery::by_http_2",
         why: "the local runtime speaks HTTP/1.1 alone",

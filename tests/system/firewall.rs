@@ -41,6 +41,7 @@ pub(crate) fn all() -> Vec<Check> {
         check!(what_matches_is_counted_and_logged),
         check!(a_limit_holds_where_none_is_otherwise),
         check!(a_tenant_is_excepted),
+        check!(a_proxy_says_where_its_client_is),
     ]
 }
 
@@ -70,15 +71,19 @@ impl Guarded {
 
     /// The lines that the firewall has logged.
     fn logged(&self) -> Vec<String> {
-        let files = std::fs::read_dir(self.data.path()).expect("the folder can be read");
-        let paths = files.map(|file| file.expect("it can be read").path());
-        let logs = paths.filter(|path| path.extension().is_some_and(|suffix| suffix == "log"));
-        let texts = logs.map(|path| std::fs::read_to_string(path).expect("a log is text"));
-        let lines = texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>());
-        lines
-            .filter_map(|line| line.split_once("firewall: ").map(|(_, note)| note.to_owned()))
-            .collect()
+        let lines = logged(&self.data);
+        let notes = lines.iter().filter_map(|line| line.split_once("firewall: "));
+        notes.map(|(_, note)| note.to_owned()).collect()
     }
+}
+
+/// The lines of all logs.
+fn logged(data: &Data) -> Vec<String> {
+    let files = std::fs::read_dir(data.path()).expect("the folder can be read");
+    let paths = files.map(|file| file.expect("it can be read").path());
+    let logs = paths.filter(|path| path.extension().is_some_and(|suffix| suffix == "log"));
+    let texts = logs.map(|path| std::fs::read_to_string(path).expect("a log is text"));
+    texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
 }
 
 async fn what_matches_is_counted_and_logged() {
@@ -119,4 +124,33 @@ async fn a_tenant_is_excepted() {
     let anonymous = Api::new(guarded.edge.ready("edge"));
     anonymous.delete(path).await.expect_problem(403, "forbidden-by-rule");
     anonymous.get(path).await.expect_status(404);
+}
+
+async fn a_proxy_says_where_its_client_is() {
+    let rule = r#"
+[[firewall.rules]]
+name = "only-here"
+match = { paths = ["/files"] }
+unless = { countries = ["DE"] }
+action = "deny"
+"#;
+    let data = Data::new();
+    let status = async |edge: &Running, country: &str| {
+        let api = Api::new(edge.ready("edge"));
+        api.get_with("/files", &[("x-country", country)]).await.status
+    };
+    let config = data.config(rule);
+    let config = config.to_str().expect("the path is text");
+    let alone = Running::serve(&data, &["--config", config]);
+    assert_eq!(status(&alone, "DE").await, 403, "nobody is believed");
+    drop(alone);
+    let told = "rule only-here asks where clients are, and nobody tells";
+    assert!(logged(&data).iter().any(|line| line.contains(told)));
+    let proxied = "[edge]\ntrusted_proxies = [\"127.0.0.1\"]\ncountry_field = \"X-Country\"\n";
+    let config = data.config(&format!("{proxied}{rule}"));
+    let config = config.to_str().expect("the path is text");
+    let behind = Running::serve(&data, &["--config", config]);
+    for (country, expected) in [("DE", 401), ("FR", 403), ("", 403)] {
+        assert_eq!(status(&behind, country).await, expected, "{country}");
+    }
 }

@@ -102,6 +102,11 @@ impl Subject {
                 format!("at_once and bytes_per_second have no effect on {platform}, so far");
             sink.note(0, wrong, "leave them out, or let `outport edge` serve it");
         }
+        if let Some(rule) = self.settings.unanswered_rule(self.target.platform()) {
+            let platform = self.target.platform().name;
+            let wrong = format!("rule {rule} asks where clients are, and {platform} does not tell");
+            sink.note(0, wrong, settings::NAME_COUNTRY_FIELD);
+        }
         for (place, route) in self.settings.routes.iter().enumerate() {
             let unreachable = route.proxy.as_deref().and_then(|proxy| self.unreachable(proxy));
             if let Some((wrong, right)) = unreachable {
@@ -270,6 +275,23 @@ mod tests {
               out, or let `outport edge` serve it"
             ]
         );
+    }
+
+    #[test]
+    fn somebody_must_tell_where_clients_are() {
+        let rule = "[[firewall.rules]]\nname = \"here\"\nmatch = { paths = \"*\" }\n\
+                    unless = { countries = [\"DE\"] }\naction = \"deny\"\n";
+        assert_eq!(
+            of_configuration(Target::Spin, rule),
+            [
+                "1:1 rule here asks where clients are, and Spin does not tell | name the field in which a \
+              proxy tells: country_field in [edge]"
+            ]
+        );
+        let told = "[edge]\ntrusted_proxies = [\"::1\"]\ncountry_field = \"x-country\"\n";
+        assert_eq!(of_configuration(Target::Spin, &format!("{told}{rule}")), [""; 0]);
+        assert_eq!(of_configuration(Target::Fastly, rule), [""; 0]);
+        assert_eq!(of_configuration(Target::Cloudflare, rule), [""; 0]);
     }
 
     #[test]

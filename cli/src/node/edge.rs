@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use outport_edge_core::platform::WASMTIME;
 use outport_edge_host::{Config, ConnectionBounds, EdgeNode, Shedding, TlsConfig};
 use outport_tls::ClientFiles;
 use reqwest::Url;
@@ -11,7 +12,7 @@ use super::{NodeArgs, address, embedded, keys_followed, say, scheme, stop};
 use crate::core_config::{Said, core_config};
 use crate::failure::Failure;
 use crate::keys::Keys;
-use crate::settings::{Overload, Settings};
+use crate::settings::{self, Overload, Settings};
 
 /// Runs an edge before an origin.
 #[derive(clap::Args)]
@@ -40,6 +41,10 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let component = embedded::COMPONENT.ok_or_else(no_component)?;
     let settings = args.node.settings()?;
+    if let Some(rule) = settings.unanswered_rule(&WASMTIME) {
+        let right = settings::NAME_COUNTRY_FIELD;
+        tracing::warn!("rule {rule} asks where clients are, and nobody tells: {right}");
+    }
     let keys = Keys::open(&args.node.data)?;
     let stop = stop::asked(args.with_parent)?;
     let config = config(&args, settings, &keys, component)?;

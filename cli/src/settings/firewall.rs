@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use outport_edge_core::challenge::{BITS, Challenge};
+use outport_edge_core::country::Country;
 use outport_edge_core::firewall::{
     Action, CORE_PREFIX, Conditions, CoreSet, Firewall, Header, HeaderTest, RULES_MAX, Rule,
     VALUE_BYTES_MAX, VALUES_MAX, check_network, check_path,
 };
+use outport_wire::syntax::is_token;
 
 use super::Limit;
 use super::read::known_limit;
@@ -178,6 +180,12 @@ fn conditions(mut section: Section<'_>) -> Conditions {
         (!check_network(network))
             .then_some(("is neither network nor address", "write \"10.0.0.0/8\" or \"::1\"".into()))
     });
+    let countries = values_of(&mut section, "countries", |country| {
+        Country::read(country.as_bytes())
+            .is_none()
+            .then(|| ("is no country", "write its two letters, such as \"DE\"".into()))
+    });
+    let countries = countries.iter().map(|country| Country::told(country.as_bytes())).collect();
     let methods = values_of(&mut section, "methods", |method| {
         let is_method = method.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-');
         (!is_method).then(|| {
@@ -207,7 +215,7 @@ fn conditions(mut section: Section<'_>) -> Conditions {
     }
     section.finish();
     let signed_in = signed_in.map(|signed_in| signed_in.value);
-    Conditions { networks, methods, paths, headers, query, tenants, subjects, signed_in }
+    Conditions { networks, countries, methods, paths, headers, query, tenants, subjects, signed_in }
 }
 
 /// The values of a condition: one text or a list, none of which is what `wrong` says, nor too long.
@@ -243,8 +251,7 @@ fn headers(section: Section<'_>) -> Vec<Header> {
 }
 
 fn header(name: Located<String>, mut section: Section<'_>) -> Option<Header> {
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if name.value.is_empty() || !name.value.bytes().all(is_token) {
+    if !is_token(&name.value) {
         let wrong = format!("no field is called \"{}\"", name.value);
         section.note(name.at, wrong, "it takes names such as user-agent");
     }
@@ -324,7 +331,7 @@ mod tests {
     #[test]
     fn a_rule() {
         let text = "[limits.rare]\nper_second = 1\n[[firewall.rules]]\nname = \"a\"\n\
-            match = { networks = [\"10.0.0.0/8\", \"::1\"], methods = \"GET\", paths = [\"/a/*\"], \
+            match = { networks = [\"10.0.0.0/8\", \"::1\"], countries = \"de\", methods = \"GET\", paths = [\"/a/*\"], \
             query = \"debug\", signed_in = true, \
             headers = { User-Agent = { contains = \"bot\" }, accept = { present = false } } }\n\
             unless = { tenants = [\"acme\"], subjects = \"bob\" }\naction = \"limit\"\n\
@@ -336,6 +343,7 @@ mod tests {
             name: "a".to_owned(),
             matches: Conditions {
                 networks: texts(&["10.0.0.0/8", "::1"]),
+                countries: vec![Country::told(b"DE")],
                 methods: texts(&["GET"]),
                 paths: texts(&["/a/*"]),
                 headers: vec![
@@ -411,7 +419,11 @@ mod tests {
             ),
             (
                 "match = { country = \"DE\" }",
-                "2:11 match in [[firewall.rules]] has no key \"country\" | known here: networks, methods, ",
+                "2:11 match in [[firewall.rules]] has no key \"country\" | did you mean \"countries\"?",
+            ),
+            (
+                "match = { countries = [\"DE\", \"Germany\"] }",
+                "2:30 \"Germany\" is no country | write its two letters, such as \"DE\"",
             ),
             (
                 "action = \"block\"",

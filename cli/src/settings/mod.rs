@@ -20,6 +20,7 @@ pub(crate) use issuers::TrustedIssuer;
 pub(crate) use mistake::{Mistake, Mistakes, Sink};
 use outport_edge_core::config::{READ_LIMIT, Route, SLICE_BYTES, WRITE_LIMIT};
 use outport_edge_core::firewall::Firewall;
+use outport_edge_core::platform::Platform;
 use outport_edge_core::step::Share;
 use outport_wire::rules::{Rules, TenantRules};
 pub(crate) use read::{origin_tls, route_value};
@@ -31,6 +32,10 @@ pub(crate) const DEFAULT_FILE: &str = "outport.toml";
 
 /// What to do where a platform takes no configuration of such a size.
 pub(crate) const SMALLER: &str = "fewer or shorter routes, rules, limits, tenants and web origins make the configuration smaller";
+
+/// What to do where nobody tells where clients are.
+pub(crate) const NAME_COUNTRY_FIELD: &str =
+    "name the field in which a proxy tells: country_field in [edge]";
 
 /// The largest configuration that is read.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -73,6 +78,15 @@ pub(crate) struct Settings {
     pub(crate) firewall: Firewall,
 }
 
+impl Settings {
+    /// The first rule that asks where clients are, where neither the platform tells nor a proxy.
+    pub(crate) fn unanswered_rule(&self, platform: &Platform) -> Option<&str> {
+        let is_told = !platform.countries.is_empty() || self.edge.country_field.is_some();
+        let mut asking = self.firewall.rules.iter().filter(|rule| rule.asks_country());
+        asking.next().filter(|_| !is_told).map(|rule| rule.name.as_str())
+    }
+}
+
 /// The edge itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Edge {
@@ -83,6 +97,8 @@ pub(crate) struct Edge {
     pub(crate) content_base_url: Option<String>,
     /// The networks of proxies that are believed.
     pub(crate) trusted_proxies: Vec<String>,
+    /// The field, in lower case, by which they say where a client is.
+    pub(crate) country_field: Option<String>,
     /// The tenants whose admins operate the deployment; none: all.
     pub(crate) operators: Vec<String>,
     /// How long ago operators may have signed in, in seconds; 0: any time.
@@ -169,6 +185,7 @@ impl Default for Settings {
                 public_base_url: None,
                 content_base_url: None,
                 trusted_proxies: Vec::new(),
+                country_field: None,
                 operators: Vec::new(),
                 step_up_s: 0,
                 revoked_within_s: 15,

@@ -6,6 +6,7 @@ use matchit::InsertError;
 use outport_edge_core::config::{Auth, Claim, NO_LIMIT, Route};
 use outport_edge_core::forwarded::TrustedProxies;
 use outport_edge_core::step::Share;
+use outport_wire::syntax::is_token;
 use reqwest::Url;
 use toml::de::{DeTable, DeValue};
 
@@ -160,6 +161,7 @@ fn edge(mut section: Section<'_>, defaults: Edge, files: &mut Tls) -> Edge {
     let url = section.text("public_base_url").and_then(|url| web_origin(&section, &url, example));
     let content = content_base_url(&mut section, url.as_deref());
     let trusted_proxies = trusted_proxies(&mut section);
+    let country_field = country_field(&mut section, &trusted_proxies);
     let operators = operators(&mut section);
     let timeout = section.whole("upstream_timeout_ms", 100..=TIMEOUT_MS_MAX, "milliseconds");
     let requests = section.whole("instance_requests_max", 1..=REQUESTS_MAX, "requests");
@@ -175,6 +177,7 @@ fn edge(mut section: Section<'_>, defaults: Edge, files: &mut Tls) -> Edge {
         public_base_url: url,
         content_base_url: content,
         trusted_proxies,
+        country_field,
         operators,
         upstream_timeout_ms: timeout.map_or(defaults.upstream_timeout_ms, |timeout| timeout.value),
         instance_requests_max: requests.map_or(defaults.instance_requests_max, |max| max.value),
@@ -205,6 +208,19 @@ fn trusted_proxies(section: &mut Section<'_>) -> Vec<String> {
         networks.push(value);
     }
     networks
+}
+
+/// The field in which proxies say where a client is.
+fn country_field(section: &mut Section<'_>, proxies: &[String]) -> Option<String> {
+    let Located { value, at } = section.text("country_field")?;
+    if !is_token(&value) {
+        let wrong = format!("no field is called \"{value}\"");
+        section.note(at, wrong, "it takes names such as \"cf-ipcountry\"");
+    } else if proxies.is_empty() {
+        let right = "name who may say it: trusted_proxies = [\"10.0.0.0/8\"]";
+        section.note(at, "country_field has no effect: no proxy is trusted", right);
+    }
+    Some(value.to_ascii_lowercase())
 }
 
 /// The tenants whose admins operate the deployment.
@@ -743,6 +759,18 @@ mod tests {
     }
 
     #[test]
+    fn a_field_that_says_where_clients_are() {
+        let proxies = "[edge]\ntrusted_proxies = [\"::1\"]\n";
+        let read = settings(&format!("{proxies}country_field = \"CF-IPCountry\"\n")).unwrap();
+        assert_eq!(read.edge.country_field.as_deref(), Some("cf-ipcountry"));
+        let found = mistakes(&format!("{proxies}country_field = \"a b\"\n"));
+        assert!(found[0].starts_with("3:17 no field is called \"a b\" | it takes"), "{found:?}");
+        let found = mistakes("[edge]\ncountry_field = \"cf-ipcountry\"\n");
+        let wrong = "2:17 country_field has no effect: no proxy is trusted | name who may say it";
+        assert!(found[0].starts_with(wrong), "{found:?}");
+    }
+
+    #[test]
     fn limits() {
         let found =
             mistakes("[limits.none]\nper_second = 1\n[limits.Api]\nburst = 5\n[limits]\nx = 1\n");
@@ -836,6 +864,7 @@ mod tests {
         "public_base_url",
         "content_base_url",
         "trusted_proxies",
+        "country_field",
         "origins",
         "media_types",
         "quota_",

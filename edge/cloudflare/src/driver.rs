@@ -6,8 +6,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures::future::{Either, join_all, select};
+use outport_edge_core::country::Country;
 use outport_edge_core::driver::{STEPS_MAX, broken, unconfigured};
-use outport_edge_core::step::{Moment, Need, Reply, Request, Step};
+use outport_edge_core::step::{Connection, Moment, Need, Reply, Request, Step};
 use worker::wasm_bindgen::JsValue;
 use worker::web_sys::{self, Response};
 use worker::{AnalyticsEngineDataPointBuilder, Context, Delay, Env};
@@ -118,7 +119,10 @@ async fn decide(
         .and_then(|address| address.parse().ok());
     let peer = peer.ok_or("the platform does not say who is asking (CF-Connecting-IP)")?;
     let secure = request.url().starts_with("https:");
-    let request = Request { head: &head, peer, secure };
+    let asks_country = parts.setup.edge.borrow().asks_country();
+    let country = if asks_country { head::country(request) } else { Country::UNKNOWN };
+    let connection = Connection { peer, secure, country };
+    let request = Request { head: &head, connection };
     let step = parts.setup.edge.borrow_mut().begin(&request, moment());
     go_on(step, parts, exchange).await
 }

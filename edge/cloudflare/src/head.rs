@@ -1,5 +1,6 @@
 //! Between the platform's heads and the core's, which are bytes.
 
+use outport_edge_core::country::Country;
 use outport_edge_core::head::{FieldLines, Fields};
 use worker::js_sys::{self, Reflect};
 use worker::wasm_bindgen::{JsCast as _, JsValue};
@@ -27,8 +28,18 @@ pub(crate) fn to_core(request: &Request) -> Vec<u8> {
 /// What the client said in `Accept-Encoding`: the platform puts its own codings in that field,
 /// and the client's aside.
 fn client_codings(request: &Request) -> Option<String> {
+    told(request, "clientAcceptEncoding")
+}
+
+/// Where the client is.
+pub(crate) fn country(request: &Request) -> Country {
+    Country::told(told(request, "country").unwrap_or_default().as_bytes())
+}
+
+/// What the platform tells of a request beside it.
+fn told(request: &Request, name: &str) -> Option<String> {
     let platform = Reflect::get(request, &"cf".into()).ok().filter(JsValue::is_object)?;
-    Reflect::get(&platform, &"clientAcceptEncoding".into()).ok()?.as_string()
+    Reflect::get(&platform, &name.into()).ok()?.as_string()
 }
 
 /// A response's field lines.

@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use outport_edge_core::config::Config;
+use outport_edge_core::country::Country;
 use outport_edge_core::kept::handed_over;
 use outport_edge_core::{Edge, Exchange, step as core};
 
@@ -67,11 +68,10 @@ impl Guest for Component {
     }
 
     fn begin(request: wit::Request, moment: wit::Moment) -> wit::Step {
-        let request = core::Request {
-            head: &request.head,
-            peer: peer(&request.peer),
-            secure: request.secure,
-        };
+        let wit::Connection { peer: ref address, secure, country } = request.connection;
+        let country = Country::told(&<[u8; 2]>::from(country));
+        let connection = core::Connection { peer: peer(address), secure, country };
+        let request = core::Request { head: &request.head, connection };
         with_edge(|edge| to_step(edge.begin(&request, from_moment(moment))))
     }
 

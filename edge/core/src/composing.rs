@@ -8,8 +8,6 @@
 //!
 //! In what is no template, it is looked for what is wanted next ([`crate::prefetch`]).
 
-use std::net::IpAddr;
-
 use outport_wire::identity::Identity;
 use outport_wire::problem::{Problem, ProblemType};
 use serde::{Deserialize, Serialize};
@@ -25,7 +23,9 @@ use crate::guard::Guarded;
 use crate::head::{FieldLines, Fields, is_of_type};
 use crate::prefetch::{self, Ahead};
 use crate::slices::Sliced;
-use crate::step::{Body, Coding, Content, Ended, Extent, Need, Outcome, Part, Reply, StoreBody};
+use crate::step::{
+    Body, Coding, Connection, Content, Ended, Extent, Need, Outcome, Part, Reply, StoreBody,
+};
 
 /// The largest template, in bytes.
 pub(crate) const TEMPLATE_BYTES_MAX: u64 = 1 << 20;
@@ -93,8 +93,7 @@ pub(crate) struct Page {
     host: String,
     /// The field lines of the client's request that go with every include.
     lines: Vec<u8>,
-    peer: IpAddr,
-    secure: bool,
+    connection: Connection,
     reader: Option<Identity>,
     share: Share,
 }
@@ -143,8 +142,7 @@ pub(crate) struct Attempt {
 /// The request of an include.
 pub(crate) struct Asked {
     pub(crate) head: Vec<u8>,
-    pub(crate) peer: IpAddr,
-    pub(crate) secure: bool,
+    pub(crate) connection: Connection,
     pub(crate) reader: Option<Identity>,
     pub(crate) within: Within,
 }
@@ -164,8 +162,7 @@ impl Page {
     /// The page that this request asks for.
     pub(crate) fn of(
         request: &Guarded<'_>,
-        peer: IpAddr,
-        secure: bool,
+        connection: Connection,
         reader: Option<Identity>,
         share: Share,
     ) -> Self {
@@ -179,8 +176,7 @@ impl Page {
             target: request.target.to_owned(),
             host: request.fields.get("host").unwrap_or_default().to_owned(),
             lines: lines.into_bytes(),
-            peer,
-            secure,
+            connection,
             reader,
             share,
         }
@@ -195,9 +191,8 @@ impl Page {
 
     /// What the driver holds for a reference that is fetched ahead.
     fn ahead(&self, reference: &str) -> Vec<u8> {
-        let Self { peer, secure, reader, .. } = self;
-        let (peer, secure, reader) = (*peer, *secure, reader.clone());
-        let ahead = Ahead { head: self.request(reference), peer, secure, reader };
+        let (connection, reader) = (self.connection, self.reader.clone());
+        let ahead = Ahead { head: self.request(reference), connection, reader };
         Continued::Ahead(Box::new(ahead)).to_bytes()
     }
 
@@ -267,9 +262,9 @@ impl Included {
     pub(crate) fn ask(self) -> Asked {
         let Self { page, src, max_wait_ms, .. } = self;
         let head = page.request(&src.text);
-        let Page { peer, secure, reader, share, .. } = page;
+        let Page { connection, reader, share, .. } = page;
         let within = Within { share, claims: src.claims, max_wait_ms };
-        Asked { head, peer, secure, reader, within }
+        Asked { head, connection, reader, within }
     }
 }
 
@@ -582,8 +577,7 @@ mod tests {
             target: "/".to_owned(),
             host: "x".to_owned(),
             lines: Vec::new(),
-            peer: [127, 0, 0, 1].into(),
-            secure: false,
+            connection: Connection::new([127, 0, 0, 1].into(), false),
             reader: None,
             share,
         };

@@ -75,6 +75,9 @@ pub struct Config {
     /// [`TrustedProxies`](crate::forwarded::TrustedProxies) reads them.
     #[serde(default)]
     pub trusted_proxies: Vec<String>,
+    /// The field, in lower case, by which they say where a client is, if they do.
+    #[serde(default)]
+    pub country_field: Option<String>,
     /// What is refused, limited or logged.
     #[serde(default)]
     pub firewall: Firewall,

@@ -36,7 +36,7 @@ use crate::content_host::{ContentHost, HostOf};
 use crate::cors;
 use crate::explain::{Beside, Explaining, Subject};
 use crate::file::FileAsk;
-use crate::firewall::{Asking, Rules, Who};
+use crate::firewall::{Asking, Rule, Rules, Who};
 use crate::forward::{self, Proxied};
 use crate::forwarded::{Client, TrustedProxies};
 use crate::guard::{Guarded, guard};
@@ -53,8 +53,8 @@ use crate::rules::{self, UploadLimit};
 use crate::sharing;
 use crate::slices::SliceExchange;
 use crate::step::{
-    self, Abilities, Body, Fetch, Matched, Moment, Need, Outcome, PartStep, Reply, Request, Step,
-    Taken,
+    self, Abilities, Body, Connection, Fetch, Matched, Moment, Need, Outcome, PartStep, Reply,
+    Request, Step, Taken,
 };
 use crate::token::{Grant, SignedIn};
 use crate::uploads;
@@ -91,7 +91,7 @@ enum Stage {
     Recalling(Waiting, Grant, RevocationExchange),
     /// A unit is taken from each of these limits, by their places, as rules of the firewall want;
     /// then it all begins again.
-    Limiting { head: Vec<u8>, peer: IpAddr, caller: Option<SignedIn>, limits: Vec<u16> },
+    Limiting { head: Vec<u8>, connection: Connection, caller: Option<SignedIn>, limits: Vec<u16> },
     /// A value of the page is read.
     Asset(AssetAsk),
     /// A file is delivered.
@@ -169,7 +169,8 @@ impl Edge {
             }
         }
         let trusted_proxies = TrustedProxies::parse(&config.trusted_proxies)
-            .map_err(|wrong| format!("the trusted proxy {wrong} is neither network nor address"))?;
+            .map_err(|wrong| format!("the trusted proxy {wrong} is neither network nor address"))?
+            .telling_country(config.country_field.clone());
         let firewall = Rules::new(&config)?;
         if firewall.challenges() && config.link_keys.is_empty() {
             return Err("there is no key to sign challenges with".to_owned());
@@ -187,9 +188,14 @@ impl Edge {
         })
     }
 
+    /// Whether a rule is about where clients are: for others, a driver need not find out.
+    pub fn asks_country(&self) -> bool {
+        self.config.firewall.rules.iter().any(Rule::asks_country)
+    }
+
     /// Begins an exchange with its head.
     pub fn begin(&mut self, request: &Request<'_>, moment: Moment) -> Step {
-        let visit = Visit { secure: request.secure, ..Visit::default() };
+        let visit = Visit { secure: request.connection.secure, ..Visit::default() };
         self.begin_as(request, moment, None, visit)
     }
 
@@ -218,8 +224,8 @@ impl Edge {
                 let Some(outcome) = outcomes.next() else { return self.confused(&visit) };
                 return self.recalled(waiting, visit, grant, recalling, outcome, moment);
             }
-            Stage::Limiting { head, peer, caller, limits } => {
-                let request = Request { head: &head, peer, secure: visit.secure };
+            Stage::Limiting { head, connection, caller, limits } => {
+                let request = Request { head: &head, connection };
                 return self.limited(&request, caller, visit, limits, outcomes, moment);
             }
             stage => stage,
@@ -281,17 +287,17 @@ impl Edge {
             }
             Continued::Included(included) => {
                 let instead = included.instead();
-                let Asked { head, peer, secure, reader, within } = included.ask();
-                let request = Request { head: &head, peer, secure };
-                let visit = Visit { secure, within: Some(within), ..Visit::default() };
+                let Asked { head, connection, reader, within } = included.ask();
+                let request = Request { head: &head, connection };
+                let visit = Visit { within: Some(within), ..Visit::default() };
                 let reader = reader.map(SignedIn::before);
                 let step = placed(self.begin_as(&request, moment, reader, visit));
                 PartStep { step, rest: None, instead }
             }
             Continued::Ahead(ahead) => {
-                let Ahead { head, peer, secure, reader } = *ahead;
-                let request = Request { head: &head, peer, secure };
-                let visit = Visit { secure, ahead: true, ..Visit::default() };
+                let Ahead { head, connection, reader } = *ahead;
+                let request = Request { head: &head, connection };
+                let visit = Visit { ahead: true, ..Visit::default() };
                 let reader = reader.map(SignedIn::before);
                 let step = self.begin_as(&request, moment, reader, visit);
                 PartStep { step, rest: None, instead: None }
@@ -439,13 +445,14 @@ impl Edge {
         let guarded = guard(request.head)?;
         visit.is_tus = uploads::is_tus(&guarded);
         let guarded = uploads::as_meant(guarded)?;
-        let client = self.trusted_proxies.client(request.peer, request.secure, guarded.lines);
+        let client = self.trusted_proxies.client(request.connection, guarded.lines);
         visit.secure = client.secure;
         let target = self.routes.find(&guarded, &self.config);
         visit.allowed_origin = cors::allowed_origin(&guarded, &target, &self.config.cors_origins);
         let route = if let Target::Route(place) = target { Some(place) } else { None };
         let is_proven = self.is_proven(&guarded, client.address, visit, moment);
-        let asking = Asking { request: &guarded, client: client.address, route, is_proven };
+        let Client { address, country, .. } = client;
+        let asking = Asking { request: &guarded, client: address, country, route, is_proven };
         let who = caller.as_ref().map_or(Who::Unknown, judged_as);
         let judged = self.firewall.judge(&asking, who, &self.routes);
         let judged = match judged.map(|verdict| judged_by(verdict, visit)).transpose() {
@@ -518,7 +525,8 @@ impl Edge {
         } else {
             Vec::new()
         };
-        self.answer(&guarded, target, caller, take, client, request.peer, visit.clone(), moment)
+        let connection = request.connection;
+        self.answer(&guarded, target, caller, take, client, connection, visit.clone(), moment)
     }
 
     /// Whether the caller may do what is asked, as far as the token alone decides.
@@ -606,7 +614,7 @@ impl Edge {
         caller: Option<SignedIn>,
         take: Vec<Need>,
         client: Client<'_>,
-        peer: IpAddr,
+        connection: Connection,
         visit: Visit,
         moment: Moment,
     ) -> Result<Step, Problem> {
@@ -643,7 +651,9 @@ impl Edge {
                 return Err(Problem::new(ProblemType::NotImplemented, detail));
             }
             Target::Warm => {
-                let warming = Warming::of(guarded, client, peer, identity.cloned());
+                let proxies = &self.trusted_proxies;
+                let reader = identity.cloned();
+                let warming = Warming::of(guarded, client, connection, proxies, reader);
                 let need = Need::Body { bytes_max: prefetch::BODY_BYTES_MAX };
                 (Stage::Warming(Box::new(warming)), Some(need))
             }
@@ -709,7 +719,7 @@ impl Edge {
                         let (exchange, need) = RouteExchange::begin(ask);
                         let stage = if reads.composes || reads.prefetches {
                             let share = visit.within.as_ref().map_or(Share::WHOLE, |on| on.share);
-                            let page = Page::of(guarded, peer, client.secure, reader, share);
+                            let page = Page::of(guarded, connection, reader, share);
                             Stage::Page(Box::new(PageExchange::begin(page, reads, exchange)))
                         } else {
                             Stage::Route(Box::new(exchange))

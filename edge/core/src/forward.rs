@@ -292,6 +292,7 @@ pub(crate) fn end_to_end(fields: FieldLines<'_>) -> impl Iterator<Item = (&str, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::country::Country;
     use crate::guard::guard;
     use crate::head::RequestHead;
     use crate::memory::tests::config;
@@ -360,7 +361,8 @@ mod tests {
             outport-subject: bob\r\nx-hop: 1\r\nte: trailers\r\ndepth: 1\r\nx-forwarded-for: 8.8.8.8\r\n\
             forwarded: for=8.8.8.8\r\n";
         let address = "192.0.2.1".parse().unwrap();
-        let client = Client { address, secure: false, host: None, proxied: false };
+        let country = Country::UNKNOWN;
+        let client = Client { address, secure: false, host: None, proxied: false, country };
         let alice = Identity::new("demo", "alice", Default::default()).unwrap();
         let proxied = Proxied {
             place: 3,

@@ -5,18 +5,26 @@
 //! as the one before is in a configured network. The lists are read from their end, where the
 //! nearest proxy wrote; what stands left of the first stranger is his own claim and is not looked
 //! at, whatever it is.
+//!
+//! Where a client is, no standard says. A proxy says it in a field that the deployment names, which it
+//! must set itself, whatever came with the request.
 
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use outport_wire::network;
 
+use crate::country::Country;
 use crate::guard::Guarded;
 use crate::head::{FieldLines, RequestHead};
+use crate::step::Connection;
 
-/// The networks whose proxies are believed.
+/// The networks whose proxies are believed, and how they say where a client is.
 #[derive(Clone, Debug, Default)]
-pub struct TrustedProxies(Vec<IpNet>);
+pub struct TrustedProxies {
+    networks: Vec<IpNet>,
+    country_field: Option<String>,
+}
 
 impl TrustedProxies {
     /// Reads networks (`10.0.0.0/8`) and single addresses (`::1`). The error is what is neither.
@@ -25,17 +33,23 @@ impl TrustedProxies {
             .iter()
             .map(|text| network::read(text.as_ref()).ok_or(text.as_ref()))
             .collect::<Result<_, _>>()
-            .map(Self)
+            .map(|networks| Self { networks, country_field: None })
+    }
+
+    /// The same, who say in this field where a client is.
+    #[must_use]
+    pub fn telling_country(self, field: Option<String>) -> Self {
+        Self { country_field: field, ..self }
     }
 
     fn include(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(&address))
+        self.networks.iter().any(|network| network.contains(&address))
     }
 
     /// The address of who asks, as the connection and a whole head show it.
     pub fn address(&self, peer: IpAddr, head: &[u8]) -> IpAddr {
         let fields = RequestHead::parse(head).map_or(FieldLines::new(b""), |head| head.fields);
-        self.client(peer, false, fields).address
+        self.client(Connection::new(peer, false), fields).address
     }
 
     /// Whether this is one of them.
@@ -44,19 +58,17 @@ impl TrustedProxies {
     }
 
     /// Who asks, and how: what the connection shows, unless a proxy that is believed says better.
-    pub(crate) fn client<'a>(
-        &self,
-        peer: IpAddr,
-        secure: bool,
-        fields: FieldLines<'a>,
-    ) -> Client<'a> {
+    pub(crate) fn client<'a>(&self, connection: Connection, fields: FieldLines<'a>) -> Client<'a> {
+        let Connection { peer, secure, country } = connection;
         // On a socket for both families, an IPv4 peer comes as one of IPv6.
         let peer = peer.to_canonical();
         let proxied = self.include(peer);
-        let seen = Client { address: peer, secure, host: None, proxied };
+        let seen = Client { address: peer, secure, host: None, proxied, country };
         if !proxied {
             return seen;
         }
+        // Where the proxy is says nothing of where its client is.
+        let seen = Client { country: self.country_told(fields), ..seen };
         let lines = nearest_first(fields, "forwarded");
         let told = if lines.is_empty() {
             self.follow(seen, unstandardized(fields))
@@ -64,6 +76,21 @@ impl TrustedProxies {
             self.follow(seen, standardized(&lines))
         };
         told.unwrap_or(seen)
+    }
+
+    /// Where the client is, if a proxy says it. What is said twice was not said by the proxy alone.
+    fn country_told(&self, fields: FieldLines<'_>) -> Country {
+        let Some(field) = &self.country_field else { return Country::UNKNOWN };
+        let mut said = fields.iter().filter(|(name, _)| name == field);
+        match (said.next(), said.next()) {
+            (Some((_, code)), None) => Country::told(code),
+            _ => Country::UNKNOWN,
+        }
+    }
+
+    /// The field in which they say where a client is.
+    pub(crate) fn country_field(&self) -> Option<&str> {
+        self.country_field.as_deref()
     }
 
     /// Goes back from proxy to proxy. `None`: what one of them wrote is malformed.
@@ -101,6 +128,8 @@ pub(crate) struct Client<'a> {
     pub(crate) host: Option<&'a str>,
     /// Whether it asks through a proxy that is trusted.
     pub(crate) proxied: bool,
+    /// Where the client is, as far as somebody tells.
+    pub(crate) country: Country,
 }
 
 impl<'a> Client<'a> {
@@ -261,7 +290,7 @@ mod tests {
         let lines = fields.replace('|', "\r\n") + "\r\n";
         let lines = FieldLines::new(lines.as_bytes());
         let Client { address, secure, host, .. } =
-            trusted.client(peer.parse().unwrap(), false, lines);
+            trusted.client(Connection::new(peer.parse().unwrap(), false), lines);
         format!("{address} {secure} {}", host.unwrap_or("-"))
     }
 
@@ -282,8 +311,37 @@ mod tests {
     fn with_no_networks_nobody_is_believed() {
         let lines = FieldLines::new(b"x-forwarded-for: 8.8.8.8\r\n");
         let peer = "10.0.0.1".parse().unwrap();
-        let client = TrustedProxies::default().client(peer, true, lines);
-        assert_eq!(client, Client { address: peer, secure: true, host: None, proxied: false });
+        let country = Country::told(b"DE");
+        let connection = Connection { country, ..Connection::new(peer, true) };
+        let client = TrustedProxies::default().client(connection, lines);
+        let seen = Client { address: peer, secure: true, host: None, proxied: false, country };
+        assert_eq!(client, seen);
+    }
+
+    #[test]
+    fn a_proxy_tells_where_its_client_is() {
+        let trusted = TrustedProxies::parse(&TRUSTED).unwrap();
+        let telling = trusted.clone().telling_country(Some("x-country".into()));
+        let country = Country::told(b"US");
+        let by = |trusted: &TrustedProxies, peer: &str, fields: &str| {
+            let lines = FieldLines::new(fields.as_bytes());
+            let connection = Connection { country, ..Connection::new(peer.parse().unwrap(), true) };
+            trusted.client(connection, lines).country.to_string()
+        };
+        for (fields, told) in [
+            ("x-country: DE\r\n", "DE"),
+            ("x-country: de\r\nx-forwarded-for: 8.8.8.8\r\n", "DE"),
+            // The proxy's own country is none of its client's.
+            ("", "XX"),
+            ("x-country: Germany\r\n", "XX"),
+            ("x-country: DE, FR\r\n", "XX"),
+            // One of them came with the request.
+            ("x-country: FR\r\nx-country: DE\r\n", "XX"),
+        ] {
+            assert_eq!(by(&telling, "10.0.0.1", fields), told, "{fields}");
+            assert_eq!(by(&telling, "8.8.8.8", fields), "US", "a stranger is believed nothing");
+            assert_eq!(by(&trusted, "10.0.0.1", fields), "XX", "no field is named");
+        }
     }
 
     #[test]
@@ -373,9 +431,9 @@ mod tests {
             let said = if name == "forwarded" { "for=8.8.8.8" } else { "8.8.8.8" };
             let behind = [name.as_bytes(), b": \xff\r\n", name.as_bytes(), b": "].concat();
             let lines = [behind.as_slice(), said.as_bytes(), b"\r\n"].concat();
-            let client = trusted.client(peer, false, FieldLines::new(&lines));
+            let client = trusted.client(Connection::new(peer, false), FieldLines::new(&lines));
             assert_eq!(client.address.to_string(), "8.8.8.8");
-            let alone = trusted.client(peer, false, FieldLines::new(&behind));
+            let alone = trusted.client(Connection::new(peer, false), FieldLines::new(&behind));
             assert_eq!(alone.address, peer, "it can't be read");
         }
     }

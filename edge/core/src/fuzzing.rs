@@ -13,6 +13,7 @@ use outport_wire::session::SessionId;
 
 use crate::challenge::{self, Challenge};
 use crate::config::{Config, Issuer, READ_LIMIT, WRITE_LIMIT};
+use crate::country::Country;
 use crate::deployment::{self, Deployment};
 use crate::dictionary::Pattern;
 use crate::esi::{self, Item};
@@ -28,8 +29,8 @@ use crate::route::Routes;
 use crate::session::cookie::{self, Refreshing, Session, Short};
 use crate::sharing;
 use crate::step::{
-    Abilities, Allowance, Durable, FetchError, Kept, KeptHead, Looked, Moment, Need, Outcome,
-    Reply, Request, Step, Taken, UpstreamHead,
+    Abilities, Allowance, Connection, Durable, FetchError, Kept, KeptHead, Looked, Moment, Need,
+    Outcome, Reply, Request, Step, Taken, UpstreamHead,
 };
 use crate::stored::{Stored, StoredFile, read_record};
 use crate::token::Unverified;
@@ -219,7 +220,8 @@ pub fn request(bytes: &[u8]) {
     let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
     for luck in 0..LUCKS {
         let Some(mut edge) = edge() else { return };
-        let mut step = edge.begin(&Request { head: bytes, peer, secure: luck == 0 }, MOMENT);
+        let mut step = edge
+            .begin(&Request { head: bytes, connection: Connection::new(peer, luck == 0) }, MOMENT);
         let mut steps = 0;
         loop {
             let (exchange, needs) = match step {
@@ -253,13 +255,15 @@ fn check_reply(reply: &Reply) {
 /// Whatever a client claims, it is who the trusted proxy saw.
 pub fn forwarded(bytes: &[u8]) {
     let Ok(trusted) = TrustedProxies::parse(&["127.0.0.1"]) else { return };
+    let trusted = trusted.telling_country(Some("host".to_owned()));
     let (peer, seen) = (IpAddr::V4(Ipv4Addr::LOCALHOST), Ipv4Addr::new(192, 0, 2, 1));
-    let _ = trusted.client(peer, false, FieldLines::new(bytes));
-    let stranger = trusted.client(seen.into(), false, FieldLines::new(bytes));
+    let _ = trusted.client(Connection::new(peer, false), FieldLines::new(bytes));
+    let stranger = trusted.client(Connection::new(seen.into(), false), FieldLines::new(bytes));
     assert_eq!((stranger.address, stranger.secure, stranger.host), (seen.into(), false, None));
+    assert_eq!(stranger.country, Country::UNKNOWN);
     let added: &[u8] = b"\r\nforwarded: for=192.0.2.1\r\n";
     let lines = [bytes, added].concat();
-    let client = trusted.client(peer, false, FieldLines::new(&lines));
+    let client = trusted.client(Connection::new(peer, false), FieldLines::new(&lines));
     assert_eq!((client.address, client.secure, client.host), (seen.into(), false, None));
 }
 
@@ -349,7 +353,13 @@ pub fn rules(bytes: &[u8]) {
     let (Ok(rules), Ok(routes)) = (Rules::new(&config), Routes::new(&config)) else { return };
     let Ok(request) = guard(head) else { return };
     let client = Ipv4Addr::new(192, 0, 2, 1).into();
-    let asking = Asking { request: &request, client, route: None, is_proven: false };
+    let asking = Asking {
+        request: &request,
+        client,
+        country: Country::UNKNOWN,
+        route: None,
+        is_proven: false,
+    };
     let nobody = rules.judge(&asking, Who::Nobody, &routes).unwrap_or_default();
     assert!(!is_tried || nobody.refusal.is_none() && nobody.limits.is_empty());
     if let Some(early) = rules.judge(&asking, Who::Unknown, &routes) {
@@ -520,6 +530,7 @@ fn config() -> Option<Config> {
         content_base_url: None,
         firewall: Default::default(),
         trusted_proxies: vec!["127.0.0.0/8".to_owned()],
+        country_field: Some("x-country".to_owned()),
         uploads: UploadRules::same(TenantRules::sized(1 << 30).for_edge()),
         small_upload_bytes_max: 1 << 10,
         region: 0,

@@ -68,6 +68,7 @@ impl Interims {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::country::Country;
     use crate::memory::tests::config;
 
     fn passed_on(config: &Config, status: u16, fields: &[u8]) -> Option<String> {
@@ -101,7 +102,8 @@ mod tests {
     #[test]
     fn who_comes_by_a_proxy_can_take_none() {
         let address = "192.0.2.1".parse().unwrap();
-        let client = Client { address, secure: false, host: None, proxied: false };
+        let country = Country::UNKNOWN;
+        let client = Client { address, secure: false, host: None, proxied: false, country };
         let can = |client: &Client<'_>, fields: &str| {
             can_take(client, FieldLines::new(fields.as_bytes()))
         };

@@ -29,6 +29,7 @@ pub mod config;
 pub mod conformance;
 mod content_host;
 mod cors;
+pub mod country;
 pub mod deployment;
 mod dictionary;
 pub mod driver;

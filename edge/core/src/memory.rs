@@ -775,6 +775,7 @@ pub(crate) mod tests {
             public_base_url: None,
             content_base_url: None,
             trusted_proxies: Vec::new(),
+            country_field: None,
             firewall: Firewall::default(),
             uploads: Rules::same(TenantRules::sized(1 << 40).for_edge()),
             stored_bytes_max: 1 << 20,

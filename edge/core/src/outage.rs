@@ -13,7 +13,9 @@ use crate::config::{Auth, Route};
 use crate::head::{FieldLines, RequestHead};
 use crate::memory::tests::config;
 use crate::memory::{MemoryDriver, UpstreamAnswer};
-use crate::step::{Abilities, Fetch, FetchError, Request, Step, Upstream, UpstreamHead};
+use crate::step::{
+    Abilities, Connection, Fetch, FetchError, Request, Step, Upstream, UpstreamHead,
+};
 use crate::{Edge, Exchange};
 
 /// For how long the origin is away, and how often it is asked for all there is meanwhile, in
@@ -132,7 +134,7 @@ impl World {
     fn send(&mut self, method: &str, target: &str, fields: &str) -> (u16, String, String) {
         let head = format!("{method} {target} HTTP/1.1\r\nhost: x\r\n{fields}");
         let peer = "192.0.2.1".parse().unwrap();
-        let request = Request { head: head.as_bytes(), peer, secure: false };
+        let request = Request { head: head.as_bytes(), connection: Connection::new(peer, false) };
         let ticket = self.driver.open();
         let mut step = self.edge.begin(&request, self.driver.moment());
         let mut sent = None;

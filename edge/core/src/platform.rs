@@ -31,6 +31,8 @@ pub struct Platform {
     pub signatures: &'static str,
     /// How bodies pass.
     pub bodies: &'static str,
+    /// Who tells where clients are; empty where nobody does but a proxy.
+    pub countries: &'static str,
     /// Who refuses what is least important where there is too much to do.
     pub sheds: &'static str,
     /// Where the counters of requests go.
@@ -164,6 +166,7 @@ pub const WASMTIME: Platform = Platform {
     },
     signatures: "ring, natively",
     bodies: "streamed by the node, never through WebAssembly",
+    countries: "",
     sheds: "the node, by priority ([limits](limits.md#too-much-to-do))",
     metrics: "Prometheus, on a port of its own",
     bounds: Bounds {
@@ -223,6 +226,7 @@ pub const CLOUDFLARE: Platform = Platform {
     },
     signatures: "WebCrypto, natively",
     bodies: "the platform's own streams, handed on",
+    countries: "the platform (`request.cf`)",
     sheds: "the platform",
     metrics: "Analytics Engine, one point a request",
     bounds: Bounds {
@@ -286,6 +290,7 @@ pub const FASTLY: Platform = Platform {
     },
     signatures: "inside WebAssembly",
     bodies: "the platform's own bodies, handed on",
+    countries: "the platform, by a lookup for each request where a rule asks",
     sheds: "the platform",
     metrics: "log endpoint `outport`, one line a request",
     bounds: Bounds {
@@ -347,6 +352,7 @@ pub const SPIN: Platform = Platform {
     signatures: "inside WebAssembly",
     bodies: "handed on by the host; what comes from the cache or goes into it passes through \
              WebAssembly in pieces of 64 KiB",
+    countries: "",
     sheds: "the host, if anybody",
     metrics: "log, one line a request",
     bounds: Bounds {

@@ -14,11 +14,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::caching::fields::Lines;
 use crate::caching::stored_response::Entry;
+use crate::country::Country;
 use crate::explain::Named;
-use crate::forwarded::Client;
+use crate::forwarded::{Client, TrustedProxies};
 use crate::guard::Guarded;
 use crate::head::{FieldLines, Fields, is_of_type};
-use crate::step::Popular;
+use crate::step::{Connection, Popular};
 use crate::stored::Stored;
 
 /// The largest body of `POST /warm`, in bytes.
@@ -37,8 +38,7 @@ const RELATIONS: [&str; 3] = ["next", "prefetch", "preload"];
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ahead {
     pub(crate) head: Vec<u8>,
-    pub(crate) peer: IpAddr,
-    pub(crate) secure: bool,
+    pub(crate) connection: Connection,
     pub(crate) reader: Option<Identity>,
 }
 
@@ -56,23 +56,39 @@ struct Asked {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Warming {
     host: String,
-    /// What a proxy has said: the host, and for whom it asks.
-    proxied: Option<(Option<String>, IpAddr)>,
-    peer: IpAddr,
+    /// What a proxy has said.
+    told: Option<Told>,
+    /// That of who asks.
+    connection: Connection,
+    /// Whether who asks has an encrypted connection, to the proxy if there is one.
     secure: bool,
     reader: Option<Identity>,
+}
+
+/// What a proxy says of whom it asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Told {
+    host: Option<String>,
+    address: IpAddr,
+    /// The field that says where the client is, and what it says.
+    country: Option<(String, Country)>,
 }
 
 impl Warming {
     pub(crate) fn of(
         request: &Guarded<'_>,
         client: Client<'_>,
-        peer: IpAddr,
+        connection: Connection,
+        proxies: &TrustedProxies,
         reader: Option<Identity>,
     ) -> Self {
-        let proxied = client.proxied.then(|| (client.host.map(str::to_owned), client.address));
+        let told = client.proxied.then(|| Told {
+            host: client.host.map(str::to_owned),
+            address: client.address,
+            country: proxies.country_field().map(|field| (field.to_owned(), client.country)),
+        });
         let host = request.fields.get("host").unwrap_or_default().to_owned();
-        Self { host, proxied, peer, secure: client.secure, reader }
+        Self { host, told, connection, secure: client.secure, reader }
     }
 
     /// Reads what is to be fetched.
@@ -100,21 +116,25 @@ impl Warming {
 
     /// The request for what is named, as it would come the way that this one came.
     fn ahead(&self, named: Named<'_>) -> Ahead {
-        let Self { host, proxied, peer, secure, reader } = self;
+        let Self { host, told, connection, secure, reader } = self;
         let (secure, authority) = named.origin.unwrap_or((*secure, host));
         let mut head = Fields::for_request("GET", named.target);
-        match proxied {
+        match told {
             None => head.push("host", authority),
-            Some((told, address)) => {
+            Some(Told { host: told, address, country }) => {
                 let told = told.as_deref().unwrap_or(host);
                 let wanted = named.origin.map_or(told, |(_, authority)| authority);
                 head.push("host", host);
                 head.push("x-forwarded-for", address.to_string());
                 head.push("x-forwarded-proto", if secure { "https" } else { "http" });
                 head.push("x-forwarded-host", wanted);
+                if let Some((field, country)) = country {
+                    head.push(field, country.as_str());
+                }
             }
         }
-        Ahead { head: head.into_bytes(), peer: *peer, secure, reader: reader.clone() }
+        let connection = Connection { secure, ..*connection };
+        Ahead { head: head.into_bytes(), connection, reader: reader.clone() }
     }
 }
 

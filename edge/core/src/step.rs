@@ -8,6 +8,7 @@ use std::net::IpAddr;
 pub use outport_wire::conditions::ByteRange;
 use serde::{Deserialize, Serialize};
 
+use crate::country::Country;
 use crate::exchange::Exchange;
 
 /// A request as the driver received it.
@@ -16,10 +17,26 @@ pub struct Request<'a> {
     /// Request line and field lines in the form of RFC 9112, each ended by CRLF. Field names are
     /// lower case; the target is path and query. `Host` is there, from `:authority` if need be.
     pub head: &'a [u8],
-    /// Who is at the other end of the connection.
+    /// What it came by.
+    pub connection: Connection,
+}
+
+/// A connection, as far as it says who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connection {
+    /// Who is at its other end.
     pub peer: IpAddr,
-    /// Whether the client's connection is encrypted.
+    /// Whether it is encrypted.
     pub secure: bool,
+    /// Where the peer is, if the platform tells.
+    pub country: Country,
+}
+
+impl Connection {
+    /// One of a platform that does not tell where the peer is.
+    pub const fn new(peer: IpAddr, secure: bool) -> Self {
+        Self { peer, secure, country: Country::UNKNOWN }
+    }
 }
 
 /// What time it is, and a number nobody can guess: both come from outside.

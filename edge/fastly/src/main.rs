@@ -20,13 +20,15 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use fastly::Body;
+use fastly::geo::geo_lookup;
 use fastly::handle::{BodyHandle, RequestHandle, client_request_and_body};
 use fastly::http::HeaderValue;
 use fastly::http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use fastly::log::Endpoint;
 use outport_edge_core::Edge;
+use outport_edge_core::country::Country;
 use outport_edge_core::driver::{STEPS_MAX, broken, unconfigured};
-use outport_edge_core::step::{Moment, Need, Reply, Request, Step};
+use outport_edge_core::step::{Connection, Moment, Need, Reply, Request, Step};
 
 use crate::exchange::Exchange;
 
@@ -83,7 +85,9 @@ fn decide(
     let head = head::to_core(request).ok_or("the platform could not give its head")?;
     let peer = request.client_ip_addr().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let secure = request.client_tls_protocol_bytes().is_some();
-    let step = edge.begin(&Request { head: &head, peer, secure }, moment());
+    let country = if edge.asks_country() { country(peer) } else { Country::UNKNOWN };
+    let connection = Connection { peer, secure, country };
+    let step = edge.begin(&Request { head: &head, connection }, moment());
     go_on(step, edge, exchange)
 }
 
@@ -100,6 +104,11 @@ fn go_on(mut step: Step, edge: &mut Edge, exchange: &mut Exchange<'_>) -> Result
         step = edge.resume(state, outcomes, moment());
     }
     Err(format!("it has more than {STEPS_MAX} steps"))
+}
+
+/// Where an address is, as the platform knows it.
+fn country(address: IpAddr) -> Country {
+    geo_lookup(address).map_or(Country::UNKNOWN, |geo| Country::told(geo.country_code().as_bytes()))
 }
 
 /// Sends a response, and says so in the log.

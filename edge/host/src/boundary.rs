@@ -5,7 +5,7 @@ use std::sync::Arc;
 use outport_edge_core::config::Config;
 use outport_edge_core::step::{Abilities, Moment, Need, Outcome, Reply};
 
-use crate::convert::{Pending, Step};
+use crate::convert::{NOWHERE, Pending, Step};
 use crate::instances::bindings::outport::edge::types as wit;
 use crate::instances::{ComponentError, Instances};
 use crate::metrics::Metrics;
@@ -38,7 +38,8 @@ impl Boundary {
         moment: Moment,
         mut fulfil: impl FnMut(Need) -> Outcome,
     ) -> Result<Reply, String> {
-        let request = wit::Request { head, peer: peer.to_vec(), secure: false };
+        let connection = wit::Connection { peer: peer.to_vec(), secure: false, country: NOWHERE };
+        let request = wit::Request { head, connection };
         let mut step = self.instances.begin(&request, moment).map_err(|error| error.to_string())?;
         loop {
             let Pending { exchange, needs } = match step {

@@ -4,6 +4,9 @@ use outport_edge_core::step as core;
 
 use crate::instances::bindings::outport::edge::types as wit;
 
+/// The country of every peer: a node knows of none.
+pub(crate) const NOWHERE: (u8, u8) = (b'X', b'X');
+
 /// What the component wants next.
 pub(crate) enum Step {
     Needs(Pending),

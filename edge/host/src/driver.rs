@@ -24,7 +24,7 @@ use outport_interim::Interim;
 use crate::body::{Cut, EdgeBody, RequestBody};
 use crate::cache::{Cache, Entry, Found, Holding, NewBody};
 use crate::composed::{self, Continuing};
-use crate::convert::{PartStep, Pending, Step};
+use crate::convert::{NOWHERE, PartStep, Pending, Step};
 use crate::documents::Documents;
 use crate::encoder::Dictionary;
 use crate::head;
@@ -269,7 +269,8 @@ impl Driver {
             IpAddr::V4(address) => address.octets().to_vec(),
             IpAddr::V6(address) => address.octets().to_vec(),
         };
-        let request = wit::Request { head, peer, secure };
+        let connection = wit::Connection { peer, secure, country: NOWHERE };
+        let request = wit::Request { head, connection };
         let step = self.instances.begin(&request, moment()).map_err(|error| error.to_string())?;
         drop(request);
         self.go_on(step, exchange).await

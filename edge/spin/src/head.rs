@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use outport_edge_core::head::{FieldLines, Fields as Lines};
-use outport_edge_core::step::Request as CoreRequest;
+use outport_edge_core::step::{Connection, Request as CoreRequest};
 use spin_sdk::wasip3::http::types::{ErrorCode, Fields, Method, Request, Response, Scheme};
 
 use crate::body::Body;
@@ -24,8 +24,7 @@ const ADDED: [&str; 6] = [
 /// A request's head, as the core wants it.
 pub(crate) struct Received {
     head: Vec<u8>,
-    peer: IpAddr,
-    secure: bool,
+    connection: Connection,
     pub(crate) is_head: bool,
 }
 
@@ -49,11 +48,12 @@ impl Received {
         }
         let secure = matches!(request.get_scheme(), Some(Scheme::Https));
         let is_head = matches!(method, Method::Head);
-        Self { head: lines.into_bytes(), peer, secure, is_head }
+        let connection = Connection::new(peer, secure);
+        Self { head: lines.into_bytes(), connection, is_head }
     }
 
     pub(crate) fn request(&self) -> CoreRequest<'_> {
-        CoreRequest { head: &self.head, peer: self.peer, secure: self.secure }
+        CoreRequest { head: &self.head, connection: self.connection }
     }
 }
 

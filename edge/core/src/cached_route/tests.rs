@@ -10,7 +10,7 @@ use crate::config::{Auth, Route};
 use crate::head::{FieldLines, RequestHead};
 use crate::memory::tests::config;
 use crate::memory::{MemoryDriver, Ticket, UpstreamAnswer};
-use crate::step::{Abilities, Ended, FetchError, Reply, Request, Step, UpstreamHead};
+use crate::step::{Abilities, Connection, Ended, FetchError, Reply, Request, Step, UpstreamHead};
 use crate::{Edge, Exchange};
 
 const START_MS: u64 = 1_795_521_600_000;
@@ -91,7 +91,7 @@ impl World {
     fn begin(&mut self, line: &str, fields: &str) -> (Ticket, Step) {
         let head = format!("{line} HTTP/1.1\r\nhost: x\r\n{fields}");
         let peer = "192.0.2.1".parse().unwrap();
-        let request = Request { head: head.as_bytes(), peer, secure: false };
+        let request = Request { head: head.as_bytes(), connection: Connection::new(peer, false) };
         let ticket = self.driver.open();
         let moment = self.driver.moment();
         let step = self.edge.begin(&request, moment);
@@ -419,7 +419,7 @@ fn nobody_is_given_what_others_asked_for() {
     assert_eq!(world.last_seen("x-original-url"), None);
     let peer = "192.0.2.1".parse().unwrap();
     let other_host = b"GET /a HTTP/1.1\r\nhost: y\r\n";
-    let request = Request { head: other_host, peer, secure: false };
+    let request = Request { head: other_host, connection: Connection::new(peer, false) };
     let ticket = world.driver.open();
     let moment = world.driver.moment();
     let step = world.edge.begin(&request, moment);

@@ -22,7 +22,7 @@ use crate::route::{Access, Target};
 use crate::session::cookie::{self, Short};
 use crate::session::{self, site};
 use crate::sharing;
-use crate::step::{Abilities, Moment, Need, Outcome, Request, Step};
+use crate::step::{Abilities, Connection, Moment, Need, Outcome, Request, Step};
 use crate::token::{Grant, NOT_BY_KEY, Refusal, SignedIn};
 use crate::uploads;
 
@@ -125,7 +125,7 @@ pub(super) enum Unknown {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Waiting {
     head: Vec<u8>,
-    peer: IpAddr,
+    connection: Connection,
     bearer: Bearer,
 }
 
@@ -140,7 +140,8 @@ impl Waiting {
 impl Unknown {
     /// The step that finds out.
     pub(super) fn wait(self, bearer: Bearer, request: &Request<'_>, visit: &Visit) -> Step {
-        let waiting = Waiting { head: request.head.to_vec(), peer: request.peer, bearer };
+        let (head, connection) = (request.head.to_vec(), request.connection);
+        let waiting = Waiting { head, connection, bearer };
         self.step(waiting, visit.clone())
     }
 
@@ -297,8 +298,8 @@ impl Edge {
         moment: Moment,
     ) -> Step {
         let mut visit = begun.again();
-        let Waiting { ref head, peer, bearer } = *waiting;
-        let request = Request { head, peer, secure: visit.secure };
+        let Waiting { ref head, connection, bearer } = *waiting;
+        let request = Request { head, connection };
         match bearer {
             Bearer::Caller | Bearer::Visitor | Bearer::CallerAlone => {
                 self.begin_as(&request, moment, Some(caller), visit)

@@ -79,8 +79,8 @@ impl Edge {
         let named = limits.iter().filter_map(|place| self.limits.get(usize::from(*place)));
         let identity = caller.as_ref().and_then(SignedIn::counted);
         let needs = named.map(|limit| limit.need(identity, client, escalates)).collect();
-        let (head, peer) = (request.head.to_vec(), request.peer);
-        let stage = Stage::Limiting { head, peer, caller, limits };
+        let (head, connection) = (request.head.to_vec(), request.connection);
+        let stage = Stage::Limiting { head, connection, caller, limits };
         Step::Needs(Exchange { visit: visit.clone(), stage }, needs)
     }
 

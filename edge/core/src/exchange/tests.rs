@@ -60,6 +60,8 @@ struct World {
     driver: MemoryDriver,
     mint: Mint,
     origin: Rc<Origin>,
+    /// What every request comes by.
+    connection: Connection,
 }
 
 #[derive(Default)]
@@ -250,7 +252,8 @@ impl World {
             handing.hand_over(head, sha256, moment)
         }));
         driver.continue_by(Edge::new(config.clone(), abilities).unwrap());
-        Self { edge: Edge::new(config, abilities).unwrap(), driver, mint, origin }
+        let connection = Connection::new([192, 0, 2, 1].into(), false);
+        Self { edge: Edge::new(config, abilities).unwrap(), driver, mint, origin, connection }
     }
 
     fn put(&self, id: &str, visibility: Visibility, body: &[u8]) {
@@ -282,8 +285,7 @@ impl World {
 
     fn send_body(&mut self, line: &str, fields: &str, body: &[u8]) -> Sent {
         let head = format!("{line} HTTP/1.1\r\nhost: edge\r\n{fields}");
-        let request =
-            Request { head: head.as_bytes(), peer: "192.0.2.1".parse().unwrap(), secure: false };
+        let request = Request { head: head.as_bytes(), connection: self.connection };
         let ticket = self.driver.open_sending(body.to_vec());
         let mut step = self.edge.begin(&request, self.driver.moment());
         let mut first = None;
@@ -913,7 +915,7 @@ fn a_driver_that_confuses_its_outcomes_gets_no_file() {
     let mut world = World::new(Abilities::default());
     let head = format!("GET {} HTTP/1.1\r\nhost: edge\r\n", path());
     let peer = "192.0.2.1".parse().unwrap();
-    let request = Request { head: head.as_bytes(), peer, secure: false };
+    let request = Request { head: head.as_bytes(), connection: Connection::new(peer, false) };
     let Step::Needs(exchange, _) = world.edge.begin(&request, world.driver.moment()) else {
         panic!("it has needs")
     };

@@ -7,6 +7,7 @@ use outport_wire::network;
 
 use super::rule::{Action, Conditions, Header, HeaderTest, Rule};
 use super::{Asking, Who};
+use crate::country::Country;
 use crate::glob::Glob;
 use crate::guard::{Guarded, canonical_path, decode, has_dot_segment};
 
@@ -115,6 +116,7 @@ impl Compiled {
 /// Conditions of which all must hold.
 struct Tests {
     networks: Vec<IpNet>,
+    countries: Vec<Country>,
     methods: Vec<String>,
     paths: Vec<PathPattern>,
     headers: Vec<Line>,
@@ -127,8 +129,17 @@ struct Tests {
 impl Tests {
     /// The error is what can't be read.
     fn new(conditions: &Conditions) -> Result<Self, &str> {
-        let Conditions { networks, methods, paths, headers, query, tenants, subjects, signed_in } =
-            conditions;
+        let Conditions {
+            networks,
+            countries,
+            methods,
+            paths,
+            headers,
+            query,
+            tenants,
+            subjects,
+            signed_in,
+        } = conditions;
         let network = |text| network::read(text).ok_or(text);
         let networks =
             networks.iter().map(String::as_str).map(network).collect::<Result<_, _>>()?;
@@ -137,6 +148,7 @@ impl Tests {
         }
         Ok(Self {
             networks,
+            countries: countries.clone(),
             methods: methods.clone(),
             paths: paths.iter().map(|path| PathPattern::new(path)).collect(),
             headers: headers.iter().map(Line::new).collect(),
@@ -170,7 +182,7 @@ impl Tests {
 
     /// Whether all hold that have nothing to do with who asks. The cheap ones come first.
     fn hold_for(&self, asking: &Asking<'_, '_>) -> bool {
-        let Asking { request, client, .. } = asking;
+        let Asking { request, client, country, .. } = asking;
         let method = || self.methods.iter().any(|method| method == request.method);
         let network = || self.networks.iter().any(|network| network.contains(client));
         let path = || {
@@ -179,6 +191,7 @@ impl Tests {
         };
         (self.methods.is_empty() || method())
             && (self.networks.is_empty() || network())
+            && (self.countries.is_empty() || self.countries.contains(country))
             && (self.paths.is_empty() || path())
             && (self.query.is_empty() || self.has_parameter(request))
             && self.headers.iter().all(|line| line.matches(request))

@@ -80,6 +80,7 @@ fn from_hex(high: u8, low: u8) -> Option<u8> {
 mod tests {
     use super::*;
     use crate::config::{Config, Route};
+    use crate::country::Country;
     use crate::guard::guard;
     use crate::memory::tests::config;
     use crate::route::Target;
@@ -103,7 +104,8 @@ mod tests {
             _ => None,
         };
         let client = "192.0.2.1".parse().unwrap();
-        let asking = Asking { request: &request, client, route, is_proven: true };
+        let asking =
+            Asking { request: &request, client, country: Country::UNKNOWN, route, is_proven: true };
         first_match(&asking, &routes).map(|place| NAMES[place])
     }
 

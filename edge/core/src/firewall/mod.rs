@@ -22,6 +22,7 @@ pub use self::rule::{
     VALUES_MAX,
 };
 use crate::config::Config;
+use crate::country::Country;
 use crate::guard::Guarded;
 use crate::route::Routes;
 use crate::step::Matched;
@@ -38,6 +39,8 @@ pub(crate) struct Asking<'r, 'h> {
     pub(crate) request: &'r Guarded<'h>,
     /// The client's address, as far as it is known.
     pub(crate) client: IpAddr,
+    /// Where the client is, as far as it is known.
+    pub(crate) country: Country,
     /// The place of the route that it is for, if it is for one.
     pub(crate) route: Option<u16>,
     /// No challenge is needed: one was met, or nobody could meet it.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::challenge::Challenge;
+use crate::country::Country;
 
 /// The most rules that are gone through for a request.
 pub const RULES_MAX: usize = 64;
@@ -59,6 +60,12 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// Whether a condition is about where the client is.
+    pub fn asks_country(&self) -> bool {
+        let asks = |conditions: &Conditions| !conditions.countries.is_empty();
+        asks(&self.matches) || self.unless.as_ref().is_some_and(asks)
+    }
+
     /// How many values its conditions have.
     pub fn values(&self) -> usize {
         self.matches.values() + self.unless.as_ref().map_or(0, Conditions::values)
@@ -106,6 +113,9 @@ pub struct Conditions {
     /// Networks and addresses of clients.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub networks: Vec<String>,
+    /// Where clients are; [`Country::UNKNOWN`] where nobody tells.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub countries: Vec<Country>,
     /// Methods, as they are meant (`X-HTTP-Method-Override`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub methods: Vec<String>,
@@ -132,8 +142,17 @@ pub struct Conditions {
 impl Conditions {
     /// How many values there are.
     pub fn values(&self) -> usize {
-        let Self { networks, methods, paths, headers, query, tenants, subjects, signed_in: _ } =
-            self;
+        let Self {
+            networks,
+            countries,
+            methods,
+            paths,
+            headers,
+            query,
+            tenants,
+            subjects,
+            signed_in: _,
+        } = self;
         let lists = [networks, methods, paths, query, tenants, subjects];
         let headers = headers.iter().map(|header| match &header.test {
             HeaderTest::Present(_) => 1,
@@ -141,7 +160,8 @@ impl Conditions {
             | HeaderTest::Contains(values)
             | HeaderTest::Glob(values) => values.len(),
         });
-        lists.iter().map(|list| list.len()).sum::<usize>() + headers.sum::<usize>()
+        let listed: usize = lists.iter().map(|list| list.len()).sum();
+        listed + countries.len() + headers.sum::<usize>()
     }
 }
 

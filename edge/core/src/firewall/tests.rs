@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::config::Route;
+use crate::country::Country;
 use crate::guard::guard;
 use crate::memory::tests::config;
 use crate::route::Target;
@@ -32,7 +33,8 @@ fn judge(firewall: Firewall, line: &str, who: Who<'_>) -> Option<Verdict> {
     };
     let client = "192.0.2.7".parse().unwrap();
     let is_proven = line.contains("proven");
-    let asking = Asking { request: &request, client, route, is_proven };
+    let asking =
+        Asking { request: &request, client, country: Country::told(b"DE"), route, is_proven };
     Rules::new(&config).unwrap().judge(&asking, who, &routes)
 }
 
@@ -55,6 +57,20 @@ fn networks() {
         assert_eq!(matches(json!({ "networks": [network] }), "GET /"), expected, "{network}");
     }
     assert!(matches(json!({ "networks": ["10.0.0.0/8", "192.0.2.7"] }), "GET /"));
+}
+
+#[test]
+fn countries() {
+    for (countries, expected) in [
+        (vec!["DE"], true),
+        (vec!["FR", "de"], true),
+        (vec!["FR", "US"], false),
+        (vec!["XX"], false),
+    ] {
+        assert_eq!(matches(json!({ "countries": countries }), "GET /"), expected, "{countries:?}");
+    }
+    assert!(!matches(json!({ "countries": ["DE"], "networks": ["10.0.0.0/8"] }), "GET /"));
+    assert!(serde_json::from_value::<Conditions>(json!({ "countries": ["Germany"] })).is_err());
 }
 
 #[test]

@@ -35,7 +35,9 @@ use proptest::prelude::*;
 use crate::config::{Auth, Claim, Issuer, Route};
 use crate::memory::tests::config;
 use crate::memory::{MemoryDriver, Ticket};
-use crate::step::{Abilities, Fetch, Moment, Need, Outcome, Reply, Request, Step, Upstream};
+use crate::step::{
+    Abilities, Connection, Fetch, Moment, Need, Outcome, Reply, Request, Step, Upstream,
+};
 use crate::token::tests::{Mint, NOW};
 use crate::{Edge, Exchange};
 
@@ -315,7 +317,7 @@ impl World {
         let peer = "192.0.2.1".parse().unwrap();
         let ticket = self.driver.open();
         let moment = self.driver.moment();
-        let request = Request { head: head.as_bytes(), peer, secure: false };
+        let request = Request { head: head.as_bytes(), connection: Connection::new(peer, false) };
         let state = State::from(self.edge.begin(&request, moment));
         self.begun += 1;
         let (number, begun, decided_ms) = (self.begun, self.order.next(), vec![unix_ms]);

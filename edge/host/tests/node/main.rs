@@ -132,6 +132,7 @@ fn core(origin: String) -> CoreConfig {
         public_base_url: None,
         content_base_url: None,
         trusted_proxies: Vec::new(),
+        country_field: None,
         firewall: Default::default(),
         uploads: Rules::same(TenantRules::sized(1 << 40).for_edge()),
         stored_bytes_max: 1 << 16,

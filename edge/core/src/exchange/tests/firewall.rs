@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::{Auth, Route};
+use crate::config::{Auth, Config, Route};
+use crate::country::Country;
 use crate::step::Allowance;
 
 const COMPOSING: Abilities = Abilities {
@@ -16,7 +17,12 @@ const COMPOSING: Abilities = Abilities {
 };
 
 fn guarded(rules: Value) -> World {
+    guarded_with(rules, |_| {})
+}
+
+fn guarded_with(rules: Value, more: impl FnOnce(&mut Config)) -> World {
     World::with(COMPOSING, |config| {
+        more(config);
         config.stored_bytes_max = 10_000;
         let once = Allowance { interval_us: 1_000_000, burst: 1 };
         config.limits.insert("rare".into(), once);
@@ -46,6 +52,9 @@ impl World {
     }
 }
 
+/// A page of one part.
+const INCLUDING: &str = "<esi:include src='/part/a' onerror='continue'/>|";
+
 fn refused(sent: &Sent) -> bool {
     sent.status == 403 && sent.problem() == "forbidden-by-rule"
 }
@@ -59,7 +68,7 @@ fn a_refusal_costs_nothing_and_is_told_as_a_problem() {
         let head =
             format!("GET {path} HTTP/1.1\r\nhost: edge\r\norigin: https://a.example\r\n{fields}");
         let peer = "192.0.2.1".parse().unwrap();
-        let request = Request { head: head.as_bytes(), peer, secure: true };
+        let request = Request { head: head.as_bytes(), connection: Connection::new(peer, true) };
         let step = world.edge.begin(&request, world.driver.moment());
         let Step::Reply(reply) = step else { panic!("{path}: {step:?}") };
         assert_eq!((reply.status, &*reply.matched.rules), (403, &[0][..]));
@@ -147,6 +156,66 @@ fn nothing_is_fetched_ahead_that_is_refused() {
     world.get("/part/a", "");
     world.driver.prefetch();
     assert_eq!(world.seen(), ["GET /part/a", "GET /part/open"]);
+}
+
+#[test]
+fn where_a_client_is_is_known_to_the_end() {
+    let rules = json!([
+        { "name": "slow", "match": { "paths": ["/page/*"], "subjects": ["alice"] }, "action": { "limit": "slow" } },
+        {
+            "name": "here",
+            "match": { "paths": ["/part/*"] },
+            "unless": { "countries": ["DE"] },
+            "action": { "deny": null },
+        },
+        deny(json!({ "countries": ["FR"], "subjects": ["alice"] })),
+    ]);
+    // Whether the platform tells, or a proxy.
+    for proxied in [false, true] {
+        let in_country = |country: &str| {
+            let mut world = guarded_with(rules.clone(), |config| {
+                let often = Allowance { interval_us: 1, burst: 100 };
+                config.limits.insert("slow".into(), often);
+                if proxied {
+                    config.trusted_proxies = vec!["192.0.2.1".into()];
+                    config.country_field = Some("x-country".into());
+                }
+            });
+            let told = Country::told(country.as_bytes());
+            // The country of a proxy says nothing of who asks by it.
+            world.connection.country = if proxied { Country::told(b"DE") } else { told };
+            world.cached_page("/page/a", "content-type: text/html", INCLUDING);
+            world.cached_page("/part/a", "link: <next>; rel=next", "a");
+            world.cached_page("/part/next", "", "next");
+            let fields = if proxied { format!("x-country: {country}\r\n") } else { String::new() };
+            (world, fields)
+        };
+        let (mut world, fields) = in_country("DE");
+        let alice = world.token("demo", "alice", "read") + &fields;
+        let admin = world.token("demo", "root", "admin") + &fields;
+        assert_eq!(world.get("/page/a", &alice).body, b"a|");
+        assert_eq!(world.get("/part/a", &fields).status, 200);
+        world.driver.prefetch();
+        let asked_for = ["GET /page/a", "GET /part/a", "GET /part/a", "GET /part/next"];
+        assert_eq!(world.seen(), asked_for);
+        let body = br#"{"urls": ["/part/next?warm"]}"#;
+        assert_eq!(world.send_body("POST /warm", &admin, body).status, 202);
+        world.driver.prefetch();
+        assert_eq!(world.seen(), ["GET /part/next?warm"]);
+        for elsewhere in ["FR", "US", "", "nonsense"] {
+            let (mut world, fields) = in_country(elsewhere);
+            let alice = world.token("demo", "alice", "read") + &fields;
+            let admin = world.token("demo", "root", "admin") + &fields;
+            let page = world.get("/page/a", &alice);
+            assert_eq!(refused(&page), elsewhere == "FR", "{elsewhere}");
+            assert_eq!(world.get("/page/a", &fields).body, b"|");
+            assert!(refused(&world.get("/part/a", &fields)), "{elsewhere}");
+            assert_eq!(world.send_body("POST /warm", &admin, body).status, 202);
+            world.driver.prefetch();
+            let seen = world.seen();
+            assert!(seen.iter().all(|asked| asked == "GET /page/a"), "{elsewhere}: {seen:?}");
+        }
+    }
 }
 
 #[test]

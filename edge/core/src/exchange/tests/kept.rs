@@ -109,8 +109,10 @@ fn what_may_be_kept_is_not_sent_on() {
     let mut world = keeping();
     let token = world.token("demo", "alice", "read write");
     let head = format!("POST /files HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n{token}");
-    let request =
-        Request { head: head.as_bytes(), peer: "192.0.2.1".parse().unwrap(), secure: false };
+    let request = Request {
+        head: head.as_bytes(),
+        connection: Connection::new("192.0.2.1".parse().unwrap(), false),
+    };
     let mut step = world.edge.begin(&request, world.driver.moment());
     let ticket = world.driver.open();
     let reply = loop {
@@ -280,8 +282,10 @@ fn an_exchange_that_ends_after_it_was_kept_leaves_one_file() {
     let mut world = keeping();
     let token = world.token("demo", "alice", "write");
     let head = format!("POST /files HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n{token}");
-    let request =
-        Request { head: head.as_bytes(), peer: "192.0.2.1".parse().unwrap(), secure: false };
+    let request = Request {
+        head: head.as_bytes(),
+        connection: Connection::new("192.0.2.1".parse().unwrap(), false),
+    };
     let ticket = world.driver.open_sending(b"hello".to_vec());
     let mut step = world.edge.begin(&request, world.driver.moment());
     for _ in 0..2 {
