@@ -189,6 +189,7 @@ pub(crate) fn config_with(keys: Vec<Jwk>) -> Result<Config> {
         routes: Vec::new(),
         limits: BTreeMap::from([(READ_LIMIT.into(), roomy), (WRITE_LIMIT.into(), roomy)]),
         shares: BTreeMap::new(),
+        budgets: BTreeMap::new(),
         assets: BTreeMap::new(),
         cors_origins: vec!["*".into()],
         public_base_url: None,

@@ -45,6 +45,8 @@ pub(crate) fn core_config(
     }
     let shares = settings.limits.iter().map(|(name, limit)| (name.clone(), limit.share));
     let shares = shares.filter(|(_, share)| *share != Share::default()).collect();
+    let budgets = settings.limits.iter();
+    let budgets = budgets.filter_map(|(name, limit)| Some((name.clone(), limit.budget?))).collect();
     let limits = settings.limits.into_iter();
     Ok(CoreConfig {
         issuers,
@@ -61,6 +63,7 @@ pub(crate) fn core_config(
         routes: settings.routes,
         limits: limits.map(|(name, limit)| (name, allowance(limit))).collect(),
         shares,
+        budgets,
         assets: Default::default(),
         cors_origins: settings.cors_origins,
         public_base_url: settings.edge.public_base_url,

@@ -62,6 +62,9 @@ const NEEDS: &[Row] = &[
     ("who is anonymous is limited by wider networks, too", |platform| {
         so_far(platform.abilities.escalates)
     }),
+    ("`budget` of limits, over all edges", |_| {
+        "to the request up to 2,500; ± 2 % beyond ([limits](limits.md))".to_owned()
+    }),
     ("`at_once` and `bytes_per_second` of limits", |platform| so_far(platform.abilities.shares)),
     ("where clients are is told by", |platform| match platform.countries {
         "" => "proxies alone (`country_field`)".to_owned(),

@@ -10,7 +10,7 @@ use outport_wire::identity::Identity;
 use outport_wire::problem::Problem;
 use outport_wire::rules::{MediaTypes, Quota, Rules, TenantRules};
 
-use crate::book::{AtWork, BookError};
+use crate::book::{AtWork, BookError, busy};
 use crate::environment::Environment;
 use crate::ledger::{Amount, Counted, Hold, Ledger, OverQuota};
 use crate::meta::{Meta, MetaError};
@@ -223,10 +223,6 @@ impl Ended {
             _ => Self::Not,
         }
     }
-}
-
-fn busy() -> MetaError {
-    MetaError::Unavailable(Arc::new(std::io::Error::other("too many changes at once")))
 }
 
 impl From<BookError<OverQuota>> for StoreError {

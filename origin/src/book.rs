@@ -76,6 +76,11 @@ pub(crate) enum BookError<R> {
     Meta(MetaError),
 }
 
+/// What [`BookError::Busy`] is of a store.
+pub(crate) fn busy() -> MetaError {
+    MetaError::Unavailable(Arc::new(io::Error::other("too many changes at once")))
+}
+
 /// All books of one kind.
 pub(crate) struct Books<P: Page> {
     meta: Arc<dyn Meta>,

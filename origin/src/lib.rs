@@ -13,6 +13,7 @@ mod admission;
 mod audit;
 mod blobs;
 mod book;
+mod budgets;
 mod callers;
 mod collector;
 mod config;

@@ -54,7 +54,7 @@ impl Metrics {
         }
     }
 
-    /// An edge was told what is revoked.
+    /// An edge was told what is revoked, related or spent.
     pub(crate) fn told_edge(&self) {
         self.edges_told.fetch_add(1, Ordering::Relaxed);
     }
@@ -99,7 +99,11 @@ impl Metrics {
             }
         }
         let single = [
-            ("edges_told_total", "How often edges were told what is revoked.", &self.edges_told),
+            (
+                "edges_told_total",
+                "How often edges were told what is revoked, related or spent.",
+                &self.edges_told,
+            ),
             ("received_bytes_total", "Bytes of uploads taken in.", &self.bytes_received),
             ("sent_bytes_total", "Bytes of files handed out.", &self.bytes_sent),
             (

@@ -28,6 +28,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use crate::admin::{self, OpenDoor};
 use crate::audit::Audit;
 use crate::blobs;
+use crate::budgets::Budgets;
 use crate::collector::Collector;
 use crate::config::{Config, Limits};
 use crate::edges::Nonces;
@@ -255,6 +256,7 @@ fn check(config: &Config) -> Result<(), StartError> {
 struct Opened {
     store: Store,
     sessions: Sessions,
+    budgets: Budgets,
     relations: Arc<dyn Relations>,
     audit: Audit,
     hooks: Hooks,
@@ -279,6 +281,7 @@ fn open(config: &Config, data: &Data) -> Result<Opened, StartError> {
     let relations: Arc<dyn Relations> = Arc::new(KeptRelations::new(meta.clone()));
     let audit = Audit::new(&meta, &environment);
     let sessions = Sessions::new(&meta, &environment, audit.clone());
+    let budgets = Budgets::new(&meta, &environment);
     let parts = PartPolicy {
         bytes_min: storage.part_bytes_min,
         bytes_max: storage.part_bytes_max,
@@ -293,13 +296,14 @@ fn open(config: &Config, data: &Data) -> Result<Opened, StartError> {
     let collector = Collector::new(store.clone(), config.collection, Some(folder), metrics.clone());
     let fsck = Fsck::new(store.clone(), all, collector.clone());
     let upkeep = Upkeep { collector, fsck };
-    Ok(Opened { store, sessions, relations, audit, hooks, telling, metrics, upkeep })
+    Ok(Opened { store, sessions, budgets, relations, audit, hooks, telling, metrics, upkeep })
 }
 
 fn app(config: &Config, opened: &Opened, tasks: Tasks) -> App {
     App {
         store: opened.store.clone(),
         sessions: opened.sessions.clone(),
+        budgets: opened.budgets.clone(),
         relations: opened.relations.clone(),
         audit: opened.audit.clone(),
         hooks: opened.hooks.clone(),

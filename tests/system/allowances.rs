@@ -34,6 +34,7 @@ pub(crate) fn all() -> Vec<Check> {
     vec![
         check!(a_hundred_clients_at_once_get_the_burst_and_what_refills),
         check!(each_of_four_nodes_counts_for_itself),
+        check!(four_nodes_share_a_budget),
         check!(a_restart_gives_no_fresh_burst),
         check!(a_kill_gives_no_fresh_burst),
     ]
@@ -80,6 +81,45 @@ async fn each_of_four_nodes_counts_for_itself() {
     let most = nodes * (BURST + refilled(begun, PER_SECOND));
     // Who asks all of them gets so many times the limit, and no more.
     assert!((nodes * BURST..=most).contains(&taken), "{taken} of {most}");
+}
+
+/// A budget this small is counted to the request.
+async fn four_nodes_share_a_budget() {
+    const BUDGET: u64 = 300;
+    let text = format!("{CONFIG}\n[limits.write]\nbudget = {BUDGET}\nbudget_period_s = 2678400\n");
+    let main = Data::new();
+    let origin = Running::origin(&main, 0);
+    let token = main.token("demo", "alice", "read write", "1h");
+    let all: Vec<Data> = (0..NODES).map(|_| Data::new()).collect();
+    let node = |data: &Data| {
+        let [from, to] = [&main, data].map(|data| data.path().join("keys.json"));
+        std::fs::copy(from, to).expect("the keys are there");
+        let config = data.config(&text);
+        let config = config.to_str().expect("the path is text");
+        Running::edge(data, origin.ready("origin"), &["--config", config])
+    };
+    let mut nodes: Vec<Running> = all.iter().map(node).collect();
+    let clients = (0..CLIENTS).map(|number| {
+        let api = Api::new(nodes[number % NODES].ready("edge")).with_token(&token);
+        async move {
+            let mut let_through = 0;
+            for _ in 0..REQUESTS {
+                let answer = api.delete(PATH).await;
+                match answer.status {
+                    404 => let_through += 1,
+                    _ => answer.expect_problem(429, "budget-spent"),
+                }
+            }
+            let_through
+        }
+    });
+    assert_eq!(join_all(clients).await.into_iter().sum::<u64>(), BUDGET);
+    // Of a fresh node, too, which has never heard of it.
+    nodes.push(node(&Data::new()));
+    let api = Api::new(nodes[NODES].ready("edge")).with_token(&token);
+    let refused = api.delete(PATH).await;
+    refused.expect_problem(429, "budget-spent");
+    assert!(refused.number("retry-after") > 0);
 }
 
 async fn a_restart_gives_no_fresh_burst() {

@@ -26,6 +26,7 @@ pub mod revocation;
 pub mod rules;
 pub mod secret;
 pub mod session;
+pub mod spending;
 pub mod syntax;
 pub mod time;
 pub mod tus;

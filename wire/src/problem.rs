@@ -128,6 +128,8 @@ problems! {
     RangeNotSatisfiable "range-not-satisfiable" 416 "The range cannot be satisfied";
     /// The caller asks too often.
     RateLimited "rate-limited" 429 "Too many requests";
+    /// The caller's tenant has asked as often as it may in a period.
+    BudgetSpent "budget-spent" 429 "The budget of this period is spent";
     /// The caller has too many requests under way.
     TooManyAtOnce "too-many-at-once" 429 "Too many requests are under way";
     /// The caller has too many uploads open.

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use hooks::{Asked, Hooks, Peer, Secrets, Told};
 pub(crate) use issuers::TrustedIssuer;
 pub(crate) use mistake::{Mistake, Mistakes, Sink};
-use outport_edge_core::config::{READ_LIMIT, Route, SLICE_BYTES, WRITE_LIMIT};
+use outport_edge_core::config::{Budget, READ_LIMIT, Route, SLICE_BYTES, WRITE_LIMIT};
 use outport_edge_core::firewall::Firewall;
 use outport_edge_core::platform::Platform;
 use outport_edge_core::step::Share;
@@ -169,12 +169,15 @@ pub(crate) struct Limit {
     pub(crate) burst: u32,
     /// What a taker has at the same time.
     pub(crate) share: Share,
+    /// What all of a tenant may ask of all edges together.
+    pub(crate) budget: Option<Budget>,
 }
 
 impl Limit {
     /// A limit of nothing but how often.
     const fn rate(per_second: u32, burst: u32) -> Self {
-        Self { per_second, burst, share: Share { at_once: None, bytes_per_s: None } }
+        let share = Share { at_once: None, bytes_per_s: None };
+        Self { per_second, burst, share, budget: None }
     }
 }
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use matchit::InsertError;
-use outport_edge_core::config::{Auth, Claim, NO_LIMIT, Route};
+use outport_edge_core::config::{Auth, Budget, Claim, NO_LIMIT, Route};
 use outport_edge_core::forwarded::TrustedProxies;
 use outport_edge_core::step::Share;
+use outport_wire::spending::PERIOD_S_MAX;
 use outport_wire::syntax::is_token;
 use reqwest::Url;
 use toml::de::{DeTable, DeValue};
@@ -22,6 +23,12 @@ const PER_SECOND_MAX: u64 = 1_000_000;
 
 /// The largest burst a limit can say.
 const BURST_MAX: u64 = 100_000_000;
+
+/// The largest budget; far above what is asked of all edges in a month.
+const BUDGET_MAX: u64 = 1_000_000_000_000;
+
+/// How long a budget lasts, if nothing is said.
+const A_DAY_S: u64 = 86_400;
 
 /// Longer than anybody waits.
 const TIMEOUT_MS_MAX: u64 = 3_600_000;
@@ -307,17 +314,30 @@ fn limits(section: Section<'_>, limits: &mut BTreeMap<String, Limit>) {
             at_once: whole_u32(at_once),
             bytes_per_s: bytes_per_s.map(|bytes| bytes.value),
         };
+        let budget = budget(&mut section);
         let known = limits.get(&name.value).copied();
         let per_second = whole_u32(per_second).or(known.map(|limit| limit.per_second));
         let burst = whole_u32(burst).or(known.map(|limit| limit.burst)).or(per_second);
         match (per_second, burst) {
             (Some(per_second), Some(burst)) => {
-                limits.insert(name.value, Limit { per_second, burst, share });
+                limits.insert(name.value, Limit { per_second, burst, share, budget });
             }
             _ => section.note_missing("per_second", "100"),
         }
         section.finish();
     }
+}
+
+/// What all of a tenant may ask in a period.
+fn budget(section: &mut Section<'_>) -> Option<Budget> {
+    let requests = section.whole("budget", 1..=BUDGET_MAX, "requests");
+    let period = section.whole("budget_period_s", 1..=PERIOD_S_MAX, "seconds");
+    if let (false, Some(period)) = (section.has("budget"), &period) {
+        let right = "say how many requests in that time: budget = 1000000";
+        section.note(period.at, "budget_period_s has no effect without a budget", right);
+    }
+    let period_s = period.map_or(A_DAY_S, |period| period.value);
+    requests.map(|requests| Budget { requests: requests.value, period_s })
 }
 
 fn check_limit_name(section: &Section<'_>, name: &Located<String>) {
@@ -636,6 +656,8 @@ mod tests {
             per_second = 5
             at_once = 7
             bytes_per_second = 2048
+            budget = 5000
+            budget_period_s = 3600
             [uploads]
             size_max_bytes = 100
             [session]
@@ -677,7 +699,8 @@ mod tests {
         );
         assert_eq!(read.limits["read"], Limit::rate(5_000, 10));
         let share = Share { at_once: Some(7), bytes_per_s: Some(2_048) };
-        assert_eq!(read.limits["api"], Limit { share, ..Limit::rate(5, 5) });
+        let budget = Some(Budget { requests: 5_000, period_s: 3_600 });
+        assert_eq!(read.limits["api"], Limit { share, budget, ..Limit::rate(5, 5) });
         assert_eq!(read.limits["write"], Settings::default().limits["write"]);
         assert_eq!(
             (read.rules, read.session.demo),
@@ -859,6 +882,30 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_budget_is_of_so_many_requests_in_a_period() {
+        let read = settings("[limits.read]\nbudget = 1000\n").unwrap();
+        let budget = read.limits["read"].budget;
+        assert_eq!(budget, Some(Budget { requests: 1_000, period_s: 86_400 }));
+        for (lines, expected) in [
+            (
+                "budget_period_s = 60",
+                "2:19 budget_period_s has no effect without a budget | say how",
+            ),
+            (
+                "budget = 0",
+                "2:10 budget in [limits.read] is out of range: 0 | it takes a whole number",
+            ),
+            (
+                "budget = 1\nbudget_period_s = 2678401",
+                "3:19 budget_period_s in [limits.read] is out of range: 267",
+            ),
+        ] {
+            let found = mistakes(&format!("[limits.read]\n{lines}\n"));
+            assert!(found[0].starts_with(expected), "{found:?}");
+        }
+    }
+
     /// Keys that are absent by default.
     const WITHOUT_DEFAULT: &[&str] = &[
         "public_base_url",
@@ -871,6 +918,7 @@ mod tests {
         "open_max",
         "secrets",
         "at_once",
+        "budget",
         "bytes_per_second",
         "[edge.tls]",
         "[edge.origin_tls]",

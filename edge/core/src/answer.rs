@@ -4,6 +4,7 @@ use outport_wire::problem::{PROBLEM_TYPE, Problem, ProblemType};
 use outport_wire::tus;
 use serde::{Deserialize, Serialize};
 
+use crate::budget::Budgeted;
 use crate::composing::Within;
 use crate::cors;
 use crate::explain::Beside;
@@ -25,6 +26,8 @@ pub(crate) struct Visit {
     pub(crate) limit: Option<u16>,
     /// What came of it.
     pub(crate) taken: Option<Taken>,
+    /// What the caller's tenant has left of the budget of the limit that is spent, if it has one.
+    pub(crate) budget: Option<Budgeted>,
     /// What an upload may have, where the answer is about one.
     pub(crate) upload_limit: Option<UploadLimit>,
     /// Of what takes a place in a page: what that leaves it.
@@ -44,8 +47,8 @@ pub(crate) struct Visit {
 impl Visit {
     /// That of an exchange which begins again, now that more is known.
     pub(crate) fn again(self) -> Self {
-        let Self { secure, within, ahead, beside, is_limited, .. } = self;
-        Self { secure, within, ahead, beside, is_limited, ..Self::default() }
+        let Self { secure, within, ahead, beside, is_limited, budget, .. } = self;
+        Self { secure, within, ahead, beside, is_limited, budget, ..Self::default() }
     }
 
     /// The fields that every reply begins with.
@@ -59,6 +62,9 @@ impl Visit {
         let limit = self.limit.and_then(|place| limits.get(usize::from(place)));
         if let (Some(limit), Some(taken)) = (limit, self.taken) {
             limit.describe(taken, &mut fields);
+        }
+        if let Some(budget) = self.budget {
+            budget.describe(limits, &mut fields);
         }
         if let Some(limit) = self.upload_limit {
             limit.describe(&mut fields);

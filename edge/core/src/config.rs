@@ -59,6 +59,9 @@ pub struct Config {
     /// What takers of these limits have at the same time, where the driver counts it.
     #[serde(default)]
     pub shares: BTreeMap<String, Share>,
+    /// What all of a tenant may ask of all edges together, by the name of the limit that it asks by.
+    #[serde(default)]
+    pub budgets: BTreeMap<String, Budget>,
     /// The page, by path below the root.
     #[serde(default)]
     pub assets: BTreeMap<String, Asset>,
@@ -100,6 +103,16 @@ pub struct Config {
     pub slice_bytes: u64,
     /// How long an upstream may take to begin an answer, in milliseconds.
     pub upstream_timeout_ms: u64,
+}
+
+/// What all of a tenant may ask of all edges together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    /// So many requests. At least one.
+    pub requests: u64,
+    /// In each period of so many seconds. The periods begin at multiples of it since 1970.
+    pub period_s: u64,
 }
 
 /// How long sessions of browsers last.

@@ -21,10 +21,10 @@ use crate::step::{
 use self::caching::{
     a_body_beyond_its_bound_passes_and_is_not_stored, a_body_of_unknown_length_is_stored,
     a_cut_body_is_never_stored, a_form_goes_where_the_body_goes,
-    a_form_that_saves_nothing_is_tried_once, a_head_that_is_put_is_found_by_who_waits,
-    a_leader_that_leaves_is_followed_by_one, a_leader_that_vanishes_is_followed_by_one,
-    a_new_head_keeps_the_body, fresh_is_given_to_all, one_leads_and_the_others_wait,
-    ranges_of_what_is_stored, stale_is_given_to_all_and_led_by_one,
+    a_form_that_saves_nothing_is_tried_once, a_head_is_put_over_a_fresh_one,
+    a_head_that_is_put_is_found_by_who_waits, a_leader_that_leaves_is_followed_by_one,
+    a_leader_that_vanishes_is_followed_by_one, a_new_head_keeps_the_body, fresh_is_given_to_all,
+    one_leads_and_the_others_wait, ranges_of_what_is_stored, stale_is_given_to_all_and_led_by_one,
     the_next_lookup_gives_up_the_one_before, what_comes_after_a_purge_is_stored,
     what_is_being_fetched_is_purged_too, what_is_forgotten_is_gone,
     what_is_forgotten_is_not_brought_back, what_is_purged_is_gone, what_is_purged_softly_is_stale,
@@ -130,6 +130,7 @@ macro_rules! conformance_tests {
             a_body_of_unknown_length_is_stored
             a_body_beyond_its_bound_passes_and_is_not_stored
             a_head_that_is_put_is_found_by_who_waits
+            a_head_is_put_over_a_fresh_one
             the_next_lookup_gives_up_the_one_before
             what_is_forgotten_is_gone
             what_is_forgotten_is_not_brought_back

@@ -1,6 +1,7 @@
 //! The order of the stages: one exchange from its head to its reply.
 
 mod authenticating;
+mod budgeting;
 mod forwarding;
 mod judging;
 mod keeping;
@@ -17,6 +18,7 @@ use outport_wire::tus;
 use serde::{Deserialize, Serialize};
 
 use self::authenticating::{Bearer, Caller, Waiting, password};
+use self::budgeting::Budgeting;
 use self::forwarding::{Changed, Forwarded, ask_upstream, forward};
 use self::judging::{judged_as, judged_by};
 use self::keeping::Accepting;
@@ -92,6 +94,8 @@ enum Stage {
     /// A unit is taken from each of these limits, by their places, as rules of the firewall want;
     /// then it all begins again.
     Limiting { head: Vec<u8>, connection: Connection, caller: Option<SignedIn>, limits: Vec<u16> },
+    /// What the caller's tenant has spent of a budget is looked up; then it all begins again.
+    Budgeting(Box<Budgeting>),
     /// A value of the page is read.
     Asset(AssetAsk),
     /// A file is delivered.
@@ -159,7 +163,8 @@ impl Edge {
                 Limit { name: name.clone(), allowance: *allowance, share }
             })
             .collect();
-        if let Some(name) = config.shares.keys().find(|name| !config.limits.contains_key(*name)) {
+        let mut named = config.shares.keys().chain(config.budgets.keys());
+        if let Some(name) = named.find(|name| !config.limits.contains_key(*name)) {
             return Err(format!("there is no limit named {name}"));
         }
         let routes = Routes::new(&config)?;
@@ -227,6 +232,10 @@ impl Edge {
             Stage::Limiting { head, connection, caller, limits } => {
                 let request = Request { head: &head, connection };
                 return self.limited(&request, caller, visit, limits, outcomes, moment);
+            }
+            Stage::Budgeting(budgeting) => {
+                let Some(outcome) = outcomes.next() else { return self.confused(&visit) };
+                return self.budgeted(*budgeting, visit, outcome, moment);
             }
             stage => stage,
         };
@@ -519,6 +528,9 @@ impl Edge {
         rules::admit(&guarded, &target, rules)?;
         self.bound_body(&guarded)?;
         uploads::check_trailer(&guarded, &target, self.abilities.request_trailers)?;
+        if let Some(step) = self.budget(request, &guarded, &target, caller.as_ref(), visit) {
+            return Ok(step);
+        }
         // What takes a place in a page comes with it, and what is fetched ahead is asked for by nobody.
         let take = if is_asked_for {
             self.limit(&guarded, &target, counted, client.address, visit)
@@ -596,14 +608,19 @@ impl Edge {
         client: IpAddr,
         visit: &mut Visit,
     ) -> Vec<Need> {
-        let name = target.limit(request, &self.config);
-        let mut limits = (0..).zip(&self.limits);
-        let found = name.and_then(|name| limits.find(|(_, limit)| limit.name == name));
-        let Some((place, limit)) = found else { return Vec::new() };
-        visit.limit = Some(place);
+        let place = self.limit_of(request, target);
+        let found = place.and_then(|place| self.limits.get(usize::from(place)));
+        let Some(limit) = found else { return Vec::new() };
+        visit.limit = place;
         let share = limit.share_need(identity, client);
         let take = limit.need(identity, client, self.abilities.escalates);
         std::iter::once(take).chain(share).collect()
+    }
+
+    /// The place of the limit that is spent.
+    fn limit_of(&self, request: &Guarded<'_>, target: &Target) -> Option<u16> {
+        let name = target.limit(request, &self.config)?;
+        (0..).zip(&self.limits).find(|(_, limit)| limit.name == name).map(|(place, _)| place)
     }
 
     #[allow(clippy::too_many_arguments)] // They are what the stages before have found out.

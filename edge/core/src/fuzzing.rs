@@ -12,7 +12,7 @@ use outport_wire::secret::{Key, Secret};
 use outport_wire::session::SessionId;
 
 use crate::challenge::{self, Challenge};
-use crate::config::{Config, Issuer, READ_LIMIT, WRITE_LIMIT};
+use crate::config::{Budget, Config, Issuer, READ_LIMIT, WRITE_LIMIT};
 use crate::country::Country;
 use crate::deployment::{self, Deployment};
 use crate::dictionary::Pattern;
@@ -524,6 +524,7 @@ fn config() -> Option<Config> {
         routes: Vec::new(),
         limits: BTreeMap::from(limits),
         shares: BTreeMap::new(),
+        budgets: BTreeMap::from([(READ_LIMIT.to_owned(), Budget { requests: 5, period_s: 60 })]),
         assets: BTreeMap::new(),
         cors_origins: vec!["*".to_owned()],
         public_base_url: None,

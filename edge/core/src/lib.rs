@@ -15,6 +15,7 @@
 
 mod answer;
 mod assets;
+mod budget;
 mod cache_status;
 mod cached;
 mod cached_file;

@@ -138,7 +138,7 @@ impl MemoryDriver {
     /// The moment to hand to the core.
     pub fn moment(&mut self) -> Moment {
         self.calls += 1;
-        Moment { unix_ms: self.now_ms, random: self.calls }
+        Moment { unix_ms: self.now_ms, random: mixed(self.calls) }
     }
 
     /// Moves the clock.
@@ -727,6 +727,14 @@ fn verify(key: &PublicKey, message: &[u8], signature: &[u8]) -> Option<()> {
     }
 }
 
+/// Numbers that look drawn, and are the same each time (SplitMix64).
+const fn mixed(number: u64) -> u64 {
+    let number = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use std::collections::BTreeMap;
@@ -767,6 +775,7 @@ pub(crate) mod tests {
             routes: Vec::new(),
             limits: BTreeMap::from([(READ_LIMIT.into(), roomy), (WRITE_LIMIT.into(), roomy)]),
             shares: BTreeMap::new(),
+            budgets: BTreeMap::new(),
             assets: BTreeMap::from([
                 ("index.html".into(), asset("index.html", false)),
                 ("assets/app.js".into(), asset("assets/app.js", true)),

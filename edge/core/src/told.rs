@@ -3,6 +3,7 @@
 
 use outport_wire::relation::{self, Memberships, RELATIONS_HEADER, Related};
 use outport_wire::revocation::{REVOCATIONS_HEADER, Revocations};
+use outport_wire::spending::{SPENT_HEADER, Spent};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
@@ -13,7 +14,7 @@ use crate::step::{FetchError, Looked, Moment, Need, Outcome, UpstreamHead};
 /// How long the origin may take, in milliseconds: where nothing is known, and where there is something
 /// that counts meanwhile.
 const TIMEOUT_MS: u64 = 2_000;
-const TIMEOUT_WITH_STALE_MS: u64 = 500;
+pub(crate) const TIMEOUT_WITH_STALE_MS: u64 = 500;
 /// For how long nobody asks again, after the origin gave nothing, in milliseconds.
 const FAILED_MS: u64 = 1_000;
 
@@ -26,6 +27,8 @@ pub(crate) enum Of {
     Object,
     /// [`Memberships`] of a subject.
     Subject,
+    /// What was [`Spent`] of a budget.
+    Spent,
 }
 
 /// The origin is asked, between two steps.
@@ -68,6 +71,7 @@ impl Of {
             Self::Object | Self::Subject => {
                 relation::decode(fields.get(RELATIONS_HEADER)?.as_bytes()).ok()?
             }
+            Self::Spent => fields.get(SPENT_HEADER)?.as_bytes().to_vec(),
         };
         self.is(&bytes).then_some(bytes)
     }
@@ -77,7 +81,15 @@ impl Of {
             Self::Revocations => Revocations::from_bytes(bytes).is_some(),
             Self::Object => Related::from_bytes(bytes).is_ok(),
             Self::Subject => Memberships::from_bytes(bytes).is_ok(),
+            Self::Spent => Spent::decode(bytes).is_some(),
         }
+    }
+
+    /// For how long what was told is good, of at most `most_ms`.
+    pub(crate) fn fresh_ms(self, told: &[u8], most_ms: u64, moment: Moment) -> u64 {
+        let spent = if self == Self::Spent { Spent::decode(told) } else { None };
+        let until_ms = spent.map_or(u64::MAX, |spent| spent.until_s.saturating_mul(1000));
+        most_ms.min(until_ms.saturating_sub(moment.unix_ms))
     }
 }
 
@@ -109,7 +121,10 @@ impl ToldExchange {
             }
             (Stage::Asking(stale), Outcome::Fetched(answer)) => {
                 let (head, fresh_ms) = match self.answered(answer) {
-                    Some(bytes) => (bytes, self.fresh_ms),
+                    Some(bytes) => {
+                        let fresh_ms = self.of.fresh_ms(&bytes, self.fresh_ms, moment);
+                        (bytes, fresh_ms)
+                    }
                     None => (stale, FAILED_MS),
                 };
                 let need = Need::Put { key: self.key.clone(), head: head.clone(), fresh_ms };

@@ -2,6 +2,7 @@
 
 mod ask;
 pub(crate) mod audit;
+mod budgets;
 mod caller;
 mod deliver;
 pub(crate) mod document;
@@ -36,6 +37,7 @@ use tokio::sync::{mpsc, watch};
 
 use self::failure::Failure;
 use crate::audit::Audit;
+use crate::budgets::Budgets;
 use crate::callers::Tokens;
 use crate::config::Limits;
 use crate::digest::Trailer;
@@ -53,6 +55,7 @@ use crate::turns::Turn;
 pub(crate) struct App {
     pub(crate) store: Store,
     pub(crate) sessions: Sessions,
+    pub(crate) budgets: Budgets,
     pub(crate) relations: Arc<dyn Relations>,
     pub(crate) audit: Audit,
     pub(crate) rules: Arc<Rules>,
@@ -136,7 +139,8 @@ pub(crate) fn router(app: App) -> Router {
         .route("/sessions", delete(sessions::end_all))
         .route("/sessions/{id}", put(sessions::begin).post(sessions::refresh).delete(sessions::end))
         .route("/revocations", get(sessions::revocations).post(sessions::revoke))
-        .route("/relations", get(relations::read).post(relations::change));
+        .route("/relations", get(relations::read).post(relations::change))
+        .route("/spent", get(budgets::spent).post(budgets::spent));
     let audit = Router::new()
         .route("/audit", get(audit::read))
         .route("/audit/forgotten", post(audit::forget));
@@ -189,7 +193,7 @@ async fn method_not_allowed() -> Failure {
 async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
     let method = request.method().clone();
     // What an edge asks by itself, once in a while, is nobody's request.
-    let by_edge = matches!(request.uri().path(), "/revocations" | "/relations")
+    let by_edge = matches!(request.uri().path(), "/revocations" | "/relations" | "/spent")
         && !request.headers().contains_key(IDENTITY_HEADER);
     let response = next.run(request).await;
     match by_edge {

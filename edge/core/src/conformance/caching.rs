@@ -319,6 +319,19 @@ pub(super) async fn a_head_that_is_put_is_found_by_who_waits<S: Subject>() {
     assert_eq!(looked(&mut subject, waiter).await, Some(found(b"index", false, false, true)));
 }
 
+/// A head is put over one that is fresh, by who found that and does not lead.
+pub(super) async fn a_head_is_put_over_a_fresh_one<S: Subject>() {
+    let mut subject = S::new(vec![]).await;
+    put(&mut subject, KEY, b"before", 60_000).await;
+    let reader = look(&mut subject, KEY).await;
+    assert_eq!(looked(&mut subject, reader).await, Some(found(b"before", false, false, false)));
+    let put = Need::Put { key: KEY.into(), head: b"after".to_vec(), fresh_ms: 60_000 };
+    subject.ask(reader, put).await;
+    assert_eq!(subject.outcome(reader).await, Some(Outcome::Put));
+    let next = look(&mut subject, KEY).await;
+    assert_eq!(looked(&mut subject, next).await, Some(found(b"after", false, false, false)));
+}
+
 /// Who looks another key up leads the one before no more.
 pub(super) async fn the_next_lookup_gives_up_the_one_before<S: Subject>() {
     let mut subject = S::new(vec![]).await;

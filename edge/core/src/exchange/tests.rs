@@ -21,6 +21,7 @@ use crate::session::cookie::{Session, Short};
 use crate::step::{Ended, FetchError, UpstreamHead};
 use crate::token::tests::{Mint, NOW};
 
+mod budgets;
 mod composing;
 mod explain;
 mod firewall;
@@ -69,6 +70,8 @@ struct Origin {
     down: Cell<Option<FetchError>>,
     files: RefCell<HashMap<String, (FileRecord, Vec<u8>)>>,
     relations: RefCell<Graph>,
+    /// What was spent of budgets, by whose and which, and when the period ends.
+    spent: RefCell<HashMap<(String, String), (u64, u64)>>,
     seen: RefCell<Vec<String>>,
     /// Nothing is left of the uses of any link.
     links_are_used: Cell<bool>,
@@ -160,6 +163,9 @@ impl Origin {
         if head.target.contains("/uses?link=") {
             return answer(if self.links_are_used.get() { 404 } else { 204 }, "", b"");
         }
+        if let Some(query) = head.target.strip_prefix("/spent?") {
+            return answer(204, &self.spend(&Query::parse(query), &head), b"");
+        }
         if head.target.starts_with("/relations?") {
             return answer(204, &self.relations.borrow().answer(head.target), b"");
         }
@@ -238,12 +244,16 @@ impl World {
     }
 
     fn with(abilities: Abilities, change: impl FnOnce(&mut Config)) -> Self {
+        Self::beside(Rc::new(Origin::default()), abilities, change)
+    }
+
+    /// Before an origin that others are before, too.
+    fn beside(origin: Rc<Origin>, abilities: Abilities, change: impl FnOnce(&mut Config)) -> Self {
         let mint = Mint::new();
         let mut config = config();
         config.issuers.push(mint.issuer());
         config.stored_bytes_max = 100;
         change(&mut config);
-        let origin = Rc::new(Origin::default());
         let upstream = origin.clone();
         let upstreams = Box::new(move |fetch: &Fetch, body: &[u8]| upstream.answer(fetch, body));
         let mut driver = MemoryDriver::new(NOW * 1000, upstreams);

@@ -127,6 +127,7 @@ fn core(origin: String) -> CoreConfig {
         }],
         limits: BTreeMap::from([(READ_LIMIT.into(), roomy), (WRITE_LIMIT.into(), roomy)]),
         shares: BTreeMap::new(),
+        budgets: BTreeMap::new(),
         assets: BTreeMap::new(),
         cors_origins: Vec::new(),
         public_base_url: None,

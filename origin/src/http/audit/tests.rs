@@ -22,6 +22,7 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::audit::{Audit, Verifier};
+use crate::budgets::Budgets;
 use crate::config::Limits;
 use crate::edges::Nonces;
 use crate::environment::{Environment, System};
@@ -98,6 +99,7 @@ impl Origin {
         let app = App {
             store: Store::new(meta.clone(), blobs, 1 << 10, 0, parts, environment.clone()),
             sessions: Sessions::new(&meta, &environment, audit.clone()),
+            budgets: Budgets::new(&meta, &environment),
             audit,
             relations: Arc::new(KeptRelations::new(meta.clone())),
             rules: Arc::new(Rules::same(TenantRules::sized(1 << 20))),
