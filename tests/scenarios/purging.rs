@@ -104,6 +104,7 @@ async fn purge(api: &Api, what: &Value) {
     purged.expect_status(200);
     let named = ["urls", "files", "tags"].iter().filter_map(|kind| what[kind].as_array());
     assert_eq!(purged.json()["purged"], named.map(Vec::len).sum::<usize>());
+    assert_eq!(purged.json()["noted"], true);
 }
 
 /// What an edge says about what it has stored.

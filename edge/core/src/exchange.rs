@@ -22,6 +22,7 @@ use self::budgeting::Budgeting;
 use self::forwarding::{Changed, Forwarded, ask_upstream, forward};
 use self::judging::{judged_as, judged_by};
 use self::keeping::Accepting;
+use self::operating::Purging;
 use crate::answer::{Visit, json, reply};
 use crate::assets::{self, AssetAsk};
 use crate::cached::{Context, Next};
@@ -55,8 +56,8 @@ use crate::rules::{self, UploadLimit};
 use crate::sharing;
 use crate::slices::SliceExchange;
 use crate::step::{
-    self, Abilities, Body, Connection, Fetch, Matched, Moment, Need, Outcome, PartStep, Reply,
-    Request, Step, Taken,
+    self, Abilities, Body, Connection, Fetch, Matched, Moment, Need, Outcome, PartStep, Purge,
+    Reply, Request, Step, Taken,
 };
 use crate::token::{Grant, SignedIn};
 use crate::uploads;
@@ -117,8 +118,10 @@ enum Stage {
     Keeping(Box<Accepting>, KeptFile),
     /// What is stored is explained.
     Explaining(Box<Explaining>),
-    /// The body of a purge is read, which came to this host.
-    Purging(String),
+    /// The body of a purge is read.
+    Purging(Box<Purging>),
+    /// What is to be purged is noted in the log of whoever asks for it.
+    Noting(Vec<Purge>),
     /// The body of a request to fetch ahead is read.
     Warming(Box<Warming>),
     /// What is popular is asked for, for an admin of this tenant.
@@ -381,8 +384,11 @@ impl Edge {
                 let next = slice.resume(outcome, &self.context(&visit, moment));
                 self.next(visit, next, Stage::Slice)
             }
-            (Stage::Purging(host), Some(Outcome::Body(body))) => {
-                Step::Reply(self.purge(&visit, body.as_deref(), &host))
+            (Stage::Purging(purging), Some(Outcome::Body(body))) => {
+                self.purge(visit, &purging, body.as_deref(), moment)
+            }
+            (Stage::Noting(purge), Some(Outcome::Fetched(answer))) => {
+                Step::Reply(self.purged(&visit, purge, answer))
             }
             (Stage::Warming(warming), Some(Outcome::Body(body))) => {
                 Step::Reply(self.warm(&visit, &warming, body.as_deref()))
@@ -659,9 +665,9 @@ impl Edge {
                 return Err(Problem::new(ProblemType::NotImplemented, detail));
             }
             Target::Purge => {
-                let host = client.host_of(guarded);
                 let need = Need::Body { bytes_max: purge::BODY_BYTES_MAX };
-                (Stage::Purging(host.to_owned()), Some(need))
+                let purging = Purging::of(guarded, client.host_of(guarded), caller.as_ref());
+                (Stage::Purging(Box::new(purging)), Some(need))
             }
             Target::Warm | Target::Popular if !self.abilities.prefetches => {
                 let detail = "This platform's edge fetches nothing ahead so far.";

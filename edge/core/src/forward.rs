@@ -83,7 +83,7 @@ pub(crate) fn to_origin(
         fields.push("trailer", "upload-checksum");
     }
     if let Some(caller) = caller.filter(|_| !request.is_read()) {
-        vouch(caller.session, request, &mut fields);
+        vouch(caller.session, request.fields.get("authorization"), &mut fields);
     }
     let identity = caller.map(|caller| caller.identity.encode());
     let signed = Signed {
@@ -100,8 +100,8 @@ pub(crate) fn to_origin(
 
 /// What the origin finds out by itself who asks with, where something is to change: the session, or
 /// the token. The signature does not cover it, since it is worth nothing with another identity.
-fn vouch(session: Option<SessionId>, request: &Guarded<'_>, fields: &mut Fields) {
-    match (session, request.fields.get("authorization")) {
+fn vouch(session: Option<SessionId>, token: Option<&str>, fields: &mut Fields) {
+    match (session, token) {
         (Some(session), _) => fields.push(SESSION_HEADER, session.to_string()),
         (None, Some(token)) => fields.push("authorization", token),
         (None, None) => {}
@@ -136,7 +136,8 @@ pub(crate) struct AsCaller<'a> {
     pub(crate) path: &'a str,
     pub(crate) query: &'a str,
     pub(crate) identity: &'a str,
-    /// The token by which it is that somebody's.
+    /// The session by which it is that somebody's, or the token.
+    pub(crate) session: Option<SessionId>,
     pub(crate) token: Option<&'a str>,
 }
 
@@ -148,11 +149,9 @@ pub(crate) fn as_caller(
     moment: Moment,
     timeout_ms: u64,
 ) -> Fetch {
-    let AsCaller { method, path, query, identity, token } = *request;
+    let AsCaller { method, path, query, identity, session, token } = *request;
     let mut fields = Fields::for_request(method, &format!("{path}?{query}"));
-    if let Some(token) = token {
-        fields.push("authorization", token);
-    }
+    vouch(session, token, &mut fields);
     if let Some(digest) = content_digest {
         fields.push("content-digest", digest);
     }

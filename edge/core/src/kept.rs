@@ -177,6 +177,7 @@ impl KeptFile {
             path: &self.path(),
             query: &handover.query(),
             identity: &identity.encode(),
+            session: None,
             token: None,
         };
         let digest = format!("sha-256=:{}:", STANDARD.encode(sha256));

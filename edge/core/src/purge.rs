@@ -64,6 +64,14 @@ pub(crate) fn read(body: Option<&[u8]>, host: &str) -> Result<Vec<Purge>, Proble
     urls.chain(files).chain(tags).map(|tag| Ok(Purge { tag: tag?, soft })).collect()
 }
 
+/// What is noted of a purge, as a query: how many things of each kind it names, and how.
+pub(crate) fn describe(purge: &[Purge]) -> String {
+    let of = |kind: &str| purge.iter().filter(|purge| purge.tag.starts_with(kind)).count();
+    let (urls, files, tags) = (of("uri "), of("file "), of("tag "));
+    let soft = purge.iter().any(|purge| purge.soft);
+    format!("urls={urls}&files={files}&tags={tags}&soft={soft}")
+}
+
 fn wrong(detail: String) -> Problem {
     Problem::new(ProblemType::InvalidField, detail)
 }

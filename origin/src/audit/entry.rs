@@ -51,6 +51,8 @@ pub(crate) enum Kind {
     RelationRemoved,
     Denied,
     PersonForgotten,
+    /// What edges have stored; they do it, and say so first.
+    Purged,
     /// Those that an origin started with.
     SettingsChanged,
 }

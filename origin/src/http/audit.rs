@@ -16,7 +16,7 @@ use super::caller::Caller;
 use super::failure::Failure;
 use super::field::Query;
 use super::files::{json_body, uncacheable};
-use crate::audit::{Event, NoteError, Whose};
+use crate::audit::{Event, Kind, NoteError, Whose};
 use crate::book::BookError;
 use crate::meta::SCAN_ENTRIES_MAX;
 use crate::store::StoreError;
@@ -85,6 +85,22 @@ pub(super) async fn forget(
         return Ok(StatusCode::NO_CONTENT);
     }
     Err(Failure::new(ProblemType::NotFound, "the log names no such subject"))
+}
+
+/// `POST /audit/purges?urls=N&files=N&tags=N&soft=`: an edge is about to purge, for the caller.
+pub(super) async fn note_purge(
+    State(app): State<App>,
+    caller: Caller,
+    query: Query,
+) -> Result<StatusCode, Failure> {
+    let by = caller.allowed(Scope::Admin)?;
+    let mut event = Event::new(Kind::Purged, by);
+    for name in ["urls", "files", "tags"] {
+        event = event.with(name, number(&query, name)?.unwrap_or_default());
+    }
+    let event = event.with("soft", query.get("soft") == Some("true"));
+    app.audit.note(by, event).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Notes what is denied to callers: what their scopes don't allow, and files and uploads that are not

@@ -143,7 +143,8 @@ pub(crate) fn router(app: App) -> Router {
         .route("/spent", get(budgets::spent).post(budgets::spent));
     let audit = Router::new()
         .route("/audit", get(audit::read))
-        .route("/audit/forgotten", post(audit::forget));
+        .route("/audit/forgotten", post(audit::forget))
+        .route("/audit/purges", post(audit::note_purge));
     Router::new()
         .merge(files)
         .merge(audit)

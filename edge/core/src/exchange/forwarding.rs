@@ -133,7 +133,7 @@ impl Edge {
 }
 
 /// Whether it is not the edge that the origin refuses.
-fn refuses_caller(answer: &UpstreamHead) -> bool {
+pub(super) fn refuses_caller(answer: &UpstreamHead) -> bool {
     FieldLines::new(&answer.fields).get(CALLER_REFUSED_HEADER).is_some()
 }
 

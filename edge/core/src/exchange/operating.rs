@@ -4,18 +4,57 @@
 use outport_wire::describe::Query;
 use outport_wire::identity::Identity;
 use outport_wire::problem::Problem;
+use outport_wire::session::SessionId;
+use serde::{Deserialize, Serialize};
 
-use super::Edge;
+use super::forwarding::{Forwarded, refuses_caller};
+use super::{Edge, Exchange, Stage};
 use crate::answer::{Visit, json};
 use crate::composing::Continued;
+use crate::config::Config;
 use crate::explain::{self, Explaining};
-use crate::forward::Proxied;
+use crate::forward::{self, AsCaller, Proxied};
 use crate::forwarded::Client;
 use crate::guard::{Guarded, guard};
 use crate::prefetch::Warming;
 use crate::purge;
 use crate::route::Target;
-use crate::step::{Moment, Need, Reply};
+use crate::step::{Fetch, FetchError, Moment, Need, Purge, Reply, Step, UpstreamHead};
+use crate::token::SignedIn;
+
+/// Where the origin notes purges.
+const PURGES_PATH: &str = "/audit/purges";
+/// For how long a purge waits until it is noted, in milliseconds.
+const NOTE_TIMEOUT_MS: u64 = 2_000;
+
+/// A purge, and by what the origin finds out who asks for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Purging {
+    host: String,
+    identity: String,
+    session: Option<SessionId>,
+    token: Option<String>,
+}
+
+impl Purging {
+    pub(super) fn of(request: &Guarded<'_>, host: &str, caller: Option<&SignedIn>) -> Self {
+        Self {
+            host: host.to_owned(),
+            identity: caller.map(|caller| caller.identity.encode()).unwrap_or_default(),
+            session: caller.and_then(|caller| caller.session),
+            token: request.fields.get("authorization").map(str::to_owned),
+        }
+    }
+
+    /// The request that has it noted.
+    fn note(&self, query: &str, config: &Config, moment: Moment) -> Fetch {
+        let Self { identity, session, token, .. } = self;
+        let (session, token) = (*session, token.as_deref());
+        let asked = AsCaller { method: "POST", path: PURGES_PATH, query, identity, session, token };
+        let timeout_ms = NOTE_TIMEOUT_MS.min(config.upstream_timeout_ms);
+        forward::as_caller(&asked, None, &config.edge_key, moment, timeout_ms)
+    }
+}
 
 impl Edge {
     /// Begins to explain, or says at once that there is nothing to be looked up.
@@ -67,14 +106,38 @@ impl Edge {
         }
     }
 
-    pub(super) fn purge(&self, visit: &Visit, body: Option<&[u8]>, host: &str) -> Reply {
-        match purge::read(body, host) {
-            Ok(purge) => {
-                let document = serde_json::json!({ "purged": purge.len() });
-                Reply { purge, ..json(200, visit.fields(&self.limits), &document) }
+    /// Has a purge noted, which is done in any case.
+    pub(super) fn purge(
+        &self,
+        visit: Visit,
+        purging: &Purging,
+        body: Option<&[u8]>,
+        moment: Moment,
+    ) -> Step {
+        let purge = match purge::read(body, &purging.host) {
+            Ok(purge) => purge,
+            Err(problem) => return Step::Reply(visit.problem(&self.limits, &problem)),
+        };
+        let note = purging.note(&purge::describe(&purge), &self.config, moment);
+        Step::Needs(Exchange { visit, stage: Stage::Noting(purge) }, vec![Need::Fetch(note)])
+    }
+
+    /// A purge was noted, or could not be: the origin may be away when something must go.
+    pub(super) fn purged(
+        &self,
+        visit: &Visit,
+        purge: Vec<Purge>,
+        answer: Result<UpstreamHead, FetchError>,
+    ) -> Reply {
+        let noted = match answer {
+            Ok(answer) if refuses_caller(&answer) => {
+                let asked = Forwarded::Origin { safe: false, head_by_post: false, forget: None };
+                return self.forwarded(visit, asked, Ok(answer));
             }
-            Err(problem) => visit.problem(&self.limits, &problem),
-        }
+            answer => answer.is_ok_and(|answer| answer.status == 204),
+        };
+        let document = serde_json::json!({ "purged": purge.len(), "noted": noted });
+        Reply { purge, ..json(200, visit.fields(&self.limits), &document) }
     }
 
     pub(super) fn warm(&self, visit: &Visit, warming: &Warming, body: Option<&[u8]>) -> Reply {

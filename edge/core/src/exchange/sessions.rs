@@ -87,7 +87,8 @@ impl Edge {
         let identity = identity.encode();
         // Where a session begins, the origin finds out by itself for whom.
         let token = request.fields.get("authorization");
-        let asked = AsCaller { method, path: &path, query: &query, identity: &identity, token };
+        let (path, query, identity) = (&*path, &*query, &*identity);
+        let asked = AsCaller { method, path, query, identity, session: None, token };
         let fetch = forward::as_caller(&asked, None, key, moment, timeout_ms);
         let forwarded = Forwarded::Session(Box::new(change));
         Ok(forward(fetch, forwarded, take, visit))

@@ -1097,7 +1097,8 @@ fn a_purge_is_an_administrator_s() {
     world.get(&path(), "");
     assert_eq!(world.seen(), [] as [&str; 0]);
     let purged = purge(&mut world, "admin");
-    assert_eq!((purged.status, &purged.body[..]), (200, &b"{\"purged\":1}"[..]));
+    assert_eq!((purged.status, &purged.body[..]), (200, &b"{\"noted\":true,\"purged\":1}"[..]));
+    assert_eq!(world.seen(), ["POST /audit/purges?urls=0&files=1&tags=0&soft=false"]);
     assert_eq!(
         world.get(&path(), "").field("cache-status"),
         Some("outport; fwd=uri-miss; fwd-status=200; stored")
@@ -1107,6 +1108,34 @@ fn a_purge_is_an_administrator_s() {
     assert_eq!((wrong.status, &*wrong.problem()), (400, "invalid-field"));
     let got = world.get("/purge", &token);
     assert_eq!((got.status, got.field("allow")), (405, Some("POST")));
+}
+
+/// What must go goes while the origin is away, too.
+#[test]
+fn a_purge_is_noted_unless_the_origin_is_away() {
+    let mut world = World::new(PURGES);
+    world.put(ID, Visibility::Public, b"hello");
+    let body = format!("{{\"files\": [\"{ID}\"], \"urls\": [\"/a\"], \"soft\": true}}");
+    let length = format!("content-length: {}\r\n", body.len());
+    let purge = |world: &mut World| {
+        let token = world.token("demo", "alice", "admin");
+        world.get(&path(), "");
+        world.seen();
+        let sent = world.send_body("POST /purge", &format!("{length}{token}"), body.as_bytes());
+        let is_stored =
+            world.get(&path(), "").field("cache-status") == Some("outport; hit; ttl=60");
+        (sent.status, String::from_utf8(sent.body).unwrap(), is_stored)
+    };
+    world.get(&path(), "");
+    world.origin.down.set(Some(FetchError::Timeout));
+    let (status, said, is_stored) = purge(&mut world);
+    assert_eq!((status, &*said, is_stored), (200, "{\"noted\":false,\"purged\":2}", false));
+    world.origin.down.set(None);
+    // Whom the origin does not let do it has done nothing.
+    let note = "/audit/purges?urls=1&files=1&tags=0&soft=true";
+    world.page(note, 401, "outport-caller-refused: 1", "");
+    let (status, _, is_stored) = purge(&mut world);
+    assert_eq!((status, is_stored), (401, true));
 }
 
 #[test]

@@ -255,6 +255,7 @@ fn a_seek_in_what_a_route_gives_fetches_slices() {
         // Purged, it is gone with its slices.
         let admin = world.token("demo", "root", "admin");
         world.send_body("POST /purge", &admin, b"{\"tags\": [\"films\"]}");
+        world.seen();
         world.get("/film/a", "range: bytes=0-9\r\n");
         world.get("/film/a", "range: bytes=500-509\r\n");
         assert_eq!(world.seen(), ["GET /film/a bytes=0-9", "GET /film/a bytes=500-509"]);
