@@ -304,6 +304,13 @@ fn forget_first<K: Ord + Clone>(revoked: &mut BTreeMap<K, UnixSeconds>) -> Optio
 }
 
 impl Tenant {
+    /// Whether what this subject was issued then is good no more.
+    pub(crate) fn has_revoked(&self, subject: &str, issued_s: UnixSeconds) -> bool {
+        let of_subject = self.subjects.get(subject);
+        issued_s <= self.before_s.max(self.older_s)
+            || of_subject.is_some_and(|at_s| issued_s <= *at_s)
+    }
+
     /// What edges are told.
     pub(crate) fn told(&self) -> Revocations {
         let subjects = self.subjects.iter().map(|(name, at_s)| (name.as_str(), *at_s));

@@ -125,7 +125,7 @@ async fn vouched(
         return Err(unvouched("the caller's token names somebody else"));
     }
     let revoked = app.sessions.revoked(&identity.tenant).await.map_err(StoreError::from)?;
-    if revoked.told().has(&identity.subject, named.issued_s, None) {
+    if revoked.has_revoked(&identity.subject, named.issued_s) {
         let detail = "It was revoked since it was issued. Sign in again.";
         return Err(refused(&Problem::new(ProblemType::TokenRevoked, detail)));
     }

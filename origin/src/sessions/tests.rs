@@ -171,3 +171,22 @@ async fn a_clock_that_steps_back_revokes_no_less() {
     world.sessions.end_everything("demo").await.unwrap();
     assert!(world.told("demo").await.has("alice", then_s, None));
 }
+
+/// The origin goes by the page itself, and edges by what they are told of it.
+#[tokio::test]
+async fn edges_and_origin_agree_on_what_is_revoked() {
+    let world = World::new();
+    let first_s = world.now_s();
+    for number in 0..REVOKED_MAX + 2 {
+        let subject = format!("subject {number}");
+        world.sessions.end_all(&identity(&subject)).await.unwrap();
+        world.clock.advance(1);
+    }
+    let revoked = world.sessions.revoked("demo").await.unwrap();
+    for subject in ["subject 0", "subject 1", "subject 2", "subject 200", "alice"] {
+        for issued_s in first_s..world.now_s() + 2 {
+            let told = revoked.told().has(subject, issued_s, None);
+            assert_eq!(revoked.has_revoked(subject, issued_s), told, "{subject} {issued_s}");
+        }
+    }
+}

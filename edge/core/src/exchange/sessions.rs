@@ -3,7 +3,7 @@
 use outport_wire::problem::{Problem, ProblemType};
 
 use super::authenticating::{Caller, Unknown, Waiting};
-use super::forwarding::{Forwarded, forward};
+use super::forwarding::{Forwarded, forward, refuses_caller};
 use super::{Edge, Step};
 use crate::answer::{Visit, json, reply};
 use crate::cached::upstream_problem;
@@ -112,6 +112,9 @@ impl Edge {
                 }
             }
             Ok(answer) if answer.status == 404 => self.session_over(visit, Some(&session::ended())),
+            Ok(answer) if refuses_caller(&answer) => {
+                self.forwarded(visit, Forwarded::Session(Box::new(change)), Ok(answer))
+            }
             Ok(answer) => {
                 let problem = upstream_problem(FetchError::Unreachable, Some(answer.status));
                 visit.problem(&self.limits, &problem)

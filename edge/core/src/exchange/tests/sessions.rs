@@ -159,6 +159,28 @@ fn the_origin_has_the_last_word() {
 }
 
 #[test]
+fn whom_the_origin_does_not_believe_begins_no_session_and_is_told_why() {
+    let begun = {
+        let mut world = world();
+        world.sign_in("alice");
+        world.seen()[1].strip_prefix("PUT ").unwrap().to_owned()
+    };
+    // The same again.
+    let mut world = world();
+    let refusal = r#"{"type":"urn:outport:problem:token-revoked"}"#;
+    world.page(
+        &begun,
+        401,
+        "outport-caller-refused: 1|content-type: application/problem+json",
+        refusal,
+    );
+    let token = world.token("demo", "alice", "read write");
+    let sent = world.send("POST /session", &token);
+    assert_eq!((sent.status, sent.problem().as_str()), (401, "token-revoked"));
+    assert!(!sent.fields.contains("set-cookie") && !sent.fields.contains("outport-caller"));
+}
+
+#[test]
 fn other_pages_do_nothing_with_its_cookies() {
     let mut world = world();
     world.put(ID, Visibility::Private, b"hello");
