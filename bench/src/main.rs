@@ -3,6 +3,7 @@
 // What is measured goes to standard output.
 #![allow(clippy::print_stdout)]
 
+mod budget;
 mod call;
 mod compression;
 mod edge;
@@ -20,6 +21,7 @@ use anyhow::{Result, bail};
 
 const USAGE: &str = "usage: outport-bench [NAME [ARGS...]]
 
+budget                              how exact a budget is that four edges share
 call                                what one decision costs at the component's boundary
 compression                         bytes saved and time taken by compression, beside nginx
 edge                                a small file from the cache, beside nginx and wasmtime serve
@@ -36,6 +38,7 @@ meta --full DIR                     what becomes of the metadata when that small
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
     match args.next().as_deref() {
+        Some("budget") => budget::run(),
         Some("call") => call::run(),
         Some("compression") => compression::run(args),
         None | Some("edge") => edge::run(args),

@@ -48,20 +48,47 @@ pub(crate) fn serve_on(
     folder: &Path,
     settings: &str,
 ) -> Result<(String, String, [Server; 2])> {
-    fs::write(folder.join("outport.toml"), format!("{SETTINGS}\n{settings}"))?;
-    let args = args(folder, &["origin", "--origin-port", "0"]);
-    let mut origin = Server::start_on(origin_cpus, folder, "origin", program, args)?;
-    let origin_url = member(&origin.ready()?, "origin")?;
-    let edge = ["edge", "--edge-port", "0", "--beside-origin", "--origin", &origin_url];
-    let args = self::args(folder, &edge);
-    let mut edge = Server::start_on(edge_cpus, folder, "edge", program, args)?;
-    let edge_url = member(&edge.ready()?, "edge")?;
-    Ok((edge_url, token(program, folder)?, [edge, origin]))
+    let settings = format!("{SETTINGS}\n{settings}");
+    let (origin_url, origin) = origin(origin_cpus, program, folder, &settings)?;
+    let (edge_url, edge) = edge(edge_cpus, program, folder, "data", &origin_url)?;
+    Ok((edge_url, token(program, folder, &[])?, [edge, origin]))
 }
 
-fn args(folder: &Path, command: &[&str]) -> Vec<OsString> {
+/// Starts an origin alone, with all the settings that it and its edges have.
+pub(crate) fn origin(
+    cpus: &str,
+    program: &Path,
+    folder: &Path,
+    settings: &str,
+) -> Result<(String, Server)> {
+    fs::write(folder.join("outport.toml"), settings)?;
+    let args = args(folder, "data", &["origin", "--origin-port", "0"]);
+    let mut origin = Server::start_on(cpus, folder, "origin", program, args)?;
+    Ok((member(&origin.ready()?, "origin")?, origin))
+}
+
+/// Starts an edge of that origin, which keeps what it keeps in `data`, in the same folder.
+pub(crate) fn edge(
+    cpus: &str,
+    program: &Path,
+    folder: &Path,
+    data: &str,
+    origin_url: &str,
+) -> Result<(String, Server)> {
+    let keys = |data| folder.join(data).join("keys.json");
+    if !keys(data).exists() {
+        fs::create_dir_all(folder.join(data))?;
+        fs::copy(keys("data"), keys(data))?;
+    }
+    let edge = ["edge", "--edge-port", "0", "--beside-origin", "--origin", origin_url];
+    let args = args(folder, data, &edge);
+    let mut edge = Server::start_on(cpus, folder, data, program, args)?;
+    Ok((member(&edge.ready()?, "edge")?, edge))
+}
+
+fn args(folder: &Path, data: &str, command: &[&str]) -> Vec<OsString> {
     let mut args: Vec<_> = command.iter().map(OsString::from).collect();
-    args.extend(["--data".into(), folder.join("data").into()]);
+    args.extend(["--data".into(), folder.join(data).into()]);
     args.extend(["--config".into(), folder.join("outport.toml").into()]);
     args
 }
@@ -71,9 +98,11 @@ fn member(ready: &Value, name: &str) -> Result<String> {
     Ok(value.with_context(|| format!("the ready line has no {name}"))?.to_owned())
 }
 
-fn token(program: &Path, folder: &Path) -> Result<String> {
+/// A token of the demo tenant, or what `args` of `outport token` say.
+pub(crate) fn token(program: &Path, folder: &Path, args: &[&str]) -> Result<String> {
     let mut command = Command::new(program);
-    let output = command.arg("token").arg("--data").arg(folder.join("data")).output()?;
+    let data = folder.join("data");
+    let output = command.arg("token").args(args).arg("--data").arg(data).output()?;
     if !output.status.success() {
         bail!("there is no token: {}", String::from_utf8_lossy(&output.stderr));
     }
