@@ -74,8 +74,14 @@ impl Sessions {
         id: SessionId,
         until_s: UnixSeconds,
     ) -> Result<(), BookError<Over>> {
+        let before = self.subjects.look(&of_subject(whose)).await.map_err(BookError::Meta)?;
         let begin = Change::Begin { id, until_s, scopes: whose.scopes };
-        self.subjects.change(&of_subject(whose), begin).await
+        self.subjects.change(&of_subject(whose), begin).await?;
+        // What edges would take for a while is to be over for them, too.
+        match before.makes_room(id, self.environment.unix_s()) {
+            Some(first) => self.revoke(&whose.tenant, Revoked::Session(first)).await,
+            None => Ok(()),
+        }
     }
 
     /// Whether this session is under way, with what it was begun for.
@@ -206,14 +212,18 @@ impl Page for Subject {
 }
 
 impl Subject {
-    fn begin(&mut self, id: SessionId, until_s: UnixSeconds, scopes: Scopes, now: UnixSeconds) {
-        self.sessions.retain(|_, session| session.until_s > now);
-        if self.sessions.len() >= SESSIONS_MAX && !self.sessions.contains_key(&id) {
-            let first = self.sessions.iter().min_by_key(|(_, session)| session.begun_s);
-            if let Some(first) = first.map(|(id, _)| *id) {
-                self.sessions.remove(&first);
-            }
+    /// The session that goes when this one begins: the first, if there are too many.
+    fn makes_room(&self, id: SessionId, now: UnixSeconds) -> Option<SessionId> {
+        let going_on = || self.sessions.iter().filter(|(_, session)| session.until_s > now);
+        if going_on().count() < SESSIONS_MAX || self.sessions.contains_key(&id) {
+            return None;
         }
+        going_on().min_by_key(|(_, session)| session.begun_s).map(|(id, _)| *id)
+    }
+
+    fn begin(&mut self, id: SessionId, until_s: UnixSeconds, scopes: Scopes, now: UnixSeconds) {
+        let first = self.makes_room(id, now);
+        self.sessions.retain(|id, session| session.until_s > now && Some(*id) != first);
         let session = Session { begun_s: now, until_s, generation: 0, since_s: now, scopes };
         self.sessions.entry(id).or_insert(session);
     }

@@ -152,6 +152,10 @@ async fn a_subject_has_so_many_sessions_and_those_that_ended_are_not_told_for_ev
         world.begin(&alice, 100 + number as u64).await;
     }
     assert_eq!(world.refresh(&alice, first, 0).await, Err(Over::Ended));
+    let told = world.told("demo").await;
+    let now_s = world.now_s();
+    assert!(told.has("alice", now_s, Some(first)), "its cookie, too");
+    assert!(!told.has("alice", now_s, Some(SessionId::new(100))));
     assert_eq!(world.refresh(&alice, SessionId::new(100), 0).await, Ok(()));
     world.sessions.end(&alice, SessionId::new(100)).await.unwrap();
     world.clock.advance(ENDED_TOLD_S);
