@@ -12,6 +12,8 @@ use reqwest::Method;
 use serde_json::Value;
 
 const FILES: usize = 60;
+/// How long something may take to be noted.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How many are removed before the kill.
 const KILL_AFTER: usize = 20;
 
@@ -19,6 +21,7 @@ pub(crate) fn all() -> Vec<Check> {
     vec![
         check!(a_kill_leaves_a_log_that_holds_and_misses_nothing),
         check!(the_program_verifies_and_forgets),
+        check!(what_a_token_does_not_allow_is_noted),
     ]
 }
 
@@ -160,4 +163,42 @@ async fn the_program_verifies_and_forgets() {
     let own = printed(edge, &root, &["audit", "--deployment", "--data", folder]);
     assert!(own.contains("\"settings-changed\""), "{own}");
     assert_eq!(verify(own).0, Some(0));
+}
+
+/// The edge answers at once, and has it noted then.
+async fn what_a_token_does_not_allow_is_noted() {
+    let data = Data::new();
+    let origin = Running::origin(&data, 0);
+    let edge = Running::edge(&data, origin.ready("origin"), &[]);
+    let of = |subject, scope| {
+        let token = data.token("demo", subject, scope, "1h");
+        Api::new(edge.ready("edge")).with_token(&token)
+    };
+    let (alice, root) = (of("alice", "read"), of("root", "admin"));
+    let purge = serde_json::json!({ "tags": ["a"] });
+    alice.json(Method::POST, "/purge", &purge).await.expect_problem(403, "scope-missing");
+    let noted = async {
+        loop {
+            let log = root.get("/audit").await;
+            if !log.body.is_empty() {
+                return serde_json::from_slice::<Value>(&log.body).expect("one line of JSON");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let noted = tokio::time::timeout(PATIENCE, noted).await.expect("it is noted");
+    assert_eq!((&noted["kind"], &noted["problem"]), (&"denied".into(), &"scope-missing".into()));
+    assert_eq!(
+        (&noted["who"]["text"], &noted["what"]["resource"]),
+        (&"alice".into(), &"purge".into())
+    );
+    // What is done is noted first.
+    root.json(Method::POST, "/purge", &purge).await.expect_status(200);
+    let log = root.get("/audit?after=1").await;
+    let purged: Value = serde_json::from_slice(&log.body).expect("one line of JSON");
+    assert_eq!((&purged["kind"], &purged["who"]["text"]), (&"purged".into(), &"root".into()));
+    assert_eq!(
+        purged["what"],
+        serde_json::json!({ "urls": 0, "files": 0, "tags": 1, "soft": false })
+    );
 }

@@ -2,6 +2,7 @@
 
 mod authenticating;
 mod budgeting;
+mod denying;
 mod forwarding;
 mod judging;
 mod keeping;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use self::authenticating::{Bearer, Caller, Waiting, password};
 use self::budgeting::Budgeting;
+use self::denying::Denial;
 use self::forwarding::{Changed, Forwarded, ask_upstream, forward};
 use self::judging::{judged_as, judged_by};
 use self::keeping::Accepting;
@@ -43,6 +45,7 @@ use crate::firewall::{Asking, Rule, Rules, Who};
 use crate::forward::{self, Proxied};
 use crate::forwarded::{Client, TrustedProxies};
 use crate::guard::{Guarded, guard};
+use crate::head::Fields;
 use crate::interim;
 use crate::issuer;
 use crate::issuer_keys::KeyExchange;
@@ -120,6 +123,11 @@ enum Stage {
     Explaining(Box<Explaining>),
     /// The body of a purge is read.
     Purging(Box<Purging>),
+    /// A unit is taken from an allowance, before somebody is told what their token does not allow, and
+    /// that is noted.
+    Denying(Box<Denial>),
+    /// It is being noted, and they have their answer.
+    Denied,
     /// What is to be purged is noted in the log of whoever asks for it.
     Noting(Vec<Purge>),
     /// The body of a request to fetch ahead is read.
@@ -387,6 +395,10 @@ impl Edge {
             (Stage::Purging(purging), Some(Outcome::Body(body))) => {
                 self.purge(visit, &purging, body.as_deref(), moment)
             }
+            (Stage::Denying(denial), None) => self.deny(visit, *denial),
+            (Stage::Denied, Some(Outcome::Fetched(_))) => {
+                Step::Reply(reply(204, Fields::new(), Body::Empty))
+            }
             (Stage::Noting(purge), Some(Outcome::Fetched(answer))) => {
                 Step::Reply(self.purged(&visit, purge, answer))
             }
@@ -522,7 +534,10 @@ impl Edge {
         if is_asked_for && !visit.is_limited && !rule_limits.is_empty() {
             return Ok(self.take_by_rules(&rule_limits, request, caller, client.address, visit));
         }
-        self.authorize(access, caller.as_ref(), moment)?;
+        if let Err(problem) = self.authorize(access, caller.as_ref(), moment) {
+            let denial = Denial::of(problem, &guarded, caller.as_ref(), &self.config, moment)?;
+            return Ok(self.denied(denial, &guarded, &target, counted, client.address, visit));
+        }
         // Who asks anonymously, as a preflight does, is told what holds for most.
         let rules = match identity {
             Some(identity) => self.config.uploads.for_tenant(&identity.tenant),

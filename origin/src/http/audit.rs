@@ -23,8 +23,20 @@ use crate::store::StoreError;
 
 /// The media type of an export: a JSON document in each line.
 const LINES_TYPE: &str = "application/x-ndjson";
-/// The first segments of paths that a denial names. Others it calls by none.
-const RESOURCES: &[&str] = &["audit", "files", "relations", "revocations", "sessions", "uploads"];
+/// The first segments of paths that a denial names: ours, and those of edges.
+const RESOURCES: &[&str] = &[
+    "audit",
+    "explain",
+    "files",
+    "passes",
+    "popular",
+    "purge",
+    "relations",
+    "revocations",
+    "sessions",
+    "uploads",
+    "warm",
+];
 
 /// `GET /audit?after=SEQ&limit=N`: the log of the caller's tenant.
 pub(super) async fn read(
@@ -103,6 +115,29 @@ pub(super) async fn note_purge(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// `POST /audit/denials?method=&resource=`: an edge has told the caller that their token does not allow
+/// it.
+pub(super) async fn note_denial(
+    State(app): State<App>,
+    caller: Caller,
+    query: Query,
+) -> Result<StatusCode, Failure> {
+    let by = caller.known()?;
+    let method = query.get("method").and_then(|method| method.parse::<Method>().ok());
+    let method = method.ok_or_else(|| Failure::field("method", "a method"))?;
+    let resource = known_resource(query.get("resource").unwrap_or_default());
+    if let Some(resource) = resource {
+        let event = Event::denied(by, ProblemType::ScopeMissing).with("method", method.as_str());
+        app.audit.note_denied(by, event.with("resource", resource)).await;
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A path's first segment, if denials name it. Others may be anything.
+fn known_resource(segment: &str) -> Option<&'static str> {
+    RESOURCES.iter().copied().find(|resource| *resource == segment)
+}
+
 /// Notes what is denied to callers: what their scopes don't allow, and files and uploads that are not
 /// theirs. Whether those are somebody else's or nobody's is not told apart: no tenant's log is to say
 /// of another tenant's files that they exist. It is done before the answer, which stays the same.
@@ -127,7 +162,7 @@ pub(super) async fn note_denials(
 fn denied(by: &Identity, problem: ProblemType, method: &Method, uri: &Uri) -> Option<Event> {
     let mut segments = uri.path().split('/').skip(1);
     let first = segments.next().unwrap_or_default();
-    let resource = RESOURCES.iter().copied().find(|resource| *resource == first)?;
+    let resource = known_resource(first)?;
     let file = segments.next().and_then(|id| id.parse::<FileId>().ok());
     let event = Event::denied(by, problem).with("method", method.as_str());
     let event = event.with("resource", resource);

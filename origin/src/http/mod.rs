@@ -144,7 +144,8 @@ pub(crate) fn router(app: App) -> Router {
     let audit = Router::new()
         .route("/audit", get(audit::read))
         .route("/audit/forgotten", post(audit::forget))
-        .route("/audit/purges", post(audit::note_purge));
+        .route("/audit/purges", post(audit::note_purge))
+        .route("/audit/denials", post(audit::note_denial));
     Router::new()
         .merge(files)
         .merge(audit)

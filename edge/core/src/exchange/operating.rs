@@ -24,8 +24,8 @@ use crate::token::SignedIn;
 
 /// Where the origin notes purges.
 const PURGES_PATH: &str = "/audit/purges";
-/// For how long a purge waits until it is noted, in milliseconds.
-const NOTE_TIMEOUT_MS: u64 = 2_000;
+/// For how long it is tried to have something noted, in milliseconds.
+pub(super) const NOTE_TIMEOUT_MS: u64 = 2_000;
 
 /// A purge, and by what the origin finds out who asks for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -535,10 +535,11 @@ fn tokens_that_are_no_good() {
         assert_eq!((sent.status, sent.problem().as_str()), (status, problem), "{fields}");
         assert!(sent.field("www-authenticate").unwrap().starts_with("Bearer"));
     }
+    assert!(world.seen().is_empty(), "none of it reached the origin");
     let token = world.token("demo", "alice", "read");
     let sent = world.send("POST /uploads", &token);
     assert_eq!((sent.status, sent.problem().as_str()), (403, "scope-missing"));
-    assert!(world.seen().is_empty(), "none of it reached the origin");
+    assert_eq!(world.seen(), ["POST /audit/denials?method=POST&resource=uploads"]);
     // Good now; and over later, though it is remembered.
     assert_ne!(world.get("/files", &token).status, 401);
     world.driver.advance(3_700_000);
@@ -763,6 +764,29 @@ fn a_method_said_in_a_field_is_the_method() {
     assert_eq!((refused.status, refused.problem().as_str()), (405, "method-not-allowed"));
     let refused = world.send("POST /uploads", &said("PURGE"));
     assert_eq!((refused.status, refused.problem().as_str()), (400, "invalid-field"));
+    assert_eq!(world.seen(), ["POST /audit/denials?method=DELETE&resource=files"]);
+}
+
+/// Who is denied something waits for nothing, and has the origin note no more than they may ask.
+#[test]
+fn what_is_denied_is_noted_within_the_limit() {
+    let mut world = World::with(SIGNATURES, |config| {
+        let two = crate::step::Allowance { interval_us: 1_000_000, burst: 2 };
+        config.limits.insert(crate::config::WRITE_LIMIT.to_owned(), two);
+    });
+    let alice = world.token("demo", "alice", "read");
+    for answered in [Some(FetchError::Unreachable), None] {
+        world.origin.down.set(answered);
+        let denied = world.send("DELETE /files/01000G0000000C000000000004/a%26b?c=d", &alice);
+        denied.expect_problem(403, "scope-missing");
+        assert!(denied.field("ratelimit").unwrap().starts_with("\"write\""));
+        assert_eq!(world.seen(), ["POST /audit/denials?method=DELETE&resource=files"]);
+    }
+    world
+        .send("DELETE /files/01000G0000000C000000000004", &alice)
+        .expect_problem(429, "rate-limited");
+    // Nobody is named by what no token was found good for.
+    world.send("DELETE /files/01000G0000000C000000000004", "").expect_problem(401, "token-missing");
     assert_eq!(world.seen(), [""; 0]);
 }
 
@@ -1095,7 +1119,7 @@ fn a_purge_is_an_administrator_s() {
     let refused = purge(&mut world, "read write");
     assert_eq!((refused.status, &*refused.problem()), (403, "scope-missing"));
     world.get(&path(), "");
-    assert_eq!(world.seen(), [] as [&str; 0]);
+    assert_eq!(world.seen(), ["POST /audit/denials?method=POST&resource=purge"]);
     let purged = purge(&mut world, "admin");
     assert_eq!((purged.status, &purged.body[..]), (200, &b"{\"noted\":true,\"purged\":1}"[..]));
     assert_eq!(world.seen(), ["POST /audit/purges?urls=0&files=1&tags=0&soft=false"]);

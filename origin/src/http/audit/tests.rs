@@ -295,9 +295,25 @@ async fn denials_are_noted_and_tell_nothing_of_other_tenants() {
     assert_eq!(apart(&foreign[0]), apart(&foreign[1]), "theirs and nobody's are one to the log");
     let more = [format!("scope-missing POST files {id}"), "scope-missing GET audit -".to_owned()];
     assert_eq!(entries(&origin.log("demo").await), [&both[..], &more[..]].concat());
+    // What edges deny is noted by what they say of it, of which not everything is taken.
+    for (query, status) in [
+        ("method=POST&resource=purge", 204),
+        ("method=GET&resource=diagnosis", 204),
+        ("method=a%20b&resource=purge", 400),
+        ("resource=purge", 400),
+    ] {
+        let told = origin.ask(&bob, "POST", &format!("/audit/denials?{query}"), "").await;
+        assert_eq!(told.0, status, "{query}");
+    }
+    let log = entries(&origin.log("demo").await);
+    assert_eq!(&log[4..], ["scope-missing POST purge -"]);
     // Without room for it, it is denied all the same.
     origin.refuse(true);
     assert_eq!(origin.ask(&bob, "DELETE", &path, "").await.0, 404);
+    assert_eq!(
+        origin.ask(&bob, "POST", "/audit/denials?method=GET&resource=audit", "").await.0,
+        204
+    );
 }
 
 #[tokio::test]

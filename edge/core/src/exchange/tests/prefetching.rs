@@ -147,7 +147,7 @@ fn who_may_purge_may_warm() {
     }
     let reader = world.token("demo", "alice", "read");
     assert_eq!(world.send_body("POST /warm", &reader, b"{\"urls\": [\"/a\"]}").status, 403);
-    assert_eq!(world.ahead(), [""; 0]);
+    assert_eq!(world.ahead(), ["POST /audit/denials?method=POST&resource=warm"]);
 }
 
 #[test]
