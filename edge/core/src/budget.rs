@@ -17,7 +17,7 @@ use crate::forward::own_to_origin;
 use crate::head::{FieldLines, Fields};
 use crate::limit::Limit;
 use crate::step::{FetchError, Moment, Need, Outcome, UpstreamHead};
-use crate::told::{self, Of, TIMEOUT_WITH_STALE_MS, ToldExchange};
+use crate::told::{self, FAILED_MS, Of, TIMEOUT_WITH_STALE_MS, ToldExchange};
 
 /// How many requests, about, the origin is told of for one budget.
 const REPORTS: u64 = 2_500;
@@ -136,10 +136,15 @@ impl BudgetExchange {
                 }
             },
             (Stage::Adding(before), Outcome::Fetched(answer)) => {
-                // What can't be told is not counted, and refuses nobody.
-                let Some(spent) = told(answer) else { return Some(Next::Known(Some(before))) };
-                let head = spent.encode().into_bytes();
-                let fresh_ms = Of::Spent.fresh_ms(&head, FRESH_MS, moment);
+                let (spent, head, fresh_ms) = match told(answer) {
+                    Some(spent) => {
+                        let head = spent.encode().into_bytes();
+                        let fresh_ms = Of::Spent.fresh_ms(&head, FRESH_MS, moment);
+                        (spent, head, fresh_ms)
+                    }
+                    // It is not counted and refuses nobody, and for a while no other waits for it.
+                    None => (before, Vec::new(), FAILED_MS),
+                };
                 (Stage::Putting(spent), Need::Put { key: key(&tenant, &name), head, fresh_ms })
             }
             (Stage::Putting(spent), Outcome::Put) => return Some(Next::Known(Some(spent))),

@@ -16,7 +16,7 @@ use crate::step::{FetchError, Looked, Moment, Need, Outcome, UpstreamHead};
 const TIMEOUT_MS: u64 = 2_000;
 pub(crate) const TIMEOUT_WITH_STALE_MS: u64 = 500;
 /// For how long nobody asks again, after the origin gave nothing, in milliseconds.
-const FAILED_MS: u64 = 1_000;
+pub(crate) const FAILED_MS: u64 = 1_000;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -115,7 +115,9 @@ fn while_the_origin_is_away_nobody_is_refused_who_had_something_left() {
     let mut worlds = edges(2, 20);
     assert_eq!(served(&mut worlds, "alice", 10, 1), 10);
     worlds[0].origin.down.set(Some(FetchError::Unreachable));
+    worlds[0].seen();
     assert_eq!(served(&mut worlds, "alice", 30, 1), 30);
+    assert_eq!(worlds[0].seen().len(), 2, "each edge tries once in a second");
     worlds[0].origin.down.set(None);
     for world in &mut worlds {
         world.driver.advance(2_000);
