@@ -4,8 +4,8 @@
 //! The origin counts. An edge keeps for some seconds what that has told, and refuses by it. It lets the
 //! origin know of some requests alone, drawn at random: one of `k`, which then stands for `k`. So the
 //! origin gets some [`REPORTS`] requests for a budget that is spent, and counts what was spent to
-//! `√(k · requests)`, two in a hundred. Of a budget that is no larger, each request is counted, and
-//! none is let pass that the origin has not counted.
+//! `√((k - 1) · requests)` (one standard deviation), two in a hundred. Of a budget that is no larger
+//! than [`REPORTS`], each request is counted, and none is let pass that the origin has not counted.
 //!
 //! While the origin is away, what was known before counts, and nobody is refused who had something left.
 
