@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(core.uploads.default.declared.size_max_bytes, 5);
         assert!(core.uploads.for_tenant("acme").more_at_origin);
         assert_eq!(core.limits["api"], Allowance { interval_us: 250_000, burst: 9 });
-        let share = Share { at_once: Some(3), bytes_per_s: None };
+        let share = Share { at_once: Some(3), bytes_per_s: None, bytes: None };
         assert_eq!(core.shares, BTreeMap::from([("api".to_owned(), share)]));
         assert_eq!(core.limits["read"], Allowance { interval_us: 200, burst: 50_000 });
         assert_eq!(core.routes[0].limit.as_deref(), Some("api"));

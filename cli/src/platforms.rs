@@ -65,7 +65,9 @@ const NEEDS: &[Row] = &[
     ("`budget` of limits, over all edges", |_| {
         "to the request up to 2,500; ± 2 % beyond ([limits](limits.md))".to_owned()
     }),
-    ("`at_once` and `bytes_per_second` of limits", |platform| so_far(platform.abilities.shares)),
+    ("`at_once`, `bytes_per_second` and `bytes` of limits", |platform| {
+        so_far(platform.abilities.shares)
+    }),
     ("where clients are is told by", |platform| match platform.countries {
         "" => "proxies alone (`country_field`)".to_owned(),
         countries => text(countries),

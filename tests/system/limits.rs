@@ -34,6 +34,7 @@ pub(crate) fn all() -> Vec<Check> {
         check!(without_an_identity_the_network_is_limited),
         check!(no_more_are_under_way_than_may_be),
         check!(bodies_keep_to_the_pace),
+        check!(what_bodies_had_is_paid_for_and_a_restart_forgives_nothing),
         check!(an_upload_larger_than_is_configured),
         check!(a_length_that_is_said_later_is_limited_by_what_comes),
         check!(a_tenant_has_rules_of_its_own),
@@ -141,6 +142,37 @@ async fn bodies_keep_to_the_pace() {
     let fetched = api.get(&file.path()).await;
     assert!(begun.elapsed() > least, "fetched within {:?}", begun.elapsed());
     assert!(fetched.body == content, "other bytes");
+}
+
+async fn what_bodies_had_is_paid_for_and_a_restart_forgives_nothing() {
+    let config = "[limits.read]\nbytes = 1_048_576\nbytes_period_s = 2_678_400\n";
+    let mut limited = start_shared(config);
+    let content = random::bytes(PACED_BYTES);
+    let file = limited.api("eager").upload("visibility=public", "text/plain", content).await.path();
+    let fetched = async |limited: &Limited, subject: &str| {
+        let answer = limited.api(subject).get(&file).await;
+        if answer.status == 200 {
+            assert_eq!(answer.body.len(), PACED_BYTES);
+        }
+        answer
+    };
+    // What has begun goes on to its end: the fourth is beyond what there is.
+    for _ in 0..4 {
+        fetched(&limited, "eager").await.expect_status(200);
+    }
+    let refused = fetched(&limited, "eager").await;
+    refused.expect_problem(429, "rate-limited");
+    let wait_s = refused.number("retry-after");
+    assert!(wait_s > 300_000, "more than a tenth of the whole is owed: {wait_s}");
+    fetched(&limited, "modest").await.expect_status(200);
+    // Uploads are of another limit.
+    limited.api("eager").upload("", "text/plain", "content").await;
+    assert!(limited.edge.stop(), "it does not end by itself");
+    let config = limited.data.config(config);
+    let config = config.to_str().expect("the path is text");
+    limited.edge = Running::serve(&limited.data, &["--config", config]);
+    fetched(&limited, "eager").await.expect_problem(429, "rate-limited");
+    fetched(&limited, "modest").await.expect_status(200);
 }
 
 async fn one_identity_does_not_spend_what_is_anothers() {

@@ -99,7 +99,7 @@ impl Subject {
         {
             let platform = self.target.platform().name;
             let wrong =
-                format!("at_once and bytes_per_second have no effect on {platform}, so far");
+                format!("at_once, bytes_per_second and bytes have no effect on {platform}, so far");
             sink.note(0, wrong, "leave them out, or let `outport edge` serve it");
         }
         if let Some(rule) = self.settings.unanswered_rule(self.target.platform()) {
@@ -271,8 +271,8 @@ mod tests {
         assert_eq!(
             found,
             [
-                "1:1 at_once and bytes_per_second have no effect on Fastly Compute, so far | leave them \
-              out, or let `outport edge` serve it"
+                "1:1 at_once, bytes_per_second and bytes have no effect on Fastly Compute, so far | leave \
+              them out, or let `outport edge` serve it"
             ]
         );
     }

@@ -176,7 +176,7 @@ pub(crate) struct Limit {
 impl Limit {
     /// A limit of nothing but how often.
     const fn rate(per_second: u32, burst: u32) -> Self {
-        let share = Share { at_once: None, bytes_per_s: None };
+        let share = Share { at_once: None, bytes_per_s: None, bytes: None };
         Self { per_second, burst, share, budget: None }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use matchit::InsertError;
 use outport_edge_core::config::{Auth, Budget, Claim, NO_LIMIT, Route};
 use outport_edge_core::forwarded::TrustedProxies;
-use outport_edge_core::step::Share;
+use outport_edge_core::step::{Allowance, PAID_BYTES, Share};
 use outport_wire::spending::PERIOD_S_MAX;
 use outport_wire::syntax::is_token;
 use reqwest::Url;
@@ -313,6 +313,7 @@ fn limits(section: Section<'_>, limits: &mut BTreeMap<String, Limit>) {
         let share = Share {
             at_once: whole_u32(at_once),
             bytes_per_s: bytes_per_s.map(|bytes| bytes.value),
+            bytes: bytes(&mut section),
         };
         let budget = budget(&mut section);
         let known = limits.get(&name.value).copied();
@@ -326,6 +327,25 @@ fn limits(section: Section<'_>, limits: &mut BTreeMap<String, Limit>) {
         }
         section.finish();
     }
+}
+
+/// How many bytes bodies of a taker may have in a period, as what they are paid from.
+fn bytes(section: &mut Section<'_>) -> Option<Allowance> {
+    let bytes = section.whole("bytes", MIB..=TIB, "bytes");
+    let period = section.whole("bytes_period_s", 1..=PERIOD_S_MAX, "seconds");
+    if let (false, Some(period)) = (section.has("bytes"), &period) {
+        let right = "say how many bytes in that time: bytes = 50_000_000_000";
+        section.note(period.at, "bytes_period_s has no effect without bytes", right);
+    }
+    let period_us = period.map_or(A_DAY_S, |period| period.value) * 1_000_000;
+    let Located { value, at } = bytes?;
+    let units = value / PAID_BYTES;
+    let interval_us = period_us / units;
+    if interval_us == 0 {
+        let right = "at most 1 GiB a second; leave it out to bound nothing";
+        section.note(at, "bytes is more than can be counted in that time", right);
+    }
+    Some(Allowance { interval_us, burst: u32::try_from(units).unwrap_or(u32::MAX) })
 }
 
 /// What all of a tenant may ask in a period.
@@ -656,6 +676,8 @@ mod tests {
             per_second = 5
             at_once = 7
             bytes_per_second = 2048
+            bytes = 1_048_576
+            bytes_period_s = 1024
             budget = 5000
             budget_period_s = 3600
             [uploads]
@@ -698,7 +720,8 @@ mod tests {
             }
         );
         assert_eq!(read.limits["read"], Limit::rate(5_000, 10));
-        let share = Share { at_once: Some(7), bytes_per_s: Some(2_048) };
+        let bytes = Some(Allowance { interval_us: 1_000_000, burst: 1_024 });
+        let share = Share { at_once: Some(7), bytes_per_s: Some(2_048), bytes };
         let budget = Some(Budget { requests: 5_000, period_s: 3_600 });
         assert_eq!(read.limits["api"], Limit { share, budget, ..Limit::rate(5, 5) });
         assert_eq!(read.limits["write"], Settings::default().limits["write"]);
@@ -889,6 +912,15 @@ mod tests {
         assert_eq!(budget, Some(Budget { requests: 1_000, period_s: 86_400 }));
         for (lines, expected) in [
             (
+                "bytes_period_s = 60",
+                "2:18 bytes_period_s has no effect without bytes | say how many",
+            ),
+            ("bytes = 1000", "2:9 bytes in [limits.read] is out of range: 1000 | it takes"),
+            (
+                "bytes = 1_099_511_627_776\nbytes_period_s = 60",
+                "2:9 bytes is more than can be counted in that time | at most 1 GiB a second",
+            ),
+            (
                 "budget_period_s = 60",
                 "2:19 budget_period_s has no effect without a budget | say how",
             ),
@@ -919,7 +951,7 @@ mod tests {
         "secrets",
         "at_once",
         "budget",
-        "bytes_per_second",
+        "bytes",
         "[edge.tls]",
         "[edge.origin_tls]",
         "[origin.tls]",

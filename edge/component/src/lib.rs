@@ -146,7 +146,11 @@ fn from_outcome(outcome: wit::Outcome) -> core::Outcome {
         wit::Outcome::Body(body) => core::Outcome::Body(body),
         wit::Outcome::Encode(done) => core::Outcome::Encoded(done),
         wit::Outcome::Value(length) => core::Outcome::Value(length),
-        wit::Outcome::Share(counts) => core::Outcome::Shared(counts),
+        wit::Outcome::Share(shared) => core::Outcome::Shared(match shared {
+            wit::Shared::Counts => core::Shared::Counts,
+            wit::Shared::TooMany => core::Shared::TooMany,
+            wit::Shared::Owed(retry_us) => core::Shared::Owed { retry_us },
+        }),
         wit::Outcome::Take(wit::Taken { allowed, left }) => {
             let left = left.map(|wit::Left { remaining, retry_us, full_us }| core::Left {
                 remaining,
@@ -237,8 +241,12 @@ fn to_need(need: core::Need) -> wit::Need {
         core::Need::Body { bytes_max } => wit::Need::Body(bytes_max),
         core::Need::Encode { coding } => wit::Need::Encode(to_coding(coding)),
         core::Need::Value { key } => wit::Need::Value(key),
-        core::Need::Share { key, share: core::Share { at_once, bytes_per_s } } => {
-            wit::Need::Share(wit::Share { key, at_once, bytes_per_s })
+        core::Need::Share { key, share: core::Share { at_once, bytes_per_s, bytes } } => {
+            let bytes = bytes.map(|core::Allowance { interval_us, burst }| wit::Allowance {
+                interval_us,
+                burst,
+            });
+            wit::Need::Share(wit::Share { key, at_once, bytes_per_s, bytes })
         }
         core::Need::Take { key, allowance: core::Allowance { interval_us, burst }, wider } => {
             let wider = wider.into_iter().map(to_wider).collect();

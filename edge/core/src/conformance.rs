@@ -15,7 +15,7 @@ use std::fmt::Write as _;
 
 use crate::step::{
     Abilities, Allowance, Body, Ended, Fetch, FetchError, Left, Matched, Need, Outcome, Reply,
-    Share, Store, Taken, Upstream, UpstreamHead, Wider,
+    Share, Shared, Store, Taken, Upstream, UpstreamHead, Wider,
 };
 
 use self::caching::{
@@ -473,7 +473,7 @@ async fn signatures<S: Subject>() {
 /// An exchange counts among its taker's until it has ended, with a reply or without.
 async fn no_more_are_under_way_than_may_be<S: Subject>() {
     let mut subject = S::new(vec![]).await;
-    let share = Share { at_once: Some(2), bytes_per_s: Some(1 << 30) };
+    let share = Share { at_once: Some(2), bytes_per_s: Some(1 << 30), bytes: None };
     let mut under_way = Vec::new();
     for (taker, expected) in [("a", true), ("a", true), ("a", false), ("b", true)] {
         let ticket = subject.open();
@@ -505,7 +505,7 @@ async fn no_more_are_under_way_than_may_be<S: Subject>() {
 async fn shared<S: Subject>(subject: &mut S, ticket: S::Ticket, taker: &str, share: Share) -> bool {
     subject.ask(ticket, Need::Share { key: format!("test {taker}"), share }).await;
     match subject.outcome(ticket).await {
-        Some(Outcome::Shared(counts)) => counts,
+        Some(Outcome::Shared(shared)) => shared == Shared::Counts,
         other => panic!("{other:?}"),
     }
 }

@@ -4,11 +4,12 @@ use outport_wire::problem::{Problem, ProblemType};
 
 use crate::answer::Visit;
 use crate::head::{FieldLines, Fields};
-use crate::step::{Fetch, FetchError, Kept, Need, Outcome, Reply, Upstream, UpstreamHead};
+use crate::step::{Fetch, FetchError, Kept, Need, Outcome, Reply, Shared, Upstream, UpstreamHead};
 
 /// The most steps of an exchange; more would be a loop. The core's longest asks an issuer twice for each
-/// of two tokens, of nine steps each, and then a route that varies and has dictionaries, of eight.
-pub const STEPS_MAX: usize = 32;
+/// of two tokens, of nine steps each, and then takes from the limit of a rule, looks at a budget, of five,
+/// and asks a route that varies and has dictionaries, of eight.
+pub const STEPS_MAX: usize = 40;
 
 /// The answer when there is no decision: the core failed, or its steps had no end.
 pub fn broken() -> Reply {
@@ -75,7 +76,7 @@ pub const fn unmet(need: &Need) -> Outcome {
         Need::Content { .. } => Outcome::Content(None),
         Need::Gather { .. } => Outcome::Gathered(None),
         Need::Document { .. } => Outcome::Document(None),
-        Need::Share { .. } => Outcome::Shared(true),
+        Need::Share { .. } => Outcome::Shared(Shared::Counts),
         Need::Verify { .. } => Outcome::Verified(false),
         Need::Keep { .. } => Outcome::Kept(Kept::Declined),
         Need::ReadKept { .. } => Outcome::ReadKept(None),

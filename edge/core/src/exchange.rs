@@ -50,7 +50,7 @@ use crate::interim;
 use crate::issuer;
 use crate::issuer_keys::KeyExchange;
 use crate::kept::KeptFile;
-use crate::limit::Limit;
+use crate::limit::{self, Limit};
 use crate::prefetch::{self, Ahead, Warming};
 use crate::purge;
 use crate::revocations::{Remembered, RevocationExchange};
@@ -60,7 +60,7 @@ use crate::sharing;
 use crate::slices::SliceExchange;
 use crate::step::{
     self, Abilities, Body, Connection, Fetch, Matched, Moment, Need, Outcome, PartStep, Purge,
-    Reply, Request, Step, Taken,
+    Reply, Request, Shared, Step, Taken,
 };
 use crate::token::{Grant, SignedIn};
 use crate::uploads;
@@ -259,9 +259,12 @@ impl Edge {
             // It was asked for with the unit.
             if let Some(share) = self.share_of(&visit) {
                 match outcomes.next() {
-                    Some(Outcome::Shared(true)) => {}
-                    Some(Outcome::Shared(false)) => {
+                    Some(Outcome::Shared(Shared::Counts)) => {}
+                    Some(Outcome::Shared(Shared::TooMany)) => {
                         return Step::Reply(self.too_many_at_once(&visit, share));
+                    }
+                    Some(Outcome::Shared(Shared::Owed { retry_us })) => {
+                        return Step::Reply(self.owed(&visit, limit::seconds(retry_us)));
                     }
                     _ => return self.confused(&visit),
                 }
@@ -351,6 +354,16 @@ impl Edge {
         );
         let problem = Problem::new(ProblemType::TooManyAtOnce, detail).with("max", most);
         visit.problem(&self.limits, &problem)
+    }
+
+    fn owed(&self, visit: &Visit, wait_s: u64) -> Reply {
+        let detail = format!(
+            "What your requests have sent and received is more than they may. Wait {wait_s} s."
+        );
+        let problem = Problem::new(ProblemType::RateLimited, detail).with("retry_after_s", wait_s);
+        let mut refused = visit.problem(&self.limits, &problem);
+        refused.fields.extend_from_slice(format!("retry-after: {wait_s}\r\n").as_bytes());
+        refused
     }
 
     fn go_on(&self, visit: Visit, stage: Stage, outcome: Option<Outcome>, moment: Moment) -> Step {

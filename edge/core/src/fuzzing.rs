@@ -30,7 +30,7 @@ use crate::session::cookie::{self, Refreshing, Session, Short};
 use crate::sharing;
 use crate::step::{
     Abilities, Allowance, Connection, Durable, FetchError, Kept, KeptHead, Looked, Moment, Need,
-    Outcome, Reply, Request, Step, Taken, UpstreamHead,
+    Outcome, Reply, Request, Shared, Step, Taken, UpstreamHead,
 };
 use crate::stored::{Stored, StoredFile, read_record};
 use crate::token::Unverified;
@@ -458,7 +458,7 @@ fn outcome(need: &Need, luck: u8) -> Outcome {
         Need::Encode { .. } => Outcome::Encoded(luck != 0),
         Need::Value { .. } => Outcome::Value((luck != 0).then_some(9)),
         Need::Take { .. } => Outcome::Taken(Taken { allowed: true, left: None }),
-        Need::Share { .. } => Outcome::Shared(true),
+        Need::Share { .. } => Outcome::Shared(Shared::Counts),
         Need::Verify { .. } => Outcome::Verified(luck != 0),
         Need::Fetch(_) if luck == 0 => Outcome::Fetched(Err(FetchError::Unreachable)),
         Need::Fetch(_) => {

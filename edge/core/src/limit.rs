@@ -46,6 +46,21 @@ pub fn take(arrival_us: u64, now_us: u64, allowance: Allowance) -> (u64, Taken) 
     (kept, Taken { allowed, left: Some(left) })
 }
 
+/// Pays for so many units that were had already. Returns the number to keep, as [`take`] does. The clock
+/// is one that never steps back: what is owed is not bounded by the whole allowance.
+pub fn pay(arrival_us: u64, now_us: u64, allowance: Allowance, units: u64) -> u64 {
+    let cost = allowance.interval_us.max(1).saturating_mul(units);
+    arrival_us.max(now_us).saturating_add(cost)
+}
+
+/// How long it takes until something is left again of what is [paid](pay) for, in microseconds.
+pub fn owed_us(arrival_us: u64, now_us: u64, allowance: Allowance) -> u64 {
+    let interval = allowance.interval_us.max(1);
+    let window = interval.saturating_mul(u64::from(allowance.burst));
+    let next = arrival_us.max(now_us).saturating_add(interval);
+    next.saturating_sub(now_us.saturating_add(window))
+}
+
 /// Takes one unit from each of several allowances by `take`, in their order, until one has none. What
 /// was taken before that one stays taken: whoever is refused for its neighbours has spent its own.
 /// The outcome is the refusal, or else what came of the first.
@@ -172,7 +187,7 @@ impl Limit {
     }
 }
 
-const fn seconds(us: u64) -> u64 {
+pub(crate) const fn seconds(us: u64) -> u64 {
     us.div_ceil(1_000_000)
 }
 
@@ -201,6 +216,20 @@ mod tests {
         assert_eq!(refused, Taken { allowed: false, left: Some(left) });
         assert!(!take(kept, now + 99_999, TEN_A_SECOND).1.allowed);
         assert!(take(kept, now + 100_000, TEN_A_SECOND).1.allowed);
+    }
+
+    #[test]
+    fn what_is_had_is_paid_for_however_much_it_was() {
+        let now = 1_000_000_000;
+        assert_eq!(owed_us(0, now, TEN_A_SECOND), 0);
+        let kept = pay(0, now, TEN_A_SECOND, 2);
+        assert_eq!(owed_us(kept, now, TEN_A_SECOND), 0, "one is left");
+        // Three had been left, and ten are had: a tenth of a second for each.
+        let kept = pay(0, now, TEN_A_SECOND, 10);
+        assert_eq!(owed_us(kept, now, TEN_A_SECOND), 800_000);
+        assert_eq!(owed_us(kept, now + 799_999, TEN_A_SECOND), 1);
+        assert_eq!(owed_us(kept, now + 800_000, TEN_A_SECOND), 0);
+        assert_eq!(owed_us(kept, now + 900_000_000, TEN_A_SECOND), 0);
     }
 
     #[test]

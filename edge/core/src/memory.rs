@@ -15,7 +15,7 @@ use crate::limit::take_each;
 use crate::step::{
     Body, ByteRange, Coding, Content, DICTIONARY_BYTES_MAX, Extent, Fetch, FetchError, Form,
     Handed, Kept, KeptHead, Looked, Moment, Need, Outcome, Part, PartStep, Popular, PublicKey,
-    Purge, Reply, Share, Step, Store, StoreBody, Taken, Upstream, UpstreamHead,
+    Purge, Reply, Share, Shared, Step, Store, StoreBody, Taken, Upstream, UpstreamHead,
 };
 
 /// Names an exchange towards the driver.
@@ -144,6 +144,12 @@ impl MemoryDriver {
     /// Moves the clock.
     pub fn advance(&mut self, ms: u64) {
         self.now_ms += ms;
+    }
+
+    /// Says that bodies of this taker had so many units of what they are paid from.
+    pub fn pay(&mut self, taker: &str, allowance: crate::step::Allowance, units: u64) {
+        let arrival_us = self.arrivals.entry(paid_key(taker)).or_default();
+        *arrival_us = crate::limit::pay(*arrival_us, self.now_ms * 1000, allowance, units);
     }
 
     /// Puts a value into the key-value store.
@@ -315,14 +321,23 @@ impl MemoryDriver {
         self.exchanges.entry(ticket).or_default()
     }
 
-    fn share(&mut self, ticket: Ticket, key: String, share: Share) -> bool {
+    fn share(&mut self, ticket: Ticket, key: String, share: Share) -> Shared {
         let of_taker = |pending: &&Pending| pending.share.as_ref() == Some(&key);
         let under_way = self.exchanges.values().filter(of_taker).count();
         let counts = share.at_once.is_none_or(|most| under_way < most as usize);
-        if counts {
-            self.pending(ticket).share = Some(key);
+        if !counts {
+            return Shared::TooMany;
         }
-        counts
+        // Bodies are paid for by who sends them; here it is what tests say is owed.
+        if let Some(allowance) = share.bytes {
+            let arrival_us = self.arrivals.get(&paid_key(&key)).copied().unwrap_or_default();
+            let retry_us = crate::limit::owed_us(arrival_us, self.now_ms * 1000, allowance);
+            if retry_us > 0 {
+                return Shared::Owed { retry_us };
+            }
+        }
+        self.pending(ticket).share = Some(key);
+        Shared::Counts
     }
 
     fn take(&mut self, key: String, allowance: crate::step::Allowance) -> Taken {
@@ -725,6 +740,11 @@ fn verify(key: &PublicKey, message: &[u8], signature: &[u8]) -> Option<()> {
             key.verify(message, &signature).ok()
         }
     }
+}
+
+/// Where it is kept what a taker owes for bodies.
+fn paid_key(taker: &str) -> String {
+    format!("bytes {taker}")
 }
 
 /// Numbers that look drawn, and are the same each time (SplitMix64).

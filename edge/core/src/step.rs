@@ -189,8 +189,8 @@ pub enum Need {
     /// Count this exchange among those that its taker has under way on this node, unless there are as many
     /// as there may be. Answered by [`Outcome::Shared`]. It counts until the exchange has ended and its
     /// reply's body was sent, or given up; and its bodies, in both directions, are not passed on faster
-    /// than all those of the taker may be together. Asked only of drivers that declare
-    /// [`Abilities::shares`].
+    /// than all those of the taker may be together, and are paid for as they pass. Asked only of drivers
+    /// that declare [`Abilities::shares`].
     Share {
         /// As that of [`Need::Take`].
         key: String,
@@ -307,7 +307,21 @@ pub struct Allowance {
     pub burst: u32,
 }
 
-/// What one taker has of a node at the same time.
+/// What came of [`Need::Share`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Shared {
+    /// The exchange counts.
+    Counts,
+    /// There are as many as there may be.
+    TooMany,
+    /// What bodies had is not paid for.
+    Owed {
+        /// Until when it will be, in microseconds from now.
+        retry_us: u64,
+    },
+}
+
+/// What one taker has of a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Share {
@@ -317,7 +331,14 @@ pub struct Share {
     /// Bytes of bodies a second, of all its exchanges and in both directions. Absent: as many as there are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_per_s: Option<u64>,
+    /// What bodies are paid from, in both directions, in units of [`PAID_BYTES`]. Nothing begins while
+    /// more is owed than the whole: [`limit::pay`](crate::limit::pay). Absent: they cost nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<Allowance>,
 }
+
+/// How many bytes of bodies cost a unit.
+pub const PAID_BYTES: u64 = 1_024;
 
 /// An allowance that is shared with others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -358,8 +379,8 @@ pub enum Outcome {
     Value(Option<u64>),
     /// Of [`Need::Take`].
     Taken(Taken),
-    /// Of [`Need::Share`]: whether it counts. False: there are as many as there may be.
-    Shared(bool),
+    /// Of [`Need::Share`].
+    Shared(Shared),
     /// Of [`Need::Verify`]: whether the signature is right.
     Verified(bool),
     /// Of [`Need::Fetch`].

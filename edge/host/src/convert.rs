@@ -73,8 +73,12 @@ fn need(need: wit::Need) -> core::Need {
         wit::Need::Body(bytes_max) => core::Need::Body { bytes_max },
         wit::Need::Encode(how) => core::Need::Encode { coding: coding(how) },
         wit::Need::Value(key) => core::Need::Value { key },
-        wit::Need::Share(wit::Share { key, at_once, bytes_per_s }) => {
-            core::Need::Share { key, share: core::Share { at_once, bytes_per_s } }
+        wit::Need::Share(wit::Share { key, at_once, bytes_per_s, bytes }) => {
+            let bytes = bytes.map(|wit::Allowance { interval_us, burst }| core::Allowance {
+                interval_us,
+                burst,
+            });
+            core::Need::Share { key, share: core::Share { at_once, bytes_per_s, bytes } }
         }
         wit::Need::Take(wit::Take { key, interval_us, burst, wider: others }) => core::Need::Take {
             key,
@@ -288,7 +292,11 @@ pub(crate) fn outcome(outcome: core::Outcome) -> wit::Outcome {
         core::Outcome::Body(body) => wit::Outcome::Body(body),
         core::Outcome::Encoded(done) => wit::Outcome::Encode(done),
         core::Outcome::Value(length) => wit::Outcome::Value(length),
-        core::Outcome::Shared(counts) => wit::Outcome::Share(counts),
+        core::Outcome::Shared(shared) => wit::Outcome::Share(match shared {
+            core::Shared::Counts => wit::Shared::Counts,
+            core::Shared::TooMany => wit::Shared::TooMany,
+            core::Shared::Owed { retry_us } => wit::Shared::Owed(retry_us),
+        }),
         core::Outcome::Taken(core::Taken { allowed, left }) => {
             let left = left.map(|core::Left { remaining, retry_us, full_us }| wit::Left {
                 remaining,

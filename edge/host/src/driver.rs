@@ -17,7 +17,7 @@ use outport_edge_core::kept::Packed;
 use outport_edge_core::limit::take_each;
 use outport_edge_core::step::{
     self, Body, ByteRange, Content, Ended, Extent, Fetch, Kept as Keeping, KeptHead, Looked,
-    Matched, Moment, Need, Outcome, Reply, Store, StoreBody,
+    Matched, Moment, Need, Outcome, Reply, Shared, Store, StoreBody,
 };
 use outport_interim::Interim;
 
@@ -37,7 +37,7 @@ use crate::metrics::Metrics;
 use crate::overload::{Overload, Refused};
 use crate::pace::Paced;
 use crate::prefetcher::Queue;
-use crate::shares::{Share, Shares};
+use crate::shares::{Paid, Share, Shares};
 use crate::signature;
 use crate::stored_body::{Pushed, StoredBody};
 use crate::upstream::Upstreams;
@@ -407,13 +407,17 @@ impl Exchange {
         }
     }
 
-    fn share(&mut self, key: &str, share: step::Share) -> bool {
-        let Some(share) = self.needs.shares.take(key, share) else { return false };
+    fn share(&mut self, key: &str, share: step::Share) -> Shared {
+        let paid = share.bytes.map(|allowance| Paid::new(&self.needs.limiter, key, allowance));
+        if let Some(retry_us) = paid.as_ref().and_then(Paid::owed_us) {
+            return Shared::Owed { retry_us };
+        }
+        let Some(share) = self.needs.shares.take(key, share, paid) else { return Shared::TooMany };
         let share = Arc::new(share);
         let body = self.request_body.take();
         self.request_body = body.map(|body| body.shared(share.clone()));
         self.share = Some(share);
-        true
+        Shared::Counts
     }
 
     async fn read_content(&mut self, of: Content, bytes_max: u64) -> Option<Vec<u8>> {

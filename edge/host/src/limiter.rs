@@ -97,6 +97,25 @@ impl Limiter {
         taken
     }
 
+    /// Pays for so many units that were had, as [`limit::pay`] does.
+    pub(crate) fn pay(&self, key: &str, allowance: Allowance, units: u64) {
+        let now_us = self.now_us();
+        let mut arrivals = self.shard(key);
+        self.changed.store(true, Ordering::Relaxed);
+        if let Some(arrival) = arrivals.get_mut(key) {
+            *arrival = limit::pay(*arrival, now_us, allowance, units);
+            return;
+        }
+        make_room(&mut arrivals, now_us);
+        arrivals.insert(key.to_owned(), limit::pay(0, now_us, allowance, units));
+    }
+
+    /// How long something is owed, in microseconds.
+    pub(crate) fn owed_us(&self, key: &str, allowance: Allowance) -> u64 {
+        let arrival_us = self.shard(key).get(key).copied().unwrap_or_default();
+        limit::owed_us(arrival_us, self.now_us(), allowance)
+    }
+
     /// Keeps what is spent in a file, every now and then, for as long as it is there.
     pub(crate) async fn keep(self: Arc<Self>, path: PathBuf) {
         loop {

@@ -5,14 +5,17 @@ use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use outport_edge_core::step;
+use outport_edge_core::step::{self, Allowance, PAID_BYTES};
 use tokio::time::{Instant, Sleep};
+
+use crate::limiter::Limiter;
 
 const SHARDS: usize = 64;
 /// So much of a second may be sent at once, after a pause.
@@ -46,7 +49,12 @@ struct Taker {
 impl Shares {
     /// Counts one more of this taker, until what is returned is dropped. `None` where there are as many as
     /// there may be.
-    pub(crate) fn take(self: &Arc<Self>, key: &str, share: step::Share) -> Option<Share> {
+    pub(crate) fn take(
+        self: &Arc<Self>,
+        key: &str,
+        share: step::Share,
+        paid: Option<Paid>,
+    ) -> Option<Share> {
         let mut takers = self.shard(key);
         let (key, taker) = match takers.get_key_value(key) {
             Some((key, taker)) => (key.clone(), (taker.under_way, taker.pace.clone())),
@@ -60,7 +68,7 @@ impl Shares {
         takers.insert(key.clone(), Taker { under_way, pace: pace.clone() });
         drop(takers);
         let shares = self.clone();
-        Some(Share { shares, key, pace, bytes_per_s: share.bytes_per_s })
+        Some(Share { shares, key, pace, bytes_per_s: share.bytes_per_s, paid })
     }
 
     fn shard(&self, key: &str) -> MutexGuard<'_, Takers> {
@@ -77,6 +85,37 @@ pub(crate) struct Share {
     key: Arc<str>,
     pace: Arc<Pace>,
     bytes_per_s: Option<u64>,
+    paid: Option<Paid>,
+}
+
+/// What the bodies of an exchange are paid from.
+pub(crate) struct Paid {
+    limiter: Arc<Limiter>,
+    key: String,
+    allowance: Allowance,
+    /// What has passed, in bytes.
+    passed: AtomicU64,
+}
+
+impl Paid {
+    pub(crate) fn new(limiter: &Arc<Limiter>, key: &str, allowance: Allowance) -> Self {
+        let (limiter, key) = (limiter.clone(), format!("bytes {key}"));
+        Self { limiter, key, allowance, passed: AtomicU64::new(0) }
+    }
+
+    /// How long it takes until what was had before is paid for, in microseconds.
+    pub(crate) fn owed_us(&self) -> Option<u64> {
+        Some(self.limiter.owed_us(&self.key, self.allowance)).filter(|owed_us| *owed_us > 0)
+    }
+
+    fn pay(&self, bytes: usize) {
+        let bytes = bytes as u64;
+        let before = self.passed.fetch_add(bytes, Ordering::Relaxed);
+        let units = (before + bytes) / PAID_BYTES - before / PAID_BYTES;
+        if units > 0 {
+            self.limiter.pay(&self.key, self.allowance, units);
+        }
+    }
 }
 
 impl Drop for Share {
@@ -87,6 +126,16 @@ impl Drop for Share {
             if taker.under_way == 0 {
                 takers.remove(&self.key);
             }
+        }
+    }
+}
+
+impl Share {
+    /// Pays for what of a body has come.
+    fn pay<E>(&self, frame: Option<&Result<Frame<Bytes>, E>>) {
+        let data = frame.and_then(|frame| frame.as_ref().ok()).and_then(Frame::data_ref);
+        if let (Some(paid), Some(data)) = (&self.paid, data) {
+            paid.pay(data.len());
         }
     }
 }
@@ -143,11 +192,15 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Shared<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.get_mut();
         let Some(per_s) = this.share.bytes_per_s else {
-            return Pin::new(&mut this.body).poll_frame(context);
+            let frame = ready!(Pin::new(&mut this.body).poll_frame(context));
+            this.share.pay(frame.as_ref());
+            return Poll::Ready(frame);
         };
         if this.booked.is_none() {
             if this.rest.is_empty() {
-                match ready!(Pin::new(&mut this.body).poll_frame(context)) {
+                let frame = ready!(Pin::new(&mut this.body).poll_frame(context));
+                this.share.pay(frame.as_ref());
+                match frame {
                     Some(Ok(frame)) => match frame.into_data() {
                         Ok(data) => this.rest = data,
                         Err(other) => return Poll::Ready(Some(Ok(other))),
@@ -188,20 +241,20 @@ mod tests {
     use super::*;
 
     fn share(at_once: Option<u32>, bytes_per_s: Option<u64>) -> step::Share {
-        step::Share { at_once, bytes_per_s }
+        step::Share { at_once, bytes_per_s, bytes: None }
     }
 
     #[test]
     fn each_taker_has_so_many_until_they_end() {
         let shares = Arc::new(Shares::default());
         let two = share(Some(2), None);
-        let (first, second) = (shares.take("a", two), shares.take("a", two));
+        let (first, second) = (shares.take("a", two, None), shares.take("a", two, None));
         assert!(first.is_some() && second.is_some());
-        assert!(shares.take("a", two).is_none());
-        assert!(shares.take("b", two).is_some());
+        assert!(shares.take("a", two, None).is_none());
+        assert!(shares.take("b", two, None).is_some());
         drop(first);
-        let third = shares.take("a", two);
-        assert!(third.is_some() && shares.take("a", two).is_none());
+        let third = shares.take("a", two, None);
+        assert!(third.is_some() && shares.take("a", two, None).is_none());
         drop((second, third));
         let left: usize = shares.shards.iter().map(|shard| shard.lock().unwrap().len()).sum();
         assert_eq!(left, 0, "nobody is remembered who has nothing under way");
@@ -212,7 +265,7 @@ mod tests {
         let shares = Arc::new(Shares::default());
         let begun = Instant::now();
         let send = |_| {
-            let share = shares.take("a", share(None, bytes_per_s)).unwrap();
+            let share = shares.take("a", share(None, bytes_per_s), None).unwrap();
             let body = Full::new(Bytes::from(vec![7; bytes]));
             let body = Shared::new(body, Arc::new(share));
             assert_eq!(body.size_hint().exact(), Some(bytes as u64));
@@ -233,5 +286,30 @@ mod tests {
             let expected = bodies as f64;
             assert!((expected - 0.2..=expected).contains(&took), "{bodies}: {took}");
         }
+    }
+
+    #[tokio::test]
+    async fn bodies_are_paid_for_as_they_pass() {
+        let limiter = Arc::new(Limiter::new());
+        // 10 KiB at once, and one a minute.
+        let allowance = Allowance { interval_us: 60_000_000, burst: 10 };
+        let shares = Arc::new(Shares::default());
+        let paid = || Paid::new(&limiter, "a", allowance);
+        for bytes_per_s in [None, Some(1 << 30)] {
+            assert_eq!(paid().owed_us(), None);
+            let share = shares.take("a", share(None, bytes_per_s), Some(paid())).unwrap();
+            let share = Arc::new(share);
+            let mut bodies = [700, 1_500, 2_500]
+                .map(|bytes| Shared::new(Full::new(Bytes::from(vec![7; bytes])), share.clone()));
+            for body in &mut bodies {
+                body.collect().await.unwrap();
+            }
+        }
+        // 4,700 bytes twice, which are four units each: two are left.
+        assert_eq!(paid().owed_us(), None);
+        limiter.pay("bytes a", allowance, 2);
+        let owed_us = paid().owed_us().unwrap();
+        assert!((59_000_000..=60_000_000).contains(&owed_us), "{owed_us}");
+        assert_eq!(Paid::new(&limiter, "b", allowance).owed_us(), None);
     }
 }

@@ -904,7 +904,7 @@ fn who_has_too_much_under_way_is_refused() {
     for (at_once, status) in [(0, 429), (1, 200)] {
         let abilities = Abilities { shares: true, ..Abilities::default() };
         let mut world = World::with(abilities, |config| {
-            let share = step::Share { at_once: Some(at_once), bytes_per_s: None };
+            let share = step::Share { at_once: Some(at_once), ..Default::default() };
             config.shares.insert("read".into(), share);
         });
         world.put(ID, Visibility::Public, b"hello");
@@ -918,6 +918,32 @@ fn who_has_too_much_under_way_is_refused() {
         let token = world.token("demo", "alice", "write");
         assert_eq!(world.send("POST /uploads", &token).status, 204);
     }
+}
+
+#[test]
+fn who_owes_for_what_bodies_had_is_told_until_when() {
+    let abilities = Abilities { shares: true, ..Abilities::default() };
+    let mut world = World::with(abilities, |config| {
+        // Four units, and one in ten seconds.
+        let bytes = crate::step::Allowance { interval_us: 10_000_000, burst: 4 };
+        config
+            .shares
+            .insert("read".into(), step::Share { bytes: Some(bytes), ..Default::default() });
+    });
+    world.put(ID, Visibility::Public, b"hello");
+    assert_eq!(world.get(&path(), "").status, 200);
+    world.driver.pay(
+        "read n 192.0.2.1",
+        crate::step::Allowance { interval_us: 10_000_000, burst: 4 },
+        6,
+    );
+    let refused = world.get(&path(), "");
+    refused.expect_problem(429, "rate-limited");
+    assert_eq!(refused.field("retry-after"), Some("30"));
+    world.driver.advance(29_999);
+    assert_eq!(world.get(&path(), "").field("retry-after"), Some("1"));
+    world.driver.advance(1);
+    assert_eq!(world.get(&path(), "").status, 200);
 }
 
 #[test]
