@@ -463,9 +463,9 @@ pub fn member_target(tenant: &str, subject: &Subject) -> String {
 }
 
 fn target(pairs: &[(&str, &str)]) -> String {
-    let mut query = form_urlencoded::Serializer::new(format!("{RELATIONS_PATH}?"));
+    let mut query = form_urlencoded::Serializer::new(String::new());
     query.extend_pairs(pairs);
-    query.finish()
+    format!("{RELATIONS_PATH}?{}", query.finish())
 }
 
 /// What a user may do with a file, given what is related to the file, to each of the folders above it

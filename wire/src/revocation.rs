@@ -41,9 +41,9 @@ pub struct NotRevocations;
 
 /// The target of an edge's request for what this tenant has revoked.
 pub fn target(tenant: &str) -> String {
-    let mut query = form_urlencoded::Serializer::new(format!("{REVOCATIONS_PATH}?"));
+    let mut query = form_urlencoded::Serializer::new(String::new());
     query.append_pair("tenant", tenant);
-    query.finish()
+    format!("{REVOCATIONS_PATH}?{}", query.finish())
 }
 
 impl Revocations {

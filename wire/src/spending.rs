@@ -42,13 +42,13 @@ impl Spending<'_> {
     /// The target of the request.
     pub fn target(&self) -> String {
         let Self { tenant, budget, period_s, add } = self;
-        let mut query = form_urlencoded::Serializer::new(format!("{SPENT_PATH}?"));
+        let mut query = form_urlencoded::Serializer::new(String::new());
         query.append_pair("tenant", tenant).append_pair("budget", budget);
         query.append_pair("period_s", &period_s.to_string());
         if let Some(Adding { units, most }) = add {
             query.append_pair("units", &units.to_string()).append_pair("most", &most.to_string());
         }
-        query.finish()
+        format!("{SPENT_PATH}?{}", query.finish())
     }
 }
 
