@@ -6,12 +6,13 @@ mod denying;
 mod forwarding;
 mod judging;
 mod keeping;
+mod limiting;
 mod operating;
 mod sessions;
 
 use std::net::IpAddr;
 
-use outport_wire::identity::{Identity, Scope};
+use outport_wire::identity::Scope;
 use outport_wire::link::{self, Holder, Link, LinkRefusal};
 use outport_wire::problem::{Problem, ProblemType};
 use outport_wire::resumable::PARTIAL_TYPE;
@@ -50,7 +51,7 @@ use crate::interim;
 use crate::issuer;
 use crate::issuer_keys::KeyExchange;
 use crate::kept::KeptFile;
-use crate::limit::{self, Limit};
+use crate::limit::Limit;
 use crate::prefetch::{self, Ahead, Warming};
 use crate::purge;
 use crate::revocations::{Remembered, RevocationExchange};
@@ -59,8 +60,8 @@ use crate::rules::{self, UploadLimit};
 use crate::sharing;
 use crate::slices::SliceExchange;
 use crate::step::{
-    self, Abilities, Body, Connection, Fetch, Matched, Moment, Need, Outcome, PartStep, Purge,
-    Reply, Request, Shared, Step, Taken,
+    Abilities, Body, Connection, Fetch, Matched, Moment, Need, Outcome, PartStep, Purge, Reply,
+    Request, Step,
 };
 use crate::token::{Grant, SignedIn};
 use crate::uploads;
@@ -250,25 +251,11 @@ impl Edge {
             }
             stage => stage,
         };
-        if visit.limit.is_some() && visit.taken.is_none() {
-            let Some(Outcome::Taken(taken)) = outcomes.next() else { return self.confused(&visit) };
-            visit.taken = Some(taken);
-            if !taken.allowed {
-                return Step::Reply(self.too_many(&visit, taken));
-            }
-            // It was asked for with the unit.
-            if let Some(share) = self.share_of(&visit) {
-                match outcomes.next() {
-                    Some(Outcome::Shared(Shared::Counts)) => {}
-                    Some(Outcome::Shared(Shared::TooMany)) => {
-                        return Step::Reply(self.too_many_at_once(&visit, share));
-                    }
-                    Some(Outcome::Shared(Shared::Owed { retry_us })) => {
-                        return Step::Reply(self.owed(&visit, limit::seconds(retry_us)));
-                    }
-                    _ => return self.confused(&visit),
-                }
-            }
+        if visit.limit.is_some()
+            && visit.taken.is_none()
+            && let Some(refused) = self.refused(&mut visit, &mut outcomes)
+        {
+            return refused;
         }
         let outcome = outcomes.next();
         if visit.beside.is_some() {
@@ -331,39 +318,6 @@ impl Edge {
                 PartStep { step, rest: None, instead: None }
             }
         })
-    }
-
-    fn too_many(&self, visit: &Visit, taken: Taken) -> Reply {
-        let limit = visit.limit.and_then(|place| self.limits.get(usize::from(place)));
-        let wait_s = limit.map_or(1, |limit| limit.retry_s(taken));
-        let detail = format!("Wait {wait_s} s, or ask less often.");
-        let problem = Problem::new(ProblemType::RateLimited, detail).with("retry_after_s", wait_s);
-        visit.problem(&self.limits, &problem)
-    }
-
-    /// What the limit that is spent says of what its takers have at the same time.
-    fn share_of(&self, visit: &Visit) -> Option<step::Share> {
-        self.limits.get(usize::from(visit.limit?))?.share
-    }
-
-    fn too_many_at_once(&self, visit: &Visit, share: step::Share) -> Reply {
-        let most = share.at_once.unwrap_or_default();
-        let detail = format!(
-            "{most} of your requests are under way, and no more may be at the same time. Wait until one \
-             of them has ended."
-        );
-        let problem = Problem::new(ProblemType::TooManyAtOnce, detail).with("max", most);
-        visit.problem(&self.limits, &problem)
-    }
-
-    fn owed(&self, visit: &Visit, wait_s: u64) -> Reply {
-        let detail = format!(
-            "What your requests have sent and received is more than they may. Wait {wait_s} s."
-        );
-        let problem = Problem::new(ProblemType::RateLimited, detail).with("retry_after_s", wait_s);
-        let mut refused = visit.problem(&self.limits, &problem);
-        refused.fields.extend_from_slice(format!("retry-after: {wait_s}\r\n").as_bytes());
-        refused
     }
 
     fn go_on(&self, visit: Visit, stage: Stage, outcome: Option<Outcome>, moment: Moment) -> Step {
@@ -631,30 +585,6 @@ impl Edge {
             }
             _ => Ok(()),
         }
-    }
-
-    /// Which allowance is taken from, and among whose requests this one counts.
-    fn limit(
-        &self,
-        request: &Guarded<'_>,
-        target: &Target,
-        identity: Option<&Identity>,
-        client: IpAddr,
-        visit: &mut Visit,
-    ) -> Vec<Need> {
-        let place = self.limit_of(request, target);
-        let found = place.and_then(|place| self.limits.get(usize::from(place)));
-        let Some(limit) = found else { return Vec::new() };
-        visit.limit = place;
-        let share = limit.share_need(identity, client);
-        let take = limit.need(identity, client, self.abilities.escalates);
-        std::iter::once(take).chain(share).collect()
-    }
-
-    /// The place of the limit that is spent.
-    fn limit_of(&self, request: &Guarded<'_>, target: &Target) -> Option<u16> {
-        let name = target.limit(request, &self.config)?;
-        (0..).zip(&self.limits).find(|(_, limit)| limit.name == name).map(|(place, _)| place)
     }
 
     #[allow(clippy::too_many_arguments)] // They are what the stages before have found out.

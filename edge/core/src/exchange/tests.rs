@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use outport_wire::describe::Query;
 use outport_wire::file::{FILE_HEADER, FileRecord, Visibility};
-use outport_wire::identity::Scopes;
+use outport_wire::identity::{Identity, Scopes};
 use outport_wire::link::Link;
 use outport_wire::rules::TenantRules;
 use outport_wire::session::SessionId;
@@ -18,7 +18,7 @@ use crate::memory::tests::config;
 use crate::memory::{MemoryDriver, UpstreamAnswer};
 use crate::relating::graph::Graph;
 use crate::session::cookie::{Session, Short};
-use crate::step::{Ended, FetchError, UpstreamHead};
+use crate::step::{Ended, FetchError, Share, UpstreamHead};
 use crate::token::tests::{Mint, NOW};
 
 mod budgets;
@@ -904,7 +904,7 @@ fn who_has_too_much_under_way_is_refused() {
     for (at_once, status) in [(0, 429), (1, 200)] {
         let abilities = Abilities { shares: true, ..Abilities::default() };
         let mut world = World::with(abilities, |config| {
-            let share = step::Share { at_once: Some(at_once), ..Default::default() };
+            let share = Share { at_once: Some(at_once), ..Default::default() };
             config.shares.insert("read".into(), share);
         });
         world.put(ID, Visibility::Public, b"hello");
@@ -926,9 +926,7 @@ fn who_owes_for_what_bodies_had_is_told_until_when() {
     let mut world = World::with(abilities, |config| {
         // Four units, and one in ten seconds.
         let bytes = crate::step::Allowance { interval_us: 10_000_000, burst: 4 };
-        config
-            .shares
-            .insert("read".into(), step::Share { bytes: Some(bytes), ..Default::default() });
+        config.shares.insert("read".into(), Share { bytes: Some(bytes), ..Default::default() });
     });
     world.put(ID, Visibility::Public, b"hello");
     assert_eq!(world.get(&path(), "").status, 200);
