@@ -51,6 +51,11 @@ impl Visit {
         Self { secure, within, ahead, beside, is_limited, budget, ..Self::default() }
     }
 
+    /// Whether a client asks for it: it takes no place in a page, and is not fetched ahead.
+    pub(crate) fn is_asked_for(&self) -> bool {
+        self.within.is_none() && !self.ahead
+    }
+
     /// The fields that every reply begins with.
     pub(crate) fn fields(&self, limits: &[Limit]) -> Fields {
         let mut fields = Fields::new();

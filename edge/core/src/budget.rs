@@ -9,14 +9,14 @@
 //!
 //! While the origin is away, what was known before counts, and nobody is refused who had something left.
 
-use outport_wire::spending::{Adding, SPENT_HEADER, Spending, Spent};
+use outport_wire::spending::{Adding, Spending, Spent};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Budget, Config};
 use crate::forward::own_to_origin;
-use crate::head::{FieldLines, Fields};
+use crate::head::Fields;
 use crate::limit::Limit;
-use crate::step::{FetchError, Moment, Need, Outcome, UpstreamHead};
+use crate::step::{Moment, Need, Outcome};
 use crate::told::{self, FAILED_MS, Of, TIMEOUT_WITH_STALE_MS, ToldExchange};
 
 /// How many requests, about, the origin is told of for one budget.
@@ -136,14 +136,11 @@ impl BudgetExchange {
                 }
             },
             (Stage::Adding(before), Outcome::Fetched(answer)) => {
-                let (spent, head, fresh_ms) = match told(answer) {
-                    Some(spent) => {
-                        let head = spent.encode().into_bytes();
-                        let fresh_ms = Of::Spent.fresh_ms(&head, FRESH_MS, moment);
-                        (spent, head, fresh_ms)
-                    }
+                let head = Of::Spent.answered(answer).unwrap_or_default();
+                let (spent, fresh_ms) = match Spent::decode(&head) {
+                    Some(spent) => (spent, Of::Spent.fresh_ms(&head, FRESH_MS, moment)),
                     // It is not counted and refuses nobody, and for a while no other waits for it.
-                    None => (before, Vec::new(), FAILED_MS),
+                    None => (before, FAILED_MS),
                 };
                 (Stage::Putting(spent), Need::Put { key: key(&tenant, &name), head, fresh_ms })
             }
@@ -166,10 +163,4 @@ fn spending<'a>(
     add: Option<Adding>,
 ) -> Spending<'a> {
     Spending { tenant, budget: name, period_s: budget.period_s, add }
-}
-
-/// What the origin says, if it says it.
-fn told(answer: Result<UpstreamHead, FetchError>) -> Option<Spent> {
-    let answer = answer.ok().filter(|answer| answer.status == 204)?;
-    Spent::decode(FieldLines::new(&answer.fields).get(SPENT_HEADER)?.as_bytes())
 }

@@ -42,7 +42,7 @@ use crate::content_host::{ContentHost, HostOf};
 use crate::cors;
 use crate::explain::{Beside, Explaining, Subject};
 use crate::file::FileAsk;
-use crate::firewall::{Asking, Rule, Rules, Who};
+use crate::firewall::{Asking, Rules, Who};
 use crate::forward::{self, Proxied};
 use crate::forwarded::{Client, TrustedProxies};
 use crate::guard::{Guarded, guard};
@@ -207,7 +207,7 @@ impl Edge {
 
     /// Whether a rule is about where clients are: for others, a driver need not find out.
     pub fn asks_country(&self) -> bool {
-        self.config.firewall.rules.iter().any(Rule::asks_country)
+        self.firewall.asks_country()
     }
 
     /// Begins an exchange with its head.
@@ -462,7 +462,7 @@ impl Edge {
             return self.method_refused(&target, visit);
         }
         // What an admin asks for beside the answer says nothing of who asks for that.
-        if visit.beside.is_none() && visit.within.is_none() && !visit.ahead {
+        if visit.beside.is_none() && visit.is_asked_for() {
             match self.bearer(Bearer::Beside, &guarded, client, moment)? {
                 Caller::Nobody => {}
                 Caller::Known(admin) => visit.beside = Some(self.beside(&admin, moment)?),
@@ -497,12 +497,14 @@ impl Edge {
                 }
             }
         };
-        let is_asked_for = visit.within.is_none() && !visit.ahead;
+        let is_asked_for = visit.is_asked_for();
         if is_asked_for && !visit.is_limited && !rule_limits.is_empty() {
             return Ok(self.take_by_rules(&rule_limits, request, caller, client.address, visit));
         }
         if let Err(problem) = self.authorize(access, caller.as_ref(), moment) {
-            let denial = Denial::of(problem, &guarded, caller.as_ref(), &self.config, moment)?;
+            // Of what nobody asks for, there is nobody to whom it is denied.
+            let asks = caller.as_ref().filter(|_| is_asked_for);
+            let denial = Denial::of(problem, &guarded, asks, &self.config, moment)?;
             return Ok(self.denied(denial, &guarded, &target, counted, client.address, visit));
         }
         // Who asks anonymously, as a preflight does, is told what holds for most.

@@ -76,6 +76,12 @@ impl Of {
         self.is(&bytes).then_some(bytes)
     }
 
+    /// What the origin says, if it says it.
+    pub(crate) fn answered(self, answer: Result<UpstreamHead, FetchError>) -> Option<Vec<u8>> {
+        let answer = answer.ok().filter(|answer| answer.status == 204)?;
+        self.read(FieldLines::new(&answer.fields))
+    }
+
     fn is(self, bytes: &[u8]) -> bool {
         match self {
             Self::Revocations => Revocations::from_bytes(bytes).is_some(),
@@ -120,7 +126,7 @@ impl ToldExchange {
                 self.ask(stale, config, moment)
             }
             (Stage::Asking(stale), Outcome::Fetched(answer)) => {
-                let (head, fresh_ms) = match self.answered(answer) {
+                let (head, fresh_ms) = match self.of.answered(answer) {
                     Some(bytes) => {
                         let fresh_ms = self.of.fresh_ms(&bytes, self.fresh_ms, moment);
                         (bytes, fresh_ms)
@@ -144,11 +150,5 @@ impl ToldExchange {
         let timeout_ms = timeout_ms.min(config.upstream_timeout_ms);
         let fetch = own_to_origin("GET", &self.target, &[], &config.edge_key, moment, timeout_ms);
         Next::Need(Self { stage: Stage::Asking(stale), ..self }, Need::Fetch(fetch))
-    }
-
-    /// What the origin says, if it says it.
-    fn answered(&self, answer: Result<UpstreamHead, FetchError>) -> Option<Vec<u8>> {
-        let answer = answer.ok().filter(|answer| answer.status == 204)?;
-        self.of.read(FieldLines::new(&answer.fields))
     }
 }

@@ -33,8 +33,7 @@ impl Edge {
         caller: Option<&SignedIn>,
         visit: &Visit,
     ) -> Option<Step> {
-        let is_asked_for = visit.within.is_none() && !visit.ahead;
-        if self.config.budgets.is_empty() || !is_asked_for || visit.budget.is_some() {
+        if self.config.budgets.is_empty() || !visit.is_asked_for() || visit.budget.is_some() {
             return None;
         }
         let caller = caller?;

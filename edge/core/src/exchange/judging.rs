@@ -25,8 +25,7 @@ impl Edge {
         visit: &Visit,
         moment: Moment,
     ) -> bool {
-        let is_asked_for = visit.within.is_none() && !visit.ahead;
-        if !self.firewall.challenges() || !is_asked_for || cors::is_preflight(request) {
+        if !self.firewall.challenges() || !visit.is_asked_for() || cors::is_preflight(request) {
             return true;
         }
         let (network, keys) = (limit::own_network(client), &self.config.link_keys);

@@ -111,6 +111,7 @@ pub(crate) struct Rules {
     core: CoreSet,
     own: Vec<Compiled>,
     challenges: bool,
+    asks_country: bool,
 }
 
 impl Rules {
@@ -129,12 +130,18 @@ impl Rules {
         }
         let own = rules.iter().map(Compiled::new).collect::<Result<_, _>>()?;
         let challenges = rules.iter().any(|rule| rule.action == Action::Challenge);
-        Ok(Self { core: *core, own, challenges })
+        let asks_country = rules.iter().any(Rule::asks_country);
+        Ok(Self { core: *core, own, challenges, asks_country })
     }
 
     /// Whether there is a rule that challenges.
     pub(crate) const fn challenges(&self) -> bool {
         self.challenges
+    }
+
+    /// Whether there is a rule about where clients are.
+    pub(crate) const fn asks_country(&self) -> bool {
+        self.asks_country
     }
 
     /// What the rules come to. `None`: that depends on who asks, which is unknown so far.

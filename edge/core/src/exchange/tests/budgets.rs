@@ -89,7 +89,13 @@ fn a_small_budget_is_counted_to_the_request() {
     assert_eq!(worlds[1].send("POST /files", &writes).status, 204);
     // Whoever waits as long as they are told is served.
     for world in &mut worlds {
-        world.driver.advance(rest_s * 1000);
+        // However lately they were told so.
+        world.driver.advance(rest_s * 1000 - 1_000);
+        assert_eq!(world.get(&path(), "").status, 200);
+    }
+    assert_eq!(served(&mut worlds, "alice", 1, 0), 0);
+    for world in &mut worlds {
+        world.driver.advance(1_000);
     }
     assert_eq!(served(&mut worlds, "alice", 30, 10), 20);
 }
@@ -126,6 +132,11 @@ fn while_the_origin_is_away_nobody_is_refused_who_had_something_left() {
     // What is spent stays so.
     worlds[0].origin.down.set(Some(FetchError::Unreachable));
     assert_eq!(served(&mut worlds, "alice", 10, 1), 0);
+    // Until the period ends.
+    for world in &mut worlds {
+        world.driver.advance(PERIOD_S * 1000);
+    }
+    assert_eq!(served(&mut worlds, "alice", 10, 1), 10);
 }
 
 #[test]
