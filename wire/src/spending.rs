@@ -13,8 +13,6 @@ pub const SPENT_HEADER: &str = "outport-spent";
 pub const SPENT_PATH: &str = "/spent";
 /// The longest period, in seconds: 31 days.
 pub const PERIOD_S_MAX: u64 = 31 * 86_400;
-/// The longest name of a budget, in bytes.
-pub const NAME_BYTES_MAX: usize = 64;
 
 /// What an edge asks, or adds.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,8 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Method, StatusCode};
-use outport_wire::spending::{Adding, NAME_BYTES_MAX, PERIOD_S_MAX, SPENT_HEADER, Spending};
+use outport_wire::identity::NAME_BYTES_MAX;
+use outport_wire::spending::{Adding, PERIOD_S_MAX, SPENT_HEADER, Spending};
 
 use super::App;
 use super::caller::Caller;
@@ -31,7 +32,7 @@ fn asked<'a>(query: &'a Query, method: &Method) -> Result<Spending<'a>, Failure>
         number.ok_or_else(|| Failure::field(name, "a whole number"))
     };
     let text = |name| {
-        let text = query.get(name).filter(|text| (1..=NAME_BYTES_MAX * 2).contains(&text.len()));
+        let text = query.get(name).filter(|text| (1..=NAME_BYTES_MAX).contains(&text.len()));
         text.ok_or_else(|| Failure::field(name, "a name"))
     };
     let period_s = number("period_s")?;

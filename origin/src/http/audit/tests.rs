@@ -365,3 +365,15 @@ async fn pages_are_as_long_as_they_are_asked_for() {
         assert_eq!(status, 400, "{query}: {said}");
     }
 }
+
+/// What edges share is asked by themselves, and by nobody through them.
+#[tokio::test]
+async fn what_tenants_have_spent_is_told_to_edges_alone() {
+    let origin = Origin::new();
+    let spent = "/spent?tenant=demo&budget=read&period_s=60";
+    for (method, target) in [("GET", spent.to_owned()), ("POST", format!("{spent}&units=1&most=9"))]
+    {
+        let root = of("demo", "root", "admin");
+        assert_eq!(origin.ask(&root, method, &target, "").await.0, 404, "{method}");
+    }
+}
